@@ -1,0 +1,115 @@
+//! The plugins that a process knows, by name.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::config::nearest;
+use crate::{Error, Plugin, PluginKind, Result, SinkPlugin, SourcePlugin, TransformPlugin};
+
+/// Plugins by name and alias. Names are found without regard to case.
+#[derive(Default, Clone)]
+pub struct Registry {
+    sources: BTreeMap<String, Arc<dyn SourcePlugin>>,
+    transforms: BTreeMap<String, Arc<dyn TransformPlugin>>,
+    sinks: BTreeMap<String, Arc<dyn SinkPlugin>>,
+}
+
+impl Registry {
+    /// An empty registry.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a source.
+    ///
+    /// # Errors
+    /// Its name or one of its aliases is taken by another source.
+    pub fn add_source(&mut self, plugin: impl SourcePlugin + 'static) -> Result<()> {
+        insert(&mut self.sources, PluginKind::Source, Arc::new(plugin))
+    }
+
+    /// Adds a transform.
+    ///
+    /// # Errors
+    /// Its name or one of its aliases is taken by another transform.
+    pub fn add_transform(&mut self, plugin: impl TransformPlugin + 'static) -> Result<()> {
+        insert(&mut self.transforms, PluginKind::Transform, Arc::new(plugin))
+    }
+
+    /// Adds a sink.
+    ///
+    /// # Errors
+    /// Its name or one of its aliases is taken by another sink.
+    pub fn add_sink(&mut self, plugin: impl SinkPlugin + 'static) -> Result<()> {
+        insert(&mut self.sinks, PluginKind::Sink, Arc::new(plugin))
+    }
+
+    /// The source called `name`.
+    ///
+    /// # Errors
+    /// There is none; the message names the nearest.
+    pub fn source(&self, name: &str) -> Result<Arc<dyn SourcePlugin>> {
+        find(&self.sources, PluginKind::Source, name)
+    }
+
+    /// The transform called `name`.
+    ///
+    /// # Errors
+    /// There is none; the message names the nearest.
+    pub fn transform(&self, name: &str) -> Result<Arc<dyn TransformPlugin>> {
+        find(&self.transforms, PluginKind::Transform, name)
+    }
+
+    /// The sink called `name`.
+    ///
+    /// # Errors
+    /// There is none; the message names the nearest.
+    pub fn sink(&self, name: &str) -> Result<Arc<dyn SinkPlugin>> {
+        find(&self.sinks, PluginKind::Sink, name)
+    }
+
+    /// All plugins, by kind and name, each once.
+    pub fn list(&self) -> Vec<(PluginKind, Arc<dyn Plugin>)> {
+        let mut all: Vec<(PluginKind, Arc<dyn Plugin>)> = Vec::new();
+        for (key, plugin) in &self.sources {
+            if *key == plugin.name().to_lowercase() {
+                all.push((PluginKind::Source, plugin.clone()));
+            }
+        }
+        for (key, plugin) in &self.transforms {
+            if *key == plugin.name().to_lowercase() {
+                all.push((PluginKind::Transform, plugin.clone()));
+            }
+        }
+        for (key, plugin) in &self.sinks {
+            if *key == plugin.name().to_lowercase() {
+                all.push((PluginKind::Sink, plugin.clone()));
+            }
+        }
+        all
+    }
+}
+
+fn insert<P: Plugin + ?Sized>(map: &mut BTreeMap<String, Arc<P>>, kind: PluginKind, plugin: Arc<P>) -> Result<()> {
+    let mut names = vec![plugin.name().to_lowercase()];
+    names.extend(plugin.aliases().iter().map(|alias| alias.to_lowercase()));
+    if let Some(taken) = names.iter().find(|name| map.contains_key(*name)) {
+        return Err(Error::config(format!("two {} plugins are called '{taken}'", kind.as_str()))
+            .hint("remove one of them from the plugin path"));
+    }
+    for name in names {
+        map.insert(name, plugin.clone());
+    }
+    Ok(())
+}
+
+fn find<P: Plugin + ?Sized>(map: &BTreeMap<String, Arc<P>>, kind: PluginKind, name: &str) -> Result<Arc<P>> {
+    if let Some(plugin) = map.get(&name.to_lowercase()) {
+        return Ok(plugin.clone());
+    }
+    let error = Error::config(format!("no {} plugin is called '{name}'", kind.as_str()));
+    Err(match nearest(name, map.values().map(|plugin| plugin.name())) {
+        Some(near) => error.hint(format!("did you mean '{near}'? 'levada plugin list' shows them all")),
+        None => error.hint("'levada plugin list' shows them all"),
+    })
+}

@@ -1,0 +1,150 @@
+//! What happens to rows between source and sink.
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use async_trait::async_trait;
+
+use crate::{BadRow, Batch, OutputMode, Result, TaskContext};
+
+/// A transform: batches in, batches out.
+///
+/// # Call order
+/// 1. [`bind`](Self::bind), once: the chain is checked before anything is read;
+/// 2. [`open`](Self::open), once;
+/// 3. [`restore`](Self::restore), for a stateful transform with a checkpoint: first a snapshot, then deltas in order;
+/// 4. for each micro-batch: [`process`](Self::process) any number of times, [`finish`](Self::finish) once, then
+///    [`checkpoint`](Self::checkpoint) once.
+///
+/// # Contract
+/// - After an error the transform is dropped; the micro-batch is repeated by a new one.
+/// - The same state and the same input rows give the same output rows, however the input is cut into batches.
+/// - Work may be spread over threads; `finish` waits for all of it.
+#[async_trait]
+pub trait Transform: Send {
+    /// Checks that the transform can work on `input` and answers with what it yields.
+    fn bind(&mut self, input: &SchemaRef, context: &BindContext) -> Result<Bound>;
+
+    /// Gets ready to run.
+    async fn open(&mut self, context: &TaskContext) -> Result<()> {
+        let _ = context;
+        Ok(())
+    }
+
+    /// Transforms one batch.
+    async fn process(&mut self, batch: Batch) -> Result<Emitted>;
+
+    /// The micro-batch has no more input: emits what only now is known, and everything still under way.
+    async fn finish(&mut self, batch_id: u64) -> Result<Emitted> {
+        let _ = batch_id;
+        Ok(Emitted::default())
+    }
+
+    /// The state after the micro-batch that just finished: all of it, or what changed since the last call. `None`: there
+    /// is no state, or nothing has changed. A transform may answer a request for a delta with a snapshot.
+    async fn checkpoint(&mut self, kind: StateKind) -> Result<Option<StateImage>> {
+        let _ = kind;
+        Ok(None)
+    }
+
+    /// Takes state back. A snapshot replaces what was there; a delta is applied to it.
+    ///
+    /// # Errors
+    /// [`Corrupt`](crate::ErrorKind::Corrupt) when the image's fingerprint is not the one of this transform and
+    /// configuration.
+    async fn restore(&mut self, image: StateImage) -> Result<()> {
+        let _ = image;
+        Ok(())
+    }
+
+    /// How large the state is, after [`finish`](Self::finish).
+    fn stats(&self) -> Option<StateStats> {
+        None
+    }
+}
+
+/// What a transform may need to know to check itself.
+#[derive(Debug, Clone)]
+pub struct BindContext {
+    /// The transform's name in the configuration.
+    pub alias: String,
+    /// The pipeline's output mode.
+    pub output_mode: OutputMode,
+}
+
+/// What a transform yields.
+#[derive(Debug, Clone)]
+pub struct Bound {
+    /// Its output columns.
+    pub schema: SchemaRef,
+    /// Whether it has state to checkpoint.
+    pub stateful: bool,
+    /// Whether its output is an aggregate's, which complete mode needs.
+    pub aggregates: bool,
+}
+
+impl Bound {
+    /// A stateless transform that yields `schema`.
+    pub fn stateless(schema: SchemaRef) -> Self {
+        Self { schema, stateful: false, aggregates: false }
+    }
+}
+
+/// What a transform gives out.
+#[derive(Debug, Default)]
+pub struct Emitted {
+    /// Rows, in order.
+    pub batches: Vec<Batch>,
+    /// Rows that could not be transformed.
+    pub rejected: Vec<BadRow>,
+}
+
+impl Emitted {
+    /// One batch and no bad rows.
+    pub fn one(batch: Batch) -> Self {
+        Self { batches: vec![batch], rejected: Vec::new() }
+    }
+}
+
+/// Which state a checkpoint asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StateKind {
+    /// What changed since the last checkpoint.
+    Delta,
+    /// All of it.
+    Snapshot,
+}
+
+/// State as it is checkpointed.
+#[derive(Debug, Clone)]
+pub struct StateImage {
+    /// All of the state or a change of it.
+    pub kind: StateKind,
+    /// What must be equal for the state to fit: the transform, its layout's version, its keys and aggregates.
+    pub fingerprint: String,
+    /// The state, by state partition.
+    pub sections: Vec<StateSection>,
+}
+
+/// The state of one state partition: the unit of parallel work, and what can move between workers.
+#[derive(Debug, Clone)]
+pub struct StateSection {
+    /// The state partition.
+    pub partition: u32,
+    /// Its rows. All batches of a section have one schema.
+    pub batches: Vec<RecordBatch>,
+}
+
+/// The size of a transform's state.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct StateStats {
+    /// The operator's name in progress events.
+    pub operator: String,
+    /// Keys held.
+    pub rows_total: u64,
+    /// Keys touched by the last micro-batch.
+    pub rows_updated: u64,
+    /// Keys removed by the last micro-batch.
+    pub rows_removed: u64,
+    /// Memory held, in bytes.
+    pub memory_bytes: u64,
+}
