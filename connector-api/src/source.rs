@@ -84,7 +84,8 @@ pub enum PollStatus {
     More,
     /// There is nothing more for now.
     Idle,
-    /// There may be more, but the source wants the micro-batch to end here (files a trigger).
+    /// There may be more, but the source wants the micro-batch to end here (files a trigger). A poll of the same
+    /// micro-batch after it (the trigger 'once') reads on and starts counting anew.
     Boundary,
     /// `until` is reached, or the source has an end and this is it: there will never be more.
     End,

@@ -1,1 +1,10 @@
-//! placeholder
+//! Where files lie: local folders now, object stores later, behind one interface.
+//!
+//! [`resolve`] turns a path or URL into an [`object_store::ObjectStore`]. Local folders get [`DurableLocal`], since
+//! `object_store`'s own local store never flushes: what it wrote survives a killed process, but not a power cut.
+
+mod durable;
+mod resolve;
+
+pub use durable::{DurableLocal, remove_staged};
+pub use resolve::{Location, resolve};

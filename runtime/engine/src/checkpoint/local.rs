@@ -1,0 +1,234 @@
+//! A checkpoint in a local folder: one file a segment, appended to and flushed, under a lock.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{Read as _, Write as _};
+use std::path::{Path, PathBuf};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use levada_connector_api::{Error, ErrorKind, Result};
+
+use super::store::SegmentStore;
+
+/// Holds the folder's lock as long as it lives.
+pub(crate) struct LocalStore {
+    folder: PathBuf,
+    _lock: File,
+    open: Option<Open>,
+}
+
+struct Open {
+    segment: u64,
+    file: File,
+    path: PathBuf,
+    length: u64,
+    /// How many bytes are known to be durable; kept in a small file beside the segments, so that a segment which was cut
+    /// behind our back is told from one whose last record was torn by a crash.
+    mark: File,
+}
+
+impl LocalStore {
+    /// Opens and locks `folder`; makes it if need be.
+    pub(crate) async fn open(folder: PathBuf) -> Result<Self> {
+        blocking(move || {
+            fs::create_dir_all(&folder).map_err(|e| Error::io(folder.display(), e))?;
+            let path = folder.join("lock");
+            let mut lock = OpenOptions::new()
+                .read(true)
+                .write(true)
+                .create(true)
+                .truncate(false)
+                .open(&path)
+                .map_err(|e| Error::io(path.display(), e))?;
+            match lock.try_lock() {
+                Ok(()) => {}
+                Err(TryLockError::WouldBlock) => {
+                    let mut holder = String::new();
+                    let _ = lock.read_to_string(&mut holder);
+                    let who = holder.trim();
+                    let by = if who.is_empty() { String::new() } else { format!(" (process {who})") };
+                    return Err(Error::new(
+                        ErrorKind::Fenced,
+                        format!("checkpoint {} is in use by another run{by}", folder.display()),
+                    )
+                    .hint("stop that run first, or give this pipeline a checkpoint.location of its own"));
+                }
+                Err(TryLockError::Error(e)) => return Err(Error::io(path.display(), e)),
+            }
+            // The process id is for the message above only.
+            let _ = lock.set_len(0).and_then(|()| write!(lock, "{}", std::process::id()));
+            for staged in list(&folder)?.into_iter().filter(|name| name.ends_with(".staged")) {
+                let staged = folder.join(staged);
+                fs::remove_file(&staged).map_err(|e| Error::io(staged.display(), e))?;
+            }
+            Ok(Self { folder, _lock: lock, open: None })
+        })
+        .await
+    }
+
+    fn path(&self, segment: u64) -> PathBuf {
+        self.folder.join(format!("{segment:010}.log"))
+    }
+
+    fn mark_path(folder: &Path) -> PathBuf {
+        folder.join("durable")
+    }
+
+    /// Runs `work` on the open segment on a thread that may block.
+    async fn with_open(&mut self, work: impl FnOnce(&mut Open) -> std::io::Result<()> + Send + 'static) -> Result<()> {
+        let Some(mut open) = self.open.take() else {
+            return Err(Error::internal("no checkpoint segment is open"));
+        };
+        let (open, result) = blocking(move || {
+            let result = work(&mut open).map_err(|e| Error::io(open.path.display(), e));
+            Ok((open, result))
+        })
+        .await?;
+        // After a failed write the length is not known: the run ends, and the next one cuts off what is not whole.
+        self.open = result.is_ok().then_some(open);
+        result
+    }
+}
+
+impl Open {
+    fn acknowledge(&mut self) -> std::io::Result<()> {
+        let mut mark = [0u8; 24];
+        let parts = [self.segment.to_le_bytes(), self.length.to_le_bytes()];
+        for (to, from) in mark.iter_mut().zip(parts.iter().flatten()) {
+            *to = *from;
+        }
+        let crc = u64::from(crc32fast::hash(mark.get(..16).unwrap_or_default())).to_le_bytes();
+        for (to, from) in mark.iter_mut().skip(16).zip(crc) {
+            *to = from;
+        }
+        // Not flushed: after a power cut an older mark only checks less.
+        std::os::unix::fs::FileExt::write_all_at(&self.mark, &mark, 0)
+    }
+}
+
+fn read_mark(folder: &Path) -> Option<(u64, u64)> {
+    let bytes = fs::read(LocalStore::mark_path(folder)).ok()?;
+    let word = |at: usize| Some(u64::from_le_bytes(bytes.get(at..at + 8)?.try_into().ok()?));
+    let crc = u64::from(crc32fast::hash(bytes.get(..16)?));
+    (word(16)? == crc).then_some(())?;
+    Some((word(0)?, word(8)?))
+}
+
+fn open_mark(folder: &Path) -> std::io::Result<File> {
+    OpenOptions::new().write(true).create(true).truncate(false).open(LocalStore::mark_path(folder))
+}
+
+fn list(folder: &Path) -> Result<Vec<String>> {
+    let entries = fs::read_dir(folder).map_err(|e| Error::io(folder.display(), e))?;
+    let mut names = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(|e| Error::io(folder.display(), e))?;
+        names.extend(entry.file_name().into_string());
+    }
+    Ok(names)
+}
+
+#[async_trait]
+impl SegmentStore for LocalStore {
+    async fn segments(&mut self) -> Result<Vec<u64>> {
+        let folder = self.folder.clone();
+        let names = blocking(move || list(&folder)).await?;
+        let mut segments: Vec<u64> = names.iter().filter_map(|name| name.strip_suffix(".log")?.parse().ok()).collect();
+        segments.sort_unstable();
+        Ok(segments)
+    }
+
+    async fn read(&mut self, segment: u64) -> Result<(Bytes, usize)> {
+        let (path, folder) = (self.path(segment), self.folder.clone());
+        blocking(move || {
+            let content = fs::read(&path).map_err(|e| Error::io(path.display(), e))?;
+            let durable = match read_mark(&folder) {
+                Some((marked, length)) if marked == segment => usize::try_from(length).unwrap_or(usize::MAX),
+                _ => 0,
+            };
+            Ok((content.into(), durable))
+        })
+        .await
+    }
+
+    async fn create(&mut self, segment: u64, content: Vec<u8>) -> Result<()> {
+        let (path, folder) = (self.path(segment), self.folder.clone());
+        let open = blocking(move || {
+            let staged = path.with_extension("staged");
+            let write = || {
+                let mut file = File::create(&staged)?;
+                file.write_all(&content)?;
+                file.sync_all()?;
+                fs::rename(&staged, &path)?;
+                File::open(&folder)?.sync_all()?;
+                let mut open =
+                    Open { segment, file, path: path.clone(), length: content.len() as u64, mark: open_mark(&folder)? };
+                open.acknowledge()?;
+                Ok(open)
+            };
+            write().map_err(|e| {
+                let _ = fs::remove_file(&staged);
+                Error::io(path.display(), e)
+            })
+        })
+        .await?;
+        self.open = Some(open);
+        Ok(())
+    }
+
+    async fn resume(&mut self, segment: u64, whole: usize) -> Result<()> {
+        let (path, folder) = (self.path(segment), self.folder.clone());
+        let open = blocking(move || {
+            let resume = || {
+                let file = OpenOptions::new().append(true).open(&path)?;
+                file.set_len(whole as u64)?;
+                file.sync_all()?;
+                let mut open =
+                    Open { segment, file, path: path.clone(), length: whole as u64, mark: open_mark(&folder)? };
+                open.acknowledge()?;
+                Ok(open)
+            };
+            resume().map_err(|e| Error::io(path.display(), e))
+        })
+        .await?;
+        self.open = Some(open);
+        Ok(())
+    }
+
+    async fn append(&mut self, bytes: Vec<u8>, sync: bool) -> Result<()> {
+        self.with_open(move |open| {
+            open.file.write_all(&bytes)?;
+            open.length += bytes.len() as u64;
+            if sync {
+                open.file.sync_data()?;
+                open.acknowledge()?;
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    async fn sync(&mut self) -> Result<()> {
+        self.with_open(|open| {
+            open.file.sync_data()?;
+            open.acknowledge()
+        })
+        .await
+    }
+
+    async fn remove(&mut self, segment: u64) -> Result<()> {
+        let path = self.path(segment);
+        blocking(move || fs::remove_file(&path).map_err(|e| Error::io(path.display(), e))).await
+    }
+
+    fn name(&self, segment: u64) -> String {
+        self.path(segment).display().to_string()
+    }
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(error) => Err(Error::new(ErrorKind::Panic, format!("checkpoint I/O did not finish: {error}"))),
+    }
+}

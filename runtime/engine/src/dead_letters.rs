@@ -1,0 +1,84 @@
+//! Bad rows, kept: one file of JSON lines a micro-batch.
+
+use std::fmt::Write as _;
+
+use levada_connector_api::{BadRow, Error, ErrorKind, Result};
+use object_store::path::Path;
+use object_store::{MultipartUpload, ObjectStoreExt as _};
+
+/// What is gathered before it is handed to the store.
+const PART_BYTES: usize = 5 << 20;
+
+/// Where the bad rows of a task go. A file becomes visible, under a name that is the batch's, just before the batch is
+/// committed: a repeated batch writes the same file again.
+pub(crate) struct DeadLetters {
+    pipeline: String,
+    task: u32,
+    location: levada_storage::Location,
+    log: bool,
+    open: Option<Open>,
+}
+
+struct Open {
+    batch_id: u64,
+    path: Path,
+    upload: Box<dyn MultipartUpload>,
+    buffer: String,
+}
+
+impl DeadLetters {
+    pub(crate) fn new(pipeline: &str, task: u32, location: &str, log: bool) -> Result<Self> {
+        let location = levada_storage::resolve(location)?;
+        Ok(Self { pipeline: pipeline.to_owned(), task, location, log, open: None })
+    }
+
+    /// Stages bad rows of a batch.
+    pub(crate) async fn stage(&mut self, batch_id: u64, rows: &[BadRow]) -> Result<()> {
+        if self.open.as_ref().is_none_or(|open| open.batch_id != batch_id) {
+            let name = format!("task-{:05}-batch-{batch_id:020}.jsonl", self.task);
+            let path = self.location.path.clone().join(name);
+            let upload = self.location.store.put_multipart(&path).await.map_err(|e| failed(&path, e))?;
+            self.open = Some(Open { batch_id, path, upload, buffer: String::new() });
+        }
+        let Some(open) = &mut self.open else { return Ok(()) };
+        for row in rows {
+            if self.log {
+                tracing::warn!(stage = %row.stage, position = %row.position, reason = %row.reason, "bad row");
+            }
+            let (raw, encoding) = match std::str::from_utf8(&row.raw) {
+                Ok(text) => (text.to_owned(), "utf-8"),
+                Err(_) => (hex(&row.raw), "hex"),
+            };
+            let line = serde_json::json!({
+                "pipeline": self.pipeline, "batchId": batch_id, "stage": row.stage, "position": row.position,
+                "reason": row.reason, "encoding": encoding, "raw": raw,
+            });
+            let _ = writeln!(open.buffer, "{line}");
+        }
+        if open.buffer.len() >= PART_BYTES {
+            let part = std::mem::take(&mut open.buffer).into_bytes();
+            open.upload.put_part(part.into()).await.map_err(|e| failed(&open.path, e))?;
+        }
+        Ok(())
+    }
+
+    /// Makes the batch's bad rows durable.
+    pub(crate) async fn commit(&mut self, batch_id: u64) -> Result<()> {
+        let Some(mut open) = self.open.take_if(|open| open.batch_id == batch_id) else { return Ok(()) };
+        let failed = |e| failed(&open.path, e);
+        open.upload.put_part(open.buffer.into_bytes().into()).await.map_err(failed)?;
+        open.upload.complete().await.map_err(failed)?;
+        Ok(())
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut out, byte| {
+        let _ = write!(out, "{byte:02x}");
+        out
+    })
+}
+
+fn failed(path: &Path, error: object_store::Error) -> Error {
+    Error::new(ErrorKind::Io, format!("dead letters {path}: {error}")).source(error)
+}

@@ -1,0 +1,116 @@
+//! The keys of a pipeline itself.
+
+use levada_connector_api::OutputMode;
+use levada_connector_api::config::{ConfigDef, ConfigKey, ConfigType, Importance, Validator};
+
+use crate::Trigger;
+
+/// The definition of a pipeline's own keys: those without a plugin's prefix.
+pub fn definition() -> ConfigDef {
+    use ConfigType::{Boolean, Duration, Int, List, Long, Size, String};
+    use Importance::{High, Low, Medium};
+    let key = ConfigKey::new;
+    ConfigDef::new()
+        .key(
+            key("name", String, High, "The pipeline's name: its state is found by it.")
+                .validator(Validator::new("letters, digits, '.', '_' and '-'", |text| {
+                    let fits = |c: char| c.is_alphanumeric() || matches!(c, '.' | '_' | '-');
+                    if !text.is_empty() && text.chars().all(fits) && !text.starts_with('.') {
+                        Ok(())
+                    } else {
+                        Err("use letters, digits, '.', '_' and '-' only, and no '.' at the start".to_owned())
+                    }
+                })),
+        )
+        .key(
+            key("connector.class", String, Medium, "The kind of connector: a pipeline that names both its ends.")
+                .default("Pipeline")
+                .one_of(&["Pipeline"]),
+        )
+        .key(
+            key("tasks.max", Int, Low, "How many tasks the work may be split over. Sources that cannot be split run one.")
+                .default(1)
+                .validator(Validator::at_least(1)),
+        )
+        .key(key("transforms", List, High, "The aliases of the transforms, in order.").default(""))
+        .key(
+            key("trigger", String, High, "When a micro-batch starts: an interval ('5 seconds', aligned to its multiples), \
+                'available-now' (what is there, then end), 'once' (the same in one batch) or 'available' (as soon as there is data).")
+                .default("available")
+                .group("Batches")
+                .validator(Validator::new("an interval, available-now, once, available", |text| {
+                    text.parse::<Trigger>().map(|_| ())
+                })),
+        )
+        .key(
+            key("output.mode", String, High, "What of the result goes to the sink: new rows, changed rows, or all of it.")
+                .default("append")
+                .group("Batches")
+                .one_of(&OutputMode::NAMES),
+        )
+        .key(
+            key("batch.max.rows", Long, Medium, "How many rows a micro-batch may have.")
+                .optional()
+                .group("Batches")
+                .validator(Validator::at_least(1)),
+        )
+        .key(
+            key("batch.max.bytes", Size, Medium, "How many bytes of input a micro-batch may have.")
+                .default("256 MB")
+                .group("Batches")
+                .validator(Validator::non_empty()),
+        )
+        .key(
+            key("batch.target.duration", Duration, Low, "How long a micro-batch should take: its rows are adapted, growing \
+                while batches are quick and shrinking when they are late.")
+                .optional()
+                .group("Batches"),
+        )
+        .key(
+            key("checkpoint.location", String, High, "The folder or URL that holds offsets and state. Default: a folder named \
+                after the pipeline in the data folder.")
+                .optional()
+                .group("State")
+                .validator(Validator::non_empty()),
+        )
+        .key(
+            key("errors.tolerance", String, Medium, "What becomes of bad rows: 'none' fails the task with the row's place, \
+                'all' sends them to the dead letters.")
+                .default("none")
+                .group("Errors")
+                .one_of(&["none", "all"]),
+        )
+        .key(
+            key("errors.deadletterqueue.path", String, Medium, "The folder for dead letters, one file of JSON lines a \
+                micro-batch. Default: 'dead-letters' beside the checkpoint.")
+                .optional()
+                .group("Errors")
+                .validator(Validator::non_empty()),
+        )
+        .key(
+            key("errors.log.enable", Boolean, Low, "Whether each bad row is logged, too.").default(false).group("Errors"),
+        )
+        .key(
+            key("restart.attempts", Int, Low, "How often in a row a failed task is started again without a batch committed \
+                between. Errors that cannot pass by themselves are not tried again.")
+                .default(10)
+                .group("Errors")
+                .validator(Validator::at_least(0)),
+        )
+        .key(
+            key("restart.delay", Duration, Low, "How long to wait before the first restart; it doubles each time.")
+                .default("1 second")
+                .group("Errors"),
+        )
+        .key(
+            key("restart.delay.max", Duration, Low, "The longest wait before a restart.")
+                .default("1 minute")
+                .group("Errors"),
+        )
+        .key(
+            key("stop.timeout", Duration, Low, "How long a stop waits for the batch under way before it is abandoned; it is \
+                repeated at the next start.")
+                .default("10 seconds")
+                .group("Errors"),
+        )
+}

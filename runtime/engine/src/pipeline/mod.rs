@@ -1,0 +1,291 @@
+//! What a pipeline is: its flat configuration, checked as a whole.
+//!
+//! A configuration is Kafka Connect's flat map of strings. Keys of the pipeline itself stand alone; a plugin's keys stand
+//! behind a prefix: `source.`, `sink.`, `transforms.<alias>.`. [`PipelineSpec::parse`] names every error at once.
+
+mod keys;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use levada_connector_api::config::{Config, ConfigError, RawConfig, nearest};
+use levada_connector_api::{Guarantee, OutputMode, Plugin, Registry, SinkPlugin, SourcePlugin, TransformPlugin};
+
+pub use keys::definition;
+
+use crate::Trigger;
+
+/// What becomes of rows that cannot be decoded, transformed or written (`errors.tolerance`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ErrorTolerance {
+    /// The task fails with the row's place.
+    None,
+    /// The row goes to the dead letters; the good rows go on.
+    All,
+}
+
+/// How large a micro-batch may become.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Rows at most.
+    pub rows: usize,
+    /// Bytes of input at most.
+    pub bytes: usize,
+    /// How long a batch should take: the rows are adapted to it.
+    pub target: Option<Duration>,
+}
+
+/// How a failed task is started again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RestartPolicy {
+    /// How often in a row without a batch being committed.
+    pub attempts: u32,
+    /// The first delay; it doubles each time.
+    pub delay: Duration,
+    /// The longest delay.
+    pub delay_max: Duration,
+}
+
+/// A plugin with its checked configuration.
+pub struct StageSpec<P: ?Sized> {
+    /// The transform's alias; `source` or `sink` for the ends.
+    pub alias: String,
+    /// The plugin.
+    pub plugin: Arc<P>,
+    /// Its configuration.
+    pub config: Config,
+}
+
+/// A pipeline whose configuration has been checked.
+pub struct PipelineSpec {
+    /// Its name.
+    pub name: String,
+    /// Where rows come from.
+    pub source: StageSpec<dyn SourcePlugin>,
+    /// What happens to them.
+    pub transforms: Vec<StageSpec<dyn TransformPlugin>>,
+    /// Where they go.
+    pub sink: StageSpec<dyn SinkPlugin>,
+    /// What of the result goes to the sink.
+    pub output_mode: OutputMode,
+    /// When batches start.
+    pub trigger: Trigger,
+    /// How large they may become.
+    pub limits: Limits,
+    /// What becomes of bad rows.
+    pub tolerance: ErrorTolerance,
+    /// Whether each bad row is logged.
+    pub log_bad_rows: bool,
+    /// The folder for dead letters; `None`: beside the checkpoint.
+    pub dead_letters: Option<String>,
+    /// The folder or URL of the checkpoint; `None`: in the data folder.
+    pub checkpoint: Option<String>,
+    /// How long a stop waits for the batch under way.
+    pub stop_timeout: Duration,
+    /// How a failed task is started again.
+    pub restart: RestartPolicy,
+}
+
+impl PipelineSpec {
+    /// Checks a configuration.
+    ///
+    /// # Errors
+    /// All errors at once: unknown keys with the nearest known one, missing keys, wrong values, unknown plugins.
+    pub fn parse(raw: &RawConfig, registry: &Registry) -> Result<Self, Vec<ConfigError>> {
+        let mut errors = Vec::new();
+        let Sections { own, source, sink, mut transforms, unknown } = Sections::split(raw);
+        let config = match keys::definition().parse(&own, "") {
+            Ok(config) => config,
+            Err(found) => {
+                errors.extend(found);
+                // The plugins' errors are wanted, too: go on with what the defaults say.
+                let minimal = RawConfig::from([("name".to_owned(), "pipeline".to_owned())]);
+                match keys::definition().parse(&minimal, "") {
+                    Ok(config) => config,
+                    Err(_) => return Err(errors),
+                }
+            }
+        };
+        errors.extend(unknown);
+
+        let aliases = own.get("transforms").map(String::as_str).unwrap_or_default();
+        let aliases: Vec<&str> = aliases.split(',').map(str::trim).filter(|a| !a.is_empty()).collect();
+        let source = stage("source", "source.", "class", source, |n| registry.source(n), &mut errors);
+        let sink = stage("sink", "sink.", "class", sink, |n| registry.sink(n), &mut errors);
+        let mut stages = Vec::new();
+        for (i, alias) in aliases.iter().enumerate() {
+            if aliases.iter().skip(i + 1).any(|other| other == alias) {
+                errors.push(ConfigError::invalid(
+                    "transforms",
+                    aliases.join(","),
+                    format!("'{alias}' stands there twice"),
+                ));
+            }
+            let prefix = format!("transforms.{alias}.");
+            let keys = transforms.remove(*alias).unwrap_or_default();
+            stages.extend(stage(alias, &prefix, "type", keys, |n| registry.transform(n), &mut errors));
+        }
+        for (alias, keys) in transforms {
+            let key = keys.keys().next().map(String::as_str).unwrap_or("type");
+            let message = match nearest(&alias, aliases.iter().copied()) {
+                Some(near) => format!("'{alias}' is not in 'transforms'; did you mean 'transforms.{near}.{key}'?"),
+                None => format!("'{alias}' is not in 'transforms'; add it there or remove its keys"),
+            };
+            errors.push(ConfigError::new(format!("transforms.{alias}.{key}"), message));
+        }
+
+        let (Some(source), Some(sink)) = (source, sink) else { return Err(errors) };
+        let output_mode = config.string("output.mode").parse().unwrap_or(OutputMode::Append);
+        let capabilities = sink.plugin.capabilities(&sink.config);
+        if !capabilities.modes.contains(&output_mode) {
+            let can: Vec<_> = capabilities.modes.iter().map(|mode| mode.as_str()).collect();
+            errors.push(ConfigError::invalid(
+                "output.mode",
+                output_mode.as_str(),
+                format!("the sink '{}' cannot show it; it can {}", sink.plugin.name(), can.join(", ")),
+            ));
+        }
+        if !errors.is_empty() {
+            return Err(errors);
+        }
+        let unlimited = |value: Option<usize>| value.unwrap_or(usize::MAX);
+        Ok(Self {
+            name: config.string("name"),
+            source,
+            transforms: stages,
+            sink,
+            output_mode,
+            trigger: config.string("trigger").parse().unwrap_or(Trigger::Available),
+            limits: Limits {
+                rows: unlimited(config.int_opt("batch.max.rows").and_then(|rows| usize::try_from(rows).ok())),
+                bytes: unlimited(usize::try_from(config.size("batch.max.bytes")).ok()),
+                target: config.duration_opt("batch.target.duration"),
+            },
+            tolerance: match config.string("errors.tolerance").to_ascii_lowercase().as_str() {
+                "all" => ErrorTolerance::All,
+                _ => ErrorTolerance::None,
+            },
+            log_bad_rows: config.bool("errors.log.enable"),
+            dead_letters: config.string_opt("errors.deadletterqueue.path"),
+            checkpoint: config.string_opt("checkpoint.location"),
+            stop_timeout: config.duration("stop.timeout"),
+            restart: RestartPolicy {
+                attempts: u32::try_from(config.int("restart.attempts")).unwrap_or(u32::MAX),
+                delay: config.duration("restart.delay"),
+                delay_max: config.duration("restart.delay.max"),
+            },
+        })
+    }
+
+    /// What the pipeline as a whole promises, given its source and sink.
+    pub fn guarantee(&self) -> Guarantee {
+        let sink = self.sink.plugin.capabilities(&self.sink.config).guarantee;
+        let replayable = self.source.plugin.capabilities(&self.source.config).replayable;
+        if sink == Guarantee::Idempotent && !replayable { Guarantee::AtLeastOnce } else { sink }
+    }
+}
+
+/// The keys of a configuration, sorted by whom they are for.
+struct Sections {
+    own: RawConfig,
+    source: RawConfig,
+    sink: RawConfig,
+    transforms: BTreeMap<String, RawConfig>,
+    unknown: Vec<ConfigError>,
+}
+
+impl Sections {
+    fn split(raw: &RawConfig) -> Self {
+        let mut sections = Self {
+            own: RawConfig::new(),
+            source: RawConfig::new(),
+            sink: RawConfig::new(),
+            transforms: BTreeMap::new(),
+            unknown: Vec::new(),
+        };
+        for (key, value) in raw {
+            let (target, key) = if let Some(rest) = key.strip_prefix("source.") {
+                (&mut sections.source, rest)
+            } else if let Some(rest) = key.strip_prefix("sink.") {
+                (&mut sections.sink, rest)
+            } else if let Some(rest) = key.strip_prefix("transforms.") {
+                let Some((alias, rest)) = rest.split_once('.') else {
+                    let message = "a transform's key is 'transforms.<alias>.<option>'";
+                    sections.unknown.push(ConfigError::new(key.clone(), message));
+                    continue;
+                };
+                (sections.transforms.entry(alias.to_owned()).or_default(), rest)
+            } else {
+                (&mut sections.own, key.as_str())
+            };
+            target.insert(key.to_owned(), value.clone());
+        }
+        sections
+    }
+}
+
+fn stage<P: Plugin + ?Sized>(
+    alias: &str,
+    prefix: &str,
+    class_key: &str,
+    mut raw: RawConfig,
+    find: impl Fn(&str) -> levada_connector_api::Result<Arc<P>>,
+    errors: &mut Vec<ConfigError>,
+) -> Option<StageSpec<P>> {
+    let key = format!("{prefix}{class_key}");
+    let Some(class) = raw.remove(class_key) else {
+        errors.push(ConfigError::new(key, "missing; it names the plugin ('levada plugin list' shows them)"));
+        return None;
+    };
+    let plugin = match find(&class) {
+        Ok(plugin) => plugin,
+        Err(error) => {
+            errors.push(ConfigError::invalid(key, class, error.to_string()));
+            return None;
+        }
+    };
+    match plugin.config_def().parse(&raw, prefix) {
+        Ok(config) => {
+            let found = plugin.validate(&config);
+            if found.is_empty() {
+                return Some(StageSpec { alias: alias.to_owned(), plugin, config });
+            }
+            errors.extend(found.into_iter().map(|error| error.prefixed(prefix)));
+        }
+        Err(found) => errors.extend(found),
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_errors_come_at_once() {
+        let raw: RawConfig = [
+            ("name", "p"),
+            ("triger", "5 seconds"),
+            ("output.mode", "compleet"),
+            ("source.class", "Nothing"),
+            ("transforms", "a"),
+            ("transforms.b.type", "X"),
+        ]
+        .into_iter()
+        .map(|(k, v)| (k.to_owned(), v.to_owned()))
+        .collect();
+        let errors = PipelineSpec::parse(&raw, &Registry::new()).err().unwrap();
+        let text = errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
+        for part in [
+            "triger: unknown key; did you mean 'trigger'?",
+            "output.mode = 'compleet': use one of append, update, complete; did you mean 'complete'?",
+            "source.class = 'Nothing': no source plugin is called 'Nothing'",
+            "sink.class: missing",
+            "transforms.a.type: missing",
+            "transforms.b.type: 'b' is not in 'transforms'; did you mean 'transforms.a.type'?",
+        ] {
+            assert!(text.contains(part), "{part}\nnot in\n{text}");
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! What a micro-batch did, in the names that Spark's dashboards know.
+
+use levada_connector_api::OffsetRanges;
+use serde::Serialize;
+use serde_json::Value;
+
+/// One micro-batch, as Spark's `StreamingQueryProgress` reports it. Serialises to the same JSON names.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Progress {
+    /// The pipeline's id: the same over restarts from one checkpoint.
+    pub id: String,
+    /// This run's id.
+    pub run_id: String,
+    /// The pipeline's name.
+    pub name: String,
+    /// The task's number.
+    pub task: u32,
+    /// When the batch began, ISO-8601 in UTC.
+    pub timestamp: String,
+    /// The micro-batch.
+    pub batch_id: u64,
+    /// From the first row read to the commit, in milliseconds.
+    pub batch_duration: u64,
+    /// Rows read.
+    pub num_input_rows: u64,
+    /// Rows read a second, since the batch before.
+    pub input_rows_per_second: f64,
+    /// Rows read a second of the batch's duration.
+    pub processed_rows_per_second: f64,
+    /// Where the time went.
+    pub duration_ms: Durations,
+    /// The stateful transforms.
+    pub state_operators: Vec<StateProgress>,
+    /// The source.
+    pub sources: Vec<SourceProgress>,
+    /// The sink.
+    pub sink: SinkProgress,
+    /// Rows that went to the dead letters.
+    pub num_rejected_rows: u64,
+}
+
+/// Where a batch's time went, in milliseconds. Stages overlap: the parts may exceed the whole.
+#[derive(Debug, Clone, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Durations {
+    /// Reading and decoding.
+    pub get_batch: u64,
+    /// Transforming and staging at the sink.
+    pub add_batch: u64,
+    /// Making the batch's record durable.
+    pub wal_commit: u64,
+    /// The sink's commit.
+    pub sink_commit: u64,
+    /// Recording the commit.
+    pub commit_offsets: u64,
+    /// All of it.
+    pub trigger_execution: u64,
+}
+
+/// One stateful transform.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StateProgress {
+    /// The operator.
+    pub operator_name: String,
+    /// Keys held.
+    pub num_rows_total: u64,
+    /// Keys touched.
+    pub num_rows_updated: u64,
+    /// Keys removed.
+    pub num_rows_removed: u64,
+    /// Memory held.
+    pub memory_used_bytes: u64,
+    /// Rows dropped because they were late.
+    pub num_rows_dropped_by_watermark: u64,
+}
+
+/// What was read of the source.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SourceProgress {
+    /// The source's class.
+    pub description: String,
+    /// For each partition that moved: where it stood.
+    pub start_offset: Value,
+    /// For each partition that moved: where it stands.
+    pub end_offset: Value,
+    /// Rows read.
+    pub num_input_rows: u64,
+}
+
+impl SourceProgress {
+    pub(crate) fn new(description: &str, ranges: &OffsetRanges, rows: u64) -> Self {
+        let entry = |partition: &levada_connector_api::Partition, offset: Value| serde_json::json!({ "partition": partition.to_map(), "offset": offset });
+        let json = |offset: &levada_connector_api::Offset| serde_json::to_value(offset).unwrap_or(Value::Null);
+        Self {
+            description: description.to_owned(),
+            start_offset: ranges
+                .iter()
+                .map(|(p, range)| entry(p, range.start.as_ref().map_or(Value::Null, json)))
+                .collect(),
+            end_offset: ranges.iter().map(|(p, range)| entry(p, json(&range.end))).collect(),
+            num_input_rows: rows,
+        }
+    }
+}
+
+/// What was written to the sink.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SinkProgress {
+    /// The sink's class.
+    pub description: String,
+    /// Rows written.
+    pub num_output_rows: u64,
+    /// What the sink promises.
+    pub guarantee: String,
+}

@@ -1,0 +1,204 @@
+//! The third stage: feeds the sink, and commits.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use levada_connector_api::{Commit, Error, Result, Sink, StateStats, TaskContext};
+use tokio::sync::mpsc;
+
+use super::messages::{BatchDone, Committed, Work};
+use crate::checkpoint::{Checkpoint, Prepared};
+use crate::dead_letters::DeadLetters;
+use crate::progress::{Durations, Progress, SinkProgress, SourceProgress, StateProgress};
+use crate::{Observer, PipelineSpec};
+
+pub(crate) struct Committer {
+    pub(crate) spec: Arc<PipelineSpec>,
+    pub(crate) sink: Box<dyn Sink>,
+    pub(crate) checkpoint: Checkpoint,
+    pub(crate) dead_letters: DeadLetters,
+    pub(crate) context: TaskContext,
+    pub(crate) input: mpsc::Receiver<Work>,
+    pub(crate) committed: mpsc::UnboundedSender<Committed>,
+    pub(crate) snapshot_due: Arc<AtomicBool>,
+    pub(crate) observer: Arc<dyn Observer>,
+    /// Set once a batch has been committed: the supervisor's back-off starts anew.
+    pub(crate) advanced: Arc<AtomicBool>,
+}
+
+/// What is counted while a batch is written.
+#[derive(Default)]
+struct Counts {
+    output_rows: u64,
+    rejected_rows: u64,
+    writing: std::time::Duration,
+}
+
+impl Committer {
+    pub(crate) async fn run(mut self) -> Result<()> {
+        let mut counts = Counts::default();
+        let mut last_commit = Instant::now();
+        // What the source has not been told yet, since its record has not been flushed.
+        let mut untold: Vec<Committed> = Vec::new();
+        loop {
+            let message = match self.input.try_recv() {
+                Ok(message) => message,
+                Err(_) => {
+                    // Nothing to do: a good moment to flush the last commit. Under load the next prepare does it.
+                    self.settle(&mut untold).await?;
+                    match self.input.recv().await {
+                        Some(message) => message,
+                        None => break,
+                    }
+                }
+            };
+            match message {
+                Work::Rows { batch_id, batch } => {
+                    counts.output_rows += batch.num_rows() as u64;
+                    let before = Instant::now();
+                    self.context.faults.at("sink.write.before")?;
+                    self.sink.write(batch_id, batch).await.map_err(|e| self.at_sink(e))?;
+                    self.context.faults.at("sink.write.after")?;
+                    counts.writing += before.elapsed();
+                }
+                Work::Rejected { batch_id, rows } => {
+                    counts.rejected_rows += rows.len() as u64;
+                    self.dead_letters.stage(batch_id, &rows).await?;
+                }
+                Work::End(done) => {
+                    let counts = std::mem::take(&mut counts);
+                    let since = last_commit.elapsed();
+                    let committed = self.commit(*done, counts, since, &mut untold).await?;
+                    untold.push(committed);
+                    last_commit = Instant::now();
+                }
+            }
+        }
+        self.settle(&mut untold).await?;
+        self.sink.close().await.map_err(|e| self.at_sink(e))
+    }
+
+    fn at_sink(&self, error: Error) -> Error {
+        error.context(format!("sink '{}'", self.spec.sink.plugin.name()))
+    }
+
+    async fn settle(&mut self, untold: &mut Vec<Committed>) -> Result<()> {
+        if !untold.is_empty() {
+            self.checkpoint.sync().await?;
+            for committed in untold.drain(..) {
+                // The reader may be gone when the task is ending with an error; that error counts.
+                let _ = self.committed.send(committed);
+            }
+        }
+        Ok(())
+    }
+
+    async fn commit(
+        &mut self,
+        done: BatchDone,
+        counts: Counts,
+        since_last: std::time::Duration,
+        untold: &mut Vec<Committed>,
+    ) -> Result<Committed> {
+        let BatchDone { read, deltas, snapshot, stats } = done;
+        let batch_id = read.batch_id;
+        let faults = self.context.faults.clone();
+        let mut durations = Durations { get_batch: millis(read.reading), ..Durations::default() };
+        durations.add_batch = millis(counts.writing);
+
+        let before = Instant::now();
+        if !read.repeated {
+            faults.at("prepare.before")?;
+            self.checkpoint
+                .prepare(Prepared {
+                    batch_id,
+                    epoch: self.context.epoch,
+                    timestamp: read.timestamp_ms,
+                    rows: read.rows,
+                    ranges: read.ranges.clone(),
+                    state: deltas,
+                })
+                .await?;
+            faults.at("prepare.after")?;
+        }
+        // The prepare has flushed the commit before it, too.
+        for committed in untold.drain(..) {
+            let _ = self.committed.send(committed);
+        }
+        durations.wal_commit = millis(before.elapsed());
+
+        faults.at("dead-letters.before")?;
+        self.dead_letters.commit(batch_id).await?;
+        faults.at("dead-letters.after")?;
+
+        let before = Instant::now();
+        let commit = Commit { batch_id, epoch: self.context.epoch, offsets: read.ranges.ends() };
+        faults.at("sink.commit.before")?;
+        self.sink.commit(&commit).await.map_err(|e| self.at_sink(e).context(format!("batch {batch_id}")))?;
+        faults.at("sink.commit.after")?;
+        durations.sink_commit = millis(before.elapsed());
+
+        let before = Instant::now();
+        faults.at("commit.before")?;
+        self.checkpoint.commit(batch_id, &read.ranges).await?;
+        faults.at("commit.after")?;
+        if let Some(state) = snapshot {
+            faults.at("roll.before")?;
+            self.checkpoint.roll(state).await?;
+            faults.at("roll.after")?;
+        } else if self.checkpoint.roll_due() {
+            self.snapshot_due.store(true, Ordering::Release);
+        }
+        durations.commit_offsets = millis(before.elapsed());
+        self.advanced.store(true, Ordering::Release);
+
+        let took = read.started.elapsed();
+        durations.trigger_execution = millis(took);
+        let per_second = |span: std::time::Duration| read.rows as f64 / span.as_secs_f64().max(1e-3);
+        let progress = Progress {
+            id: self.checkpoint.id().to_owned(),
+            run_id: self.checkpoint.run_id().to_owned(),
+            name: self.spec.name.clone(),
+            task: self.context.task,
+            timestamp: iso8601(read.timestamp_ms),
+            batch_id,
+            batch_duration: millis(took),
+            num_input_rows: read.rows,
+            input_rows_per_second: per_second(since_last),
+            processed_rows_per_second: per_second(took),
+            duration_ms: durations,
+            state_operators: stats.into_iter().map(state_progress).collect(),
+            sources: vec![SourceProgress::new(self.spec.source.plugin.name(), &read.ranges, read.rows)],
+            sink: SinkProgress {
+                description: self.spec.sink.plugin.name().to_owned(),
+                num_output_rows: counts.output_rows,
+                guarantee: self.spec.guarantee().to_string(),
+            },
+            num_rejected_rows: counts.rejected_rows,
+        };
+        self.observer.progress(&progress);
+        Ok(Committed { offsets: read.ranges.ends(), rows: read.rows, took })
+    }
+}
+
+fn state_progress(stats: StateStats) -> StateProgress {
+    StateProgress {
+        operator_name: stats.operator,
+        num_rows_total: stats.rows_total,
+        num_rows_updated: stats.rows_updated,
+        num_rows_removed: stats.rows_removed,
+        memory_used_bytes: stats.memory_bytes,
+        num_rows_dropped_by_watermark: 0,
+    }
+}
+
+fn millis(duration: std::time::Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn iso8601(ms: i64) -> String {
+    chrono::DateTime::from_timestamp_millis(ms)
+        .map(|time| time.to_rfc3339_opts(chrono::SecondsFormat::Millis, true))
+        .unwrap_or_default()
+}

@@ -1,0 +1,179 @@
+//! One run of one task: recovery, then the three stages until the end, a stop or an error.
+
+mod committer;
+mod messages;
+pub(crate) mod plan;
+mod reader;
+mod recover;
+mod worker;
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use levada_connector_api::{Error, ErrorKind, Result, TaskContext};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::checkpoint::Checkpoint;
+use crate::dead_letters::DeadLetters;
+use crate::{Environment, PipelineSpec};
+
+/// How many pieces may wait between two stages: enough to keep both busy, little enough to bound memory.
+const QUEUE: usize = 4;
+
+/// The message of a stage whose neighbour has gone. The neighbour's own error is the one that is told.
+const STAGE_ENDED: &str = "the next stage of the task has ended";
+
+pub(crate) fn stage_ended() -> Error {
+    Error::new(ErrorKind::Cancelled, STAGE_ENDED)
+}
+
+/// What a task is and runs in.
+#[derive(Clone)]
+pub(crate) struct Task {
+    pub(crate) spec: Arc<PipelineSpec>,
+    pub(crate) environment: Environment,
+    pub(crate) number: u32,
+    pub(crate) stop: CancellationToken,
+    pub(crate) advanced: Arc<AtomicBool>,
+}
+
+impl Task {
+    fn folder(&self, what: &str) -> String {
+        self.environment.data_dir.join(&self.spec.name).join(what).display().to_string()
+    }
+
+    fn checkpoint_location(&self) -> String {
+        let base = self.spec.checkpoint.clone().unwrap_or_else(|| self.folder("checkpoint"));
+        format!("{}/tasks/{}", base.trim_end_matches('/'), self.number)
+    }
+
+    fn dead_letter_location(&self) -> String {
+        self.spec.dead_letters.clone().unwrap_or_else(|| self.folder("dead-letters"))
+    }
+
+    /// Runs until the source ends, a stop, or the first error.
+    pub(crate) async fn run(&self) -> Result<()> {
+        let spec = &self.spec;
+        let location = self.checkpoint_location();
+        let mut source = plan::make_source(spec)?;
+        let (mut steps, plan) = plan::bind(spec, source.as_mut()).await?;
+        let (mut checkpoint, mut recovered) = Checkpoint::open(&location, &spec.name).await?;
+        let context = TaskContext {
+            pipeline: spec.name.clone(),
+            task: self.number,
+            epoch: checkpoint.epoch(),
+            clock: self.environment.clock.clone(),
+            faults: self.environment.faults.clone(),
+        };
+        context.faults.at("begin.before")?;
+        checkpoint.begin(&recovered, context.clock.now_ms()).await?;
+        context.faults.at("begin.after")?;
+
+        let sink_name = spec.sink.plugin.name();
+        let at_sink = |e: Error| e.context(format!("sink '{sink_name}'"));
+        let mut sink = spec.sink.plugin.create(&spec.sink.config).map_err(at_sink)?;
+        let held = sink.open(&context, plan.output.clone(), spec.output_mode).await.map_err(at_sink)?;
+        recover::reconcile(spec, &mut checkpoint, &mut recovered, held).await?;
+        recover::restore(&mut steps, &context, &recovered.state).await?;
+        let at_source = |e: Error| e.context(format!("source '{}'", spec.source.plugin.name()));
+        source.open(&context, &recovered.offsets).await.map_err(at_source)?;
+        if let Some(last) = recovered.last {
+            tracing::info!(pipeline = %spec.name, batch = last + 1, epoch = context.epoch, "going on after batch {last}");
+        }
+        let dead_letters = DeadLetters::new(&spec.name, self.number, &self.dead_letter_location(), spec.log_bad_rows)?;
+
+        let (read_out, read_in) = mpsc::channel(QUEUE);
+        let (work_out, work_in) = mpsc::channel(QUEUE);
+        let (committed_out, committed_in) = mpsc::unbounded_channel();
+        let snapshot_due = Arc::new(AtomicBool::new(false));
+        let reader = reader::Reader {
+            source,
+            name: spec.source.plugin.name().to_owned(),
+            context: context.clone(),
+            trigger: spec.trigger,
+            limits: spec.limits,
+            next_batch: recovered.last.map_or(0, |last| last + 1),
+            pending: recovered.pending.take(),
+            out: read_out,
+            committed: committed_in,
+            stop: self.stop.clone(),
+            target_rows: usize::MAX,
+        };
+        let worker = worker::Worker {
+            steps,
+            context: context.clone(),
+            tolerance: spec.tolerance,
+            input: read_in,
+            out: work_out,
+            snapshot_due: snapshot_due.clone(),
+        };
+        let committer = committer::Committer {
+            spec: spec.clone(),
+            sink,
+            checkpoint,
+            dead_letters,
+            context,
+            input: work_in,
+            committed: committed_out,
+            snapshot_due,
+            observer: self.environment.observer.clone(),
+            advanced: self.advanced.clone(),
+        };
+        let mut stages = JoinSet::new();
+        stages.spawn(reader.run());
+        stages.spawn(worker.run());
+        stages.spawn(committer.run());
+        self.join(stages).await
+    }
+
+    /// Waits for the stages. Of several errors the first that is not another's consequence is told.
+    async fn join(&self, mut stages: JoinSet<Result<()>>) -> Result<()> {
+        let mut outcome: Result<()> = Ok(());
+        let mut stopping = false;
+        let timeout = tokio::time::sleep(std::time::Duration::from_secs(u64::from(u32::MAX)));
+        tokio::pin!(timeout);
+        loop {
+            let joined = tokio::select! {
+                joined = stages.join_next() => joined,
+                () = self.stop.cancelled(), if !stopping => {
+                    stopping = true;
+                    timeout.as_mut().reset(tokio::time::Instant::now() + self.spec.stop_timeout);
+                    continue;
+                }
+                () = &mut timeout, if stopping => {
+                    tracing::warn!(pipeline = %self.spec.name, "the batch under way did not finish in time: it is abandoned and will be repeated");
+                    stages.shutdown().await;
+                    return outcome;
+                }
+            };
+            let result = match joined {
+                None => return outcome,
+                Some(Ok(result)) => result,
+                Some(Err(error)) if error.is_panic() => Err(panic_error(error.into_panic().as_ref())),
+                Some(Err(_)) => Ok(()),
+            };
+            if let Err(error) = result {
+                let consequence = error.kind() == ErrorKind::Cancelled && error.message() == STAGE_ENDED;
+                if outcome.is_ok() || outcome.as_ref().is_err_and(|e| e.message() == STAGE_ENDED) && !consequence {
+                    outcome = Err(error);
+                }
+                if !consequence {
+                    // The checkpoint must be free before the next run opens it: wait until the stages are gone.
+                    stages.shutdown().await;
+                    return outcome;
+                }
+            }
+        }
+    }
+}
+
+pub(crate) fn panic_error(payload: &(dyn std::any::Any + Send)) -> Error {
+    let text = payload
+        .downcast_ref::<&str>()
+        .map(|text| (*text).to_owned())
+        .or_else(|| payload.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "without a message".to_owned());
+    Error::new(ErrorKind::Panic, format!("a stage of the task panicked: {text}"))
+}

@@ -1,0 +1,232 @@
+//! The first stage: polls the source and cuts micro-batches.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use levada_connector_api::{
+    Error, OffsetRanges, Offsets, PollLimit, PollStatus, Polled, Result, Retry, Source, TaskContext,
+};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::messages::{BatchRead, Committed, Read};
+use crate::checkpoint::Prepared;
+use crate::{Limits, Trigger};
+
+/// How long one poll may wait for data: also how long a stop can go unnoticed.
+const POLL_WAIT: Duration = Duration::from_millis(50);
+
+pub(crate) struct Reader {
+    pub(crate) source: Box<dyn Source>,
+    pub(crate) name: String,
+    pub(crate) context: TaskContext,
+    pub(crate) trigger: Trigger,
+    pub(crate) limits: Limits,
+    /// The batch to repeat first.
+    pub(crate) pending: Option<Prepared>,
+    pub(crate) next_batch: u64,
+    pub(crate) out: mpsc::Sender<Read>,
+    pub(crate) committed: mpsc::UnboundedReceiver<Committed>,
+    pub(crate) stop: CancellationToken,
+    pub(crate) target_rows: usize,
+}
+
+/// Why a batch ended.
+#[derive(PartialEq, Eq)]
+enum Ended {
+    /// There is nothing more for now, or a limit is reached.
+    Cut,
+    /// There will never be more.
+    Finished,
+}
+
+impl Reader {
+    pub(crate) async fn run(mut self) -> Result<()> {
+        let result = self.read_all().await;
+        // Dropping the channel lets the stages behind finish what they have; their last commits still concern the source.
+        let (closed, _) = mpsc::channel(1);
+        self.out = closed;
+        result?;
+        while let Some(committed) = self.committed.recv().await {
+            self.acknowledge(committed).await?;
+        }
+        self.source.close().await.map_err(|e| self.at_source(e))
+    }
+
+    fn at_source(&self, error: Error) -> Error {
+        error.context(format!("source '{}'", self.name))
+    }
+
+    async fn read_all(&mut self) -> Result<()> {
+        if let Some(pending) = self.pending.take() {
+            self.repeat(pending).await?;
+        }
+        let until = match self.trigger.ends() {
+            true => Some(Arc::new(self.source.latest().await.map_err(|e| self.at_source(e))?)),
+            false => None,
+        };
+        let mut first = true;
+        loop {
+            if !first && let Trigger::Interval(_) = self.trigger {
+                let delay = self.trigger.delay(self.context.clock.now_ms());
+                tokio::select! {
+                    () = tokio::time::sleep(delay) => {}
+                    () = self.stop.cancelled() => return Ok(()),
+                }
+            }
+            first = false;
+            if self.stop.is_cancelled() {
+                return Ok(());
+            }
+            if self.read_batch(until.clone()).await? == Ended::Finished || self.trigger == Trigger::Once {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Reads a prepared batch again, exactly.
+    async fn repeat(&mut self, pending: Prepared) -> Result<()> {
+        tracing::info!(
+            batch = pending.batch_id,
+            rows = pending.rows,
+            "repeating a batch that was prepared and not committed"
+        );
+        let until = Arc::new(pending.ranges.ends());
+        let (started, batch_id) = (Instant::now(), pending.batch_id);
+        let mut ranges = OffsetRanges::default();
+        let mut rows = 0;
+        loop {
+            let limit = PollLimit { until: Some(until.clone()), wait: POLL_WAIT, ..PollLimit::unlimited(batch_id) };
+            let polled = self.poll(&limit).await?;
+            let status = polled.status;
+            rows += self.hand_over(batch_id, polled, &mut ranges).await?;
+            match status {
+                PollStatus::End => break,
+                PollStatus::Idle if self.stop.is_cancelled() => return Ok(()),
+                PollStatus::Idle if started.elapsed() > Duration::from_secs(60) => {
+                    return Err(self.at_source(
+                        Error::data(format!("batch {batch_id} cannot be repeated: the source no longer has its rows"))
+                            .hint("bring the missing input back, or start anew with another checkpoint.location"),
+                    ));
+                }
+                _ => {}
+            }
+        }
+        if ranges.ends() != pending.ranges.ends() {
+            return Err(self.at_source(Error::internal(format!(
+                "batch {batch_id} was to be repeated as {:?} but was read as {ranges:?}",
+                pending.ranges
+            ))));
+        }
+        self.next_batch = batch_id + 1;
+        let read = BatchRead {
+            batch_id,
+            ranges,
+            repeated: true,
+            timestamp_ms: pending.timestamp,
+            rows,
+            reading: started.elapsed(),
+            started,
+        };
+        self.send(Read::End(read)).await
+    }
+
+    /// Reads one batch, if there is data.
+    async fn read_batch(&mut self, until: Option<Arc<Offsets>>) -> Result<Ended> {
+        let batch_id = self.next_batch;
+        let once = self.trigger == Trigger::Once;
+        let mut left_rows = if once { usize::MAX } else { self.limits.rows.min(self.target_rows) };
+        let mut left_bytes = if once { usize::MAX } else { self.limits.bytes };
+        let mut started = Instant::now();
+        let mut timestamp_ms = self.context.clock.now_ms();
+        let mut reading = Duration::ZERO;
+        let mut ranges = OffsetRanges::default();
+        let mut rows = 0;
+        let ended = loop {
+            let waits = ranges.is_empty() && self.trigger == Trigger::Available;
+            let limit = PollLimit {
+                batch_id,
+                rows: left_rows,
+                bytes: left_bytes,
+                wait: if waits { POLL_WAIT } else { Duration::ZERO },
+                until: until.clone(),
+            };
+            let before = Instant::now();
+            let polled = self.poll(&limit).await?;
+            if ranges.is_empty() {
+                // Waiting for the first row is not part of the batch.
+                started = if polled.ranges.is_empty() { Instant::now() } else { before };
+                timestamp_ms = self.context.clock.now_ms();
+            }
+            reading += before.elapsed();
+            let status = polled.status;
+            left_bytes = left_bytes.saturating_sub(polled.bytes);
+            let read = self.hand_over(batch_id, polled, &mut ranges).await?;
+            left_rows = left_rows.saturating_sub(usize::try_from(read).unwrap_or(usize::MAX));
+            rows += read;
+            match status {
+                PollStatus::End => break Ended::Finished,
+                PollStatus::Boundary if once => {}
+                PollStatus::Boundary => break Ended::Cut,
+                PollStatus::Idle if until.is_some() => break Ended::Finished,
+                PollStatus::Idle if !ranges.is_empty() || self.trigger != Trigger::Available => break Ended::Cut,
+                PollStatus::Idle | PollStatus::More => {}
+            }
+            if left_rows == 0 || left_bytes == 0 || self.stop.is_cancelled() {
+                break Ended::Cut;
+            }
+        };
+        if !ranges.is_empty() {
+            self.next_batch += 1;
+            let read = BatchRead { batch_id, ranges, repeated: false, timestamp_ms, rows, reading, started };
+            self.send(Read::End(read)).await?;
+        }
+        Ok(ended)
+    }
+
+    async fn poll(&mut self, limit: &PollLimit) -> Result<Polled> {
+        while let Ok(committed) = self.committed.try_recv() {
+            self.acknowledge(committed).await?;
+        }
+        self.context.faults.at("read.before")?;
+        let polled = self.source.poll(limit).await.map_err(|e| self.at_source(e))?;
+        self.context.faults.at("read.after")?;
+        Ok(polled)
+    }
+
+    async fn hand_over(&mut self, batch_id: u64, polled: Polled, ranges: &mut OffsetRanges) -> Result<u64> {
+        let rows = (polled.num_rows() + polled.rejected.len()) as u64;
+        ranges.append(polled.ranges).map_err(|e| self.at_source(e))?;
+        if !polled.batches.is_empty() || !polled.rejected.is_empty() {
+            self.send(Read::Piece { batch_id, batches: polled.batches, rejected: polled.rejected }).await?;
+        }
+        Ok(rows)
+    }
+
+    async fn acknowledge(&mut self, committed: Committed) -> Result<()> {
+        self.adapt(committed.rows, committed.took);
+        self.context.faults.at("source.commit.before")?;
+        // What the source is told is a courtesy: the place is kept in the checkpoint. A failure is worth a line, no restart.
+        match self.source.commit(&committed.offsets).await {
+            Err(error) if error.retry() == Retry::Permanent => return Err(self.at_source(error)),
+            Err(error) => tracing::warn!(%error, "the source could not be told of a commit"),
+            Ok(()) => {}
+        }
+        self.context.faults.at("source.commit.after")
+    }
+
+    /// Adapts the rows of a batch to the duration that it should take: at most twice as many, at least half.
+    fn adapt(&mut self, rows: u64, took: Duration) {
+        let (Some(target), true) = (self.limits.target, rows > 0) else { return };
+        let factor = (target.as_secs_f64() / took.as_secs_f64().max(1e-6)).clamp(0.5, 2.0);
+        let full = self.target_rows == usize::MAX || rows >= self.target_rows as u64 / 2;
+        // A batch that was small because there was little to read says nothing about what could be done.
+        if factor < 1.0 || full {
+            self.target_rows = ((rows as f64 * factor) as usize).clamp(1, self.limits.rows);
+        }
+    }
+
+    async fn send(&mut self, message: Read) -> Result<()> {
+        self.out.send(message).await.map_err(|_| super::stage_ended())
+    }
+}

@@ -1,0 +1,198 @@
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use levada_connector_api::config::RawConfig;
+use levada_connector_api::*;
+use levada_engine::{Environment, Observer, PipelineSpec, Progress, TaskStatus, start};
+
+use crate::numbers::{Held, Memory, Numbers};
+
+#[derive(Default)]
+struct Watch {
+    batches: Mutex<Vec<(u64, u64)>>,
+    states: Mutex<Vec<String>>,
+    committed: tokio::sync::Notify,
+}
+
+impl Observer for Watch {
+    fn progress(&self, progress: &Progress) {
+        self.batches.lock().unwrap().push((progress.batch_id, progress.num_input_rows));
+        self.committed.notify_one();
+    }
+    fn status(&self, status: &TaskStatus) {
+        self.states.lock().unwrap().push(format!("{:?}", status.state));
+    }
+}
+
+struct Run {
+    folder: tempfile::TempDir,
+    held: Held,
+    guarantee: Guarantee,
+    watch: Arc<Watch>,
+}
+
+impl Run {
+    fn new(guarantee: Guarantee) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        Self { folder, held: Held::default(), guarantee, watch: Arc::default() }
+    }
+
+    fn spec(&self, extra: &[(&str, &str)]) -> PipelineSpec {
+        let mut registry = Registry::new();
+        registry.add_source(Numbers).unwrap();
+        registry.add_sink(Memory { held: self.held.clone(), guarantee: self.guarantee }).unwrap();
+        let base = [
+            ("name", "p"),
+            ("source.class", "Numbers"),
+            ("source.count", "1000"),
+            ("sink.class", "Memory"),
+            ("batch.max.rows", "100"),
+            ("restart.delay", "1 ms"),
+        ];
+        let raw: RawConfig = base.iter().chain(extra).map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        PipelineSpec::parse(&raw, &registry).unwrap_or_else(|e| panic!("{e:?}"))
+    }
+
+    fn environment(&self) -> Environment {
+        Environment { observer: self.watch.clone(), ..Environment::new(self.folder.path()) }
+    }
+
+    async fn to_end(&self, extra: &[(&str, &str)], faults: Faults) -> Result<()> {
+        start(self.spec(extra), Environment { faults, ..self.environment() }).join().await
+    }
+
+    fn numbers(&self) -> Vec<i64> {
+        self.held.lock().unwrap().values().flat_map(|(rows, _)| rows.clone()).collect()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn batches_keep_to_the_row_limit_and_nothing_is_lost() {
+    let run = Run::new(Guarantee::Idempotent);
+    run.to_end(&[("trigger", "available-now")], Faults::none()).await.unwrap();
+    assert_eq!(run.numbers(), (0..1000).collect::<Vec<_>>());
+    assert_eq!(*run.watch.batches.lock().unwrap(), (0..10).map(|b| (b, 100)).collect::<Vec<_>>());
+    // Again: there is nothing to do.
+    run.to_end(&[("trigger", "available-now")], Faults::none()).await.unwrap();
+    assert_eq!(run.watch.batches.lock().unwrap().len(), 10);
+    // More has come.
+    run.to_end(&[("trigger", "available-now"), ("source.count", "1050")], Faults::none()).await.unwrap();
+    assert_eq!(run.numbers(), (0..1050).collect::<Vec<_>>());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn once_is_one_batch_whatever_the_limits() {
+    let run = Run::new(Guarantee::Idempotent);
+    run.to_end(&[("trigger", "once"), ("source.boundary", "50")], Faults::none()).await.unwrap();
+    assert_eq!(*run.watch.batches.lock().unwrap(), [(0, 1000)]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_source_may_end_a_batch() {
+    let run = Run::new(Guarantee::Idempotent);
+    run.to_end(&[("source.boundary", "60")], Faults::none()).await.unwrap();
+    assert_eq!(run.watch.batches.lock().unwrap()[..2], [(0, 60), (1, 60)]);
+    assert_eq!(run.numbers().len(), 1000);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_error_at_any_point_is_made_good_by_a_restart() {
+    for guarantee in [Guarantee::Idempotent, Guarantee::Transactional] {
+        for kind in [ErrorKind::Io, ErrorKind::Panic] {
+            let points = Arc::new(Mutex::new(std::collections::BTreeMap::<String, usize>::new()));
+            let seen = points.clone();
+            let count = Faults::hook(move |name| {
+                *seen.lock().unwrap().entry(name.to_owned()).or_default() += 1;
+                Ok(())
+            });
+            Run::new(guarantee).to_end(&[], count).await.unwrap();
+            let points = points.lock().unwrap().clone();
+            assert!(points.len() > 15, "{points:?}");
+            for (point, passes) in points {
+                for nth in [0, passes / 2, passes - 1] {
+                    let run = Run::new(guarantee);
+                    let (left, wanted) = (AtomicUsize::new(nth), point.clone());
+                    let faults = Faults::hook(move |name| {
+                        if name == wanted && left.fetch_sub(1, Ordering::SeqCst) == 0 {
+                            if kind == ErrorKind::Panic {
+                                std::panic::resume_unwind(Box::new("injected"));
+                            }
+                            return Err(Error::new(kind, "injected").with_retry(Retry::Indeterminate));
+                        }
+                        Ok(())
+                    });
+                    run.to_end(&[], faults).await.unwrap_or_else(|e| panic!("{point} {nth}: {e}"));
+                    assert_eq!(run.numbers(), (0..1000).collect::<Vec<_>>(), "{guarantee:?} {point} {nth}");
+                }
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_finishes_the_batch_under_way() {
+    let run = Run::new(Guarantee::Idempotent);
+    let handle = start(run.spec(&[("source.bounded", "false")]), run.environment());
+    while run.numbers().len() < 1000 {
+        run.watch.committed.notified().await;
+    }
+    handle.stop();
+    handle.join().await.unwrap();
+    assert_eq!(run.watch.states.lock().unwrap().last().unwrap(), "Stopped");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bad_rows_fail_the_task_or_become_dead_letters() {
+    let run = Run::new(Guarantee::Idempotent);
+    let error = run.to_end(&[("source.bad", "true")], Faults::none()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Data);
+    assert!(error.to_string().contains("number 50"), "{error}");
+
+    let run = Run::new(Guarantee::Idempotent);
+    run.to_end(&[("source.bad", "true"), ("errors.tolerance", "all")], Faults::none()).await.unwrap();
+    assert_eq!(run.numbers().len(), 990);
+    let mut letters = Vec::new();
+    for file in std::fs::read_dir(run.folder.path().join("p/dead-letters")).unwrap() {
+        letters.extend(std::fs::read_to_string(file.unwrap().path()).unwrap().lines().map(str::to_owned));
+    }
+    letters.sort();
+    assert_eq!(letters.len(), 10);
+    let first: serde_json::Value = serde_json::from_str(&letters[0]).unwrap();
+    assert_eq!(first["position"], "number 50");
+    assert_eq!(first["raw"], "50");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_run_of_one_pipeline_is_refused() {
+    let run = Run::new(Guarantee::Idempotent);
+    let first = start(run.spec(&[("source.bounded", "false")]), run.environment());
+    run.watch.committed.notified().await;
+    let error = run.to_end(&[], Faults::none()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Fenced);
+    first.stop();
+    first.join().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn complete_mode_needs_an_aggregation() {
+    let run = Run::new(Guarantee::Idempotent);
+    let error = levada_engine::plan(&run.spec(&[("output.mode", "complete")])).await.unwrap_err();
+    assert!(error.to_string().contains("no aggregation"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sink_that_lost_its_data_is_noticed() {
+    let run = Run::new(Guarantee::Transactional);
+    run.to_end(&[], Faults::none()).await.unwrap();
+    run.held.lock().unwrap().clear();
+    let error = run.to_end(&[], Faults::none()).await.unwrap_err();
+    assert!(error.to_string().contains("the sink holds no batch"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn batches_adapt_to_a_target_duration() {
+    let run = Run::new(Guarantee::Idempotent);
+    let extra = [("batch.max.rows", "100000"), ("batch.target.duration", "10 s"), ("source.boundary", "10")];
+    run.to_end(&extra, Faults::none()).await.unwrap();
+    assert_eq!(run.numbers().len(), 1000);
+}
