@@ -1,1 +1,44 @@
-//! The conformance kit.
+//! The conformance kit: what every source and sink is tested with.
+//!
+//! A connector's own tests call [`source_conformance`] and [`sink_conformance`] under the runtime of their choice; each
+//! panics with the rule of the contract that does not hold. The kit needs no runtime of its own.
+//!
+//! ```
+//! # use std::sync::Arc;
+//! # use arrow::array::{Int64Array, RecordBatch};
+//! use levada_connector_api::testkit::{MemorySource, source_conformance};
+//!
+//! # async fn my_tests() {
+//! let rows = RecordBatch::try_from_iter([("n", Arc::new(Int64Array::from(vec![1, 2, 3])) as _)]).unwrap();
+//! source_conformance(&|| Box::new(MemorySource::new(vec![rows.clone()])), MemorySource::CAPABILITIES).await;
+//! # }
+//! ```
+//!
+//! Beside it are what tests of the runtime need: a [clock](ManualClock) that tests set, a [source](MemorySource) and a
+//! transactional [sink](MemorySink) in memory, and a sink that [fails](Unreliable) by a plan.
+#![allow(
+    clippy::panic,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "this is test code that is shipped: it panics when a test fails"
+)]
+
+mod clock;
+mod memory;
+mod reader;
+mod rows;
+mod sink;
+mod sink_crash;
+mod source;
+mod unreliable;
+
+#[cfg(test)]
+mod tests;
+
+pub use clock::ManualClock;
+pub use memory::{MemorySink, MemorySource, MemoryStore};
+pub use rows::canonical_rows;
+pub use sink::{SinkTarget, sink_conformance};
+pub use source::source_conformance;
+pub use unreliable::{Call, FailurePlan, Fault, Unreliable};

@@ -1,0 +1,162 @@
+//! The options of the files source and sink.
+
+use levada_connector_api::config::{Config, ConfigDef, ConfigError, ConfigKey, ConfigType, Importance, Validator};
+
+/// The options of the source.
+pub(crate) fn source() -> ConfigDef {
+    use ConfigType::{Boolean, Duration, Int, Size, String};
+    use Importance::{High, Low, Medium};
+    let key = ConfigKey::new;
+    ConfigDef::new()
+        .key(
+            key("path", String, High, "A folder, a file, a pattern (`in/**/*.json`) or a URL.")
+                .validator(Validator::non_empty()),
+        )
+        .key(
+            key("format", String, High, "What a line is: text as it is, a JSON object, or fields of CSV.")
+                .default("text")
+                .one_of(&["text", "json", "csv"])
+                .dependents(&["schema", "header", "separator"]),
+        )
+        .key(
+            key(
+                "schema",
+                String,
+                High,
+                "The columns, as DDL: `name STRING NOT NULL, age INT`. Needed for json and csv.",
+            )
+            .optional()
+            .validator(Validator::new("DDL", |text| {
+                levada_formats::ddl::parse_schema(text).map(|_| ()).map_err(|e| e.to_string())
+            })),
+        )
+        .key(
+            key("max.files.per.trigger", Int, High, "How many files a micro-batch may finish.")
+                .optional()
+                .validator(Validator::at_least(1)),
+        )
+        .key(key("recursive", Boolean, Medium, "Whether folders below the path are read, too.").default(false))
+        .key(
+            key("compression", String, Low, "How files are compressed; `auto` goes by the name: `.gz`, `.zst`.")
+                .default("auto")
+                .one_of(&["auto", "none", "gzip", "zstd"]),
+        )
+        .key(key("max.line.bytes", Size, Low, "The longest line; a longer one is a bad row.").default("16 MB"))
+        .key(
+            key("discovery.interval", Duration, Low, "How often the folder is listed while there is nothing to read.")
+                .default("250 ms"),
+        )
+        .key(
+            key(
+                "malformed.rows",
+                String,
+                Medium,
+                "What becomes of a line that cannot be decoded: `error` makes it a bad row \
+            (see `errors.tolerance`), `null` a row of nulls as Spark's PERMISSIVE does, `drop` nothing. \
+            Default: `null` if the schema has a column `_corrupt_record`, else `error`.",
+            )
+            .optional()
+            .one_of(&["error", "null", "drop"]),
+        )
+        .key(
+            key(
+                "malformed.fields",
+                String,
+                Medium,
+                "What becomes of a field that does not fit its type: `null`, as in Spark, \
+            or `error`, which makes the line a bad row.",
+            )
+            .default("null")
+            .one_of(&["null", "error"]),
+        )
+        .key(
+            key("header", Boolean, Medium, "Whether each file begins with a line of names, which is skipped.")
+                .default(false)
+                .group("CSV"),
+        )
+        .key(csv_byte("separator", "What stands between fields.").default(","))
+        .key(csv_byte("quote", "What stands around a field that holds separators.").default("\""))
+        .key(csv_byte("escape", "What stands before a quote inside quotes.").default("\\"))
+        .key(csv_byte("comment", "Lines that begin with it are skipped.").optional())
+}
+
+fn csv_byte(name: &str, doc: &str) -> ConfigKey {
+    ConfigKey::new(name, ConfigType::String, Importance::Low, doc).group("CSV").validator(Validator::new(
+        "one ASCII character, or `\\t`",
+        |text| match byte(text) {
+            Some(_) => Ok(()),
+            None => Err("use one ASCII character, or '\\t' for a tab".to_owned()),
+        },
+    ))
+}
+
+/// The byte that an option of one character names.
+pub(crate) fn byte(text: &str) -> Option<u8> {
+    match text.as_bytes() {
+        b"\\t" => Some(b'\t'),
+        [byte] if byte.is_ascii() => Some(*byte),
+        _ => None,
+    }
+}
+
+/// What no single option of the source can tell.
+pub(crate) fn check_source(config: &Config) -> Vec<ConfigError> {
+    let format = config.string("format");
+    let mut errors = Vec::new();
+    if format == "text" && config.is_given("schema") {
+        errors.push(ConfigError::new(
+            "schema",
+            "text has the one column 'value'; remove it, or set format to json or csv",
+        ));
+    }
+    if format != "text" && !config.is_given("schema") {
+        errors.push(ConfigError::new("schema", format!("missing; {format} needs its columns: 'name STRING, age INT'")));
+    }
+    if format != "csv" {
+        for key in ["header", "separator", "quote", "escape", "comment"] {
+            if config.is_given(key) {
+                errors.push(ConfigError::new(key, format!("it is for csv, and the format is {format}")));
+            }
+        }
+    }
+    errors
+}
+
+/// The options of the sink.
+pub(crate) fn sink() -> ConfigDef {
+    use ConfigType::{Boolean, List, String};
+    use Importance::{High, Low, Medium};
+    let key = ConfigKey::new;
+    ConfigDef::new()
+        .key(key("path", String, High, "The folder or URL to write to.").validator(Validator::non_empty()))
+        .key(key("format", String, High, "What to write.").default("json").one_of(&["json", "csv", "parquet"]))
+        .key(
+            key("partition.by", List, Medium, "Columns that become folders, `day=2024-01-01/`, and leave the rows.")
+                .default(""),
+        )
+        .key(
+            key(
+                "compression",
+                String,
+                Medium,
+                "How files are compressed. Default: snappy for parquet, none for others.",
+            )
+            .optional()
+            .one_of(&["none", "gzip", "zstd", "snappy"]),
+        )
+        .key(key("header", Boolean, Low, "Whether a CSV file begins with the names of its columns.").default(true))
+}
+
+/// What no single option of the sink can tell.
+pub(crate) fn check_sink(config: &Config) -> Vec<ConfigError> {
+    let (format, compression) = (config.string("format"), config.string_opt("compression").unwrap_or_default());
+    let fits = match format.as_str() {
+        "parquet" => compression != "gzip",
+        _ => compression != "snappy",
+    };
+    if fits {
+        return Vec::new();
+    }
+    let can = if format == "parquet" { "none, snappy, zstd" } else { "none, gzip, zstd" };
+    vec![ConfigError::invalid("compression", compression, format!("{format} files can have {can}"))]
+}

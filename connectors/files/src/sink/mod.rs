@@ -1,0 +1,220 @@
+//! Writes a file a micro-batch, under a name that is the micro-batch's.
+
+mod encode;
+mod partition;
+
+use std::collections::BTreeMap;
+
+use arrow::datatypes::{DataType, SchemaRef};
+use futures::TryStreamExt as _;
+use levada_connector_api::config::{Config, ConfigDef, ConfigError};
+use levada_connector_api::{
+    Batch, Commit, Error, ErrorKind, Faults, Guarantee, OutputMode, Plugin, Result, Retry, Sink, SinkCapabilities,
+    SinkPlugin, TaskContext, async_trait,
+};
+use levada_storage::Location;
+use object_store::path::Path;
+use object_store::{MultipartUpload, ObjectStoreExt as _};
+
+use self::encode::{Encoder, FileFormat};
+use self::partition::Partitioner;
+
+/// What is gathered before it is handed to the store: object stores want parts of 5 MB or more.
+const PART_BYTES: usize = 8 << 20;
+
+/// The sink `Files`.
+pub struct FilesSinkPlugin;
+
+impl Plugin for FilesSinkPlugin {
+    fn name(&self) -> &str {
+        "Files"
+    }
+
+    fn aliases(&self) -> &[&str] {
+        &["FileStreamSink", "org.apache.kafka.connect.file.FileStreamSinkConnector"]
+    }
+
+    fn version(&self) -> &str {
+        env!("CARGO_PKG_VERSION")
+    }
+
+    fn doc(&self) -> &str {
+        "Writes JSON lines, CSV or Parquet: a file a micro-batch, seen when it is complete."
+    }
+
+    fn config_def(&self) -> ConfigDef {
+        crate::config::sink()
+    }
+
+    fn validate(&self, config: &Config) -> Vec<ConfigError> {
+        crate::config::check_sink(config)
+    }
+}
+
+impl SinkPlugin for FilesSinkPlugin {
+    fn capabilities(&self, _: &Config) -> SinkCapabilities {
+        SinkCapabilities {
+            guarantee: Guarantee::Idempotent,
+            modes: &[OutputMode::Append, OutputMode::Update, OutputMode::Complete],
+        }
+    }
+
+    fn create(&self, config: &Config) -> Result<Box<dyn Sink>> {
+        let format = config.string("format").to_ascii_lowercase();
+        let default = if format == "parquet" { "snappy" } else { "none" };
+        let compression = config.string_opt("compression").unwrap_or_else(|| default.to_owned()).to_ascii_lowercase();
+        Ok(Box::new(FilesSink {
+            location: levada_storage::resolve(&config.string("path"))?,
+            format: FileFormat { format, compression, header: config.bool("header") },
+            partition_by: config.list("partition.by"),
+            partitioner: None,
+            mode: OutputMode::Append,
+            prefix: String::new(),
+            faults: Faults::none(),
+            files: BTreeMap::new(),
+        }))
+    }
+}
+
+struct FilesSink {
+    location: Location,
+    format: FileFormat,
+    partition_by: Vec<String>,
+    partitioner: Option<Partitioner>,
+    mode: OutputMode,
+    /// What the names of this task's files begin with.
+    prefix: String,
+    faults: Faults,
+    /// The files of the micro-batch, by folder.
+    files: BTreeMap<String, StagedFile>,
+}
+
+struct StagedFile {
+    encoder: Encoder,
+    path: Path,
+    upload: Box<dyn MultipartUpload>,
+}
+
+fn failed(place: &Path, error: object_store::Error) -> Error {
+    // Whatever failed may pass: a full disk is emptied, a folder's permissions are corrected.
+    Error::new(ErrorKind::Io, format!("/{place}: {error}")).with_retry(Retry::Retriable).source(error)
+}
+
+impl FilesSink {
+    fn path(&self, folder: &str, batch_id: u64) -> Path {
+        let name = format!("{}{batch_id:020}.{}", self.prefix, self.format.extension());
+        if folder.is_empty() {
+            return self.location.path.clone().join(name);
+        }
+        // The folder is escaped as Hive does it: joining it part by part would escape it again.
+        let text = format!("{}/{folder}/{name}", self.location.path);
+        Path::parse(&text).unwrap_or_else(|_| Path::from(text))
+    }
+
+    async fn encode(&mut self, folder: String, batch_id: u64, rows: arrow::array::RecordBatch) -> Result<()> {
+        let mut file = match self.files.remove(&folder) {
+            Some(file) => file,
+            None => {
+                let path = self.path(&folder, batch_id);
+                let schema = self.partitioner.as_ref().map_or_else(|| rows.schema(), |p| p.schema.clone());
+                let upload = self.location.store.put_multipart(&path).await.map_err(|e| failed(&path, e))?;
+                StagedFile { encoder: Encoder::new(&self.format, schema)?, path, upload }
+            }
+        };
+        let (mut file, result) = tokio::task::spawn_blocking(move || {
+            let result = file.encoder.write(&rows);
+            (file, result)
+        })
+        .await
+        .map_err(|error| Error::new(ErrorKind::Panic, format!("encoding did not finish: {error}")))?;
+        result.map_err(|e| e.context(format!("/{}", file.path)))?;
+        if file.encoder.buffer.len() >= PART_BYTES {
+            let part = file.encoder.buffer.take();
+            file.upload.put_part(part.into()).await.map_err(|e| failed(&file.path, e))?;
+        }
+        self.files.insert(folder, file);
+        Ok(())
+    }
+
+    /// In complete mode a batch's files take the place of all files before.
+    async fn replace(&mut self, batch_id: u64) -> Result<()> {
+        self.faults.at("files.sink.replace.before")?;
+        let base = &self.location.path;
+        let listed: Vec<_> = match self.location.store.list(Some(base)).try_collect().await {
+            Ok(listed) => listed,
+            Err(object_store::Error::NotFound { .. }) => Vec::new(),
+            Err(error) => return Err(failed(base, error)),
+        };
+        let current = format!("{}{batch_id:020}.", self.prefix);
+        for object in listed {
+            let name = object.location.filename().unwrap_or_default();
+            if name.starts_with(&self.prefix) && !name.starts_with(&current) {
+                self.location.store.delete(&object.location).await.map_err(|e| failed(&object.location, e))?;
+            }
+        }
+        self.faults.at("files.sink.replace.after")
+    }
+}
+
+#[async_trait]
+impl Sink for FilesSink {
+    async fn open(&mut self, context: &TaskContext, schema: SchemaRef, mode: OutputMode) -> Result<Option<Commit>> {
+        let partitioner = Partitioner::new(&self.partition_by, &schema)?;
+        if self.format.format == "csv"
+            && let Some(field) = partitioner.schema.fields().iter().find(|field| is_nested(field.data_type()))
+        {
+            return Err(Error::config(format!("column '{}' is nested, and CSV has no way to write it", field.name()))
+                .hint("select its fields, or write json or parquet"));
+        }
+        self.partitioner = Some(partitioner);
+        self.mode = mode;
+        self.prefix = format!("part-{:05}-", context.task);
+        self.faults = context.faults.clone();
+        if let Some(folder) = self.location.local.clone() {
+            std::fs::create_dir_all(&folder).map_err(|e| Error::io(folder.display(), e))?;
+            let mut folders = vec![folder];
+            while let Some(folder) = folders.pop() {
+                levada_storage::remove_staged(&folder, &self.prefix)?;
+                let entries = std::fs::read_dir(&folder).map_err(|e| Error::io(folder.display(), e))?;
+                folders.extend(entries.flatten().filter(|e| e.file_type().is_ok_and(|t| t.is_dir())).map(|e| e.path()));
+            }
+        }
+        Ok(None)
+    }
+
+    async fn write(&mut self, batch_id: u64, batch: Batch) -> Result<()> {
+        let Some(partitioner) = &self.partitioner else { return Err(Error::internal("the sink is not open")) };
+        for (folder, rows) in partitioner.split(batch.rows)? {
+            self.encode(folder, batch_id, rows).await?;
+        }
+        Ok(())
+    }
+
+    async fn commit(&mut self, commit: &Commit) -> Result<()> {
+        for (_, mut file) in std::mem::take(&mut self.files) {
+            let finished = tokio::task::spawn_blocking(move || file.encoder.finish())
+                .await
+                .map_err(|error| Error::new(ErrorKind::Panic, format!("encoding did not finish: {error}")))?;
+            let rest = finished.map_err(|e| e.context(format!("/{}", file.path)))?.take();
+            file.upload.put_part(rest.into()).await.map_err(|e| failed(&file.path, e))?;
+            self.faults.at("files.sink.complete.before")?;
+            file.upload.complete().await.map_err(|e| failed(&file.path, e))?;
+            self.faults.at("files.sink.complete.after")?;
+        }
+        if self.mode == OutputMode::Complete {
+            self.replace(commit.batch_id).await?;
+        }
+        Ok(())
+    }
+
+    async fn abort(&mut self, _: u64) -> Result<()> {
+        for (_, mut file) in std::mem::take(&mut self.files) {
+            file.upload.abort().await.map_err(|e| failed(&file.path, e))?;
+        }
+        Ok(())
+    }
+}
+
+fn is_nested(data_type: &DataType) -> bool {
+    data_type.is_nested() || matches!(data_type, DataType::Binary | DataType::LargeBinary)
+}

@@ -1,0 +1,112 @@
+//! Which files there are, in the order in which they are read.
+
+use futures::TryStreamExt as _;
+use globset::{GlobBuilder, GlobMatcher};
+use levada_connector_api::{Error, ErrorKind, Result};
+use levada_storage::Location;
+use object_store::ObjectStoreExt as _;
+use object_store::path::Path;
+
+/// A file that can be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct FileEntry {
+    /// Its path below the base: its name as a partition.
+    pub(crate) name: String,
+    /// Its size in bytes.
+    pub(crate) size: u64,
+    /// When it was last modified, in milliseconds since the epoch.
+    pub(crate) mtime: i64,
+}
+
+impl FileEntry {
+    /// The order of reading: by time, then by name.
+    pub(crate) fn sort(entries: &mut [Self]) {
+        entries.sort_by(|a, b| (a.mtime, &a.name).cmp(&(b.mtime, &b.name)));
+    }
+}
+
+/// Where files are looked for.
+pub(crate) struct Listing {
+    pub(crate) base: Location,
+    pattern: Option<GlobMatcher>,
+    recursive: bool,
+    /// The path as the user wrote it.
+    text: String,
+}
+
+impl Listing {
+    pub(crate) fn new(text: &str, recursive: bool) -> Result<Self> {
+        let special = |part: &str| part.contains(['*', '?', '[', '{']);
+        if !text.split('/').any(special) {
+            return Ok(Self { base: levada_storage::resolve(text)?, pattern: None, recursive, text: text.to_owned() });
+        }
+        let mut parts = text.split('/');
+        let fixed: Vec<&str> = parts.by_ref().take_while(|part| !special(part)).collect();
+        let pattern = text.get(fixed.iter().map(|part| part.len() + 1).sum()..).unwrap_or_default();
+        let base = match fixed.join("/") {
+            empty if empty.is_empty() && text.starts_with('/') => "/".to_owned(),
+            empty if empty.is_empty() => ".".to_owned(),
+            base => base,
+        };
+        let glob = GlobBuilder::new(pattern)
+            .literal_separator(true)
+            .build()
+            .map_err(|e| Error::config(format!("path = '{text}': the pattern cannot be read: {e}")))?;
+        let pattern = Some(glob.compile_matcher());
+        Ok(Self { base: levada_storage::resolve(&base)?, pattern, recursive: true, text: text.to_owned() })
+    }
+
+    /// All files, sorted. Names that begin with `_` or `.` are not data, as in Spark.
+    pub(crate) async fn list(&self) -> Result<Vec<FileEntry>> {
+        let failed = |error: object_store::Error| {
+            let kind = match error {
+                object_store::Error::NotFound { .. } => ErrorKind::NotFound,
+                _ => ErrorKind::Io,
+            };
+            Error::new(kind, format!("{}: cannot be listed: {error}", self.text)).source(error)
+        };
+        if let Some(local) = &self.base.local {
+            match std::fs::metadata(local) {
+                Err(error) => return Err(Error::io(&self.text, error).hint("make the folder, or correct 'path'")),
+                Ok(meta) if meta.is_file() => {
+                    let meta = self.base.store.head(&self.base.path).await.map_err(failed)?;
+                    let name = self.base.path.filename().unwrap_or_default().to_owned();
+                    let mtime = meta.last_modified.timestamp_millis();
+                    return Ok(vec![FileEntry { name, size: meta.size, mtime }]);
+                }
+                Ok(_) => {}
+            }
+        }
+        let objects: Vec<_> = if self.recursive {
+            self.base.store.list(Some(&self.base.path)).try_collect().await.map_err(failed)?
+        } else {
+            self.base.store.list_with_delimiter(Some(&self.base.path)).await.map_err(failed)?.objects
+        };
+        let mut entries = Vec::with_capacity(objects.len());
+        for object in objects {
+            let Some(below) = object.location.prefix_match(&self.base.path) else { continue };
+            let name = below.map(|part| part.as_ref().to_owned()).collect::<Vec<_>>().join("/");
+            let hidden = name.split('/').any(|part| part.starts_with(['_', '.']) && !part.contains('='));
+            if hidden || self.pattern.as_ref().is_some_and(|pattern| !pattern.is_match(&name)) {
+                continue;
+            }
+            entries.push(FileEntry { name, size: object.size, mtime: object.last_modified.timestamp_millis() });
+        }
+        FileEntry::sort(&mut entries);
+        Ok(entries)
+    }
+
+    /// The place of the file `name`.
+    pub(crate) fn path(&self, name: &str) -> Path {
+        if self.base.path.filename() == Some(name) && self.base.local.as_ref().is_some_and(|p| p.is_file()) {
+            return self.base.path.clone();
+        }
+        // The name is as the store gave it: joining it part by part would escape it again.
+        Path::parse(format!("{}/{name}", self.base.path)).unwrap_or_else(|_| self.base.path.clone().join(name))
+    }
+
+    /// How to call the file `name` in messages.
+    pub(crate) fn label(&self, name: &str) -> String {
+        format!("/{}", self.path(name))
+    }
+}

@@ -1,0 +1,327 @@
+//! Reads files as they arrive, line by line.
+
+mod decode;
+mod listing;
+mod reader;
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use arrow::datatypes::SchemaRef;
+use levada_connector_api::config::{Config, ConfigDef, ConfigError};
+use levada_connector_api::{
+    Batch, Error, ErrorKind, Offset, OffsetRange, Offsets, Origin, Partition, Plugin, PollLimit, PollStatus, Polled,
+    Result, Source, SourceCapabilities, SourcePlugin, TaskContext, async_trait,
+};
+
+use self::decode::LineDecoder;
+use self::listing::{FileEntry, Listing};
+use self::reader::{Compression, OpenFile, PieceLimit, blocking};
+
+/// Input that is read at once: large enough to be quick, small enough to overlap with what follows.
+const CHUNK: usize = 2 << 20;
+
+/// The source `Files`.
+pub struct FilesSourcePlugin;
+
+impl Plugin for FilesSourcePlugin {
+    fn name(&self) -> &str {
+        "Files"
+    }
+
+    fn aliases(&self) -> &[&str] {
+        &["FileStreamSource", "org.apache.kafka.connect.file.FileStreamSourceConnector"]
+    }
+
+    fn version(&self) -> &str {
+        env!("CARGO_PKG_VERSION")
+    }
+
+    fn doc(&self) -> &str {
+        "Reads text, JSON lines or CSV from the files of a folder as they arrive, oldest first."
+    }
+
+    fn config_def(&self) -> ConfigDef {
+        crate::config::source()
+    }
+
+    fn validate(&self, config: &Config) -> Vec<ConfigError> {
+        crate::config::check_source(config)
+    }
+}
+
+impl SourcePlugin for FilesSourcePlugin {
+    fn capabilities(&self, _: &Config) -> SourceCapabilities {
+        SourceCapabilities { replayable: true, bounded: false }
+    }
+
+    fn create(&self, config: &Config) -> Result<Box<dyn Source>> {
+        Ok(Box::new(FilesSource {
+            listing: Arc::new(Listing::new(&config.string("path"), config.bool("recursive"))?),
+            decoder: Some(LineDecoder::new(config)?),
+            compression: config.string("compression").to_ascii_lowercase(),
+            header: config.bool("header"),
+            max_files: config.int_opt("max.files.per.trigger").and_then(|n| usize::try_from(n).ok()),
+            line_bytes: usize::try_from(config.size("max.line.bytes")).unwrap_or(usize::MAX),
+            interval: config.duration("discovery.interval"),
+            seen: HashMap::new(),
+            grown: HashSet::new(),
+            queue: VecDeque::new(),
+            open: None,
+            until: None,
+            batch: None,
+            files_in_batch: 0,
+            listed: None,
+        }))
+    }
+}
+
+/// Partitions are files, named by their path below the base; positions are bytes after decompression.
+struct FilesSource {
+    listing: Arc<Listing>,
+    decoder: Option<LineDecoder>,
+    compression: String,
+    header: bool,
+    max_files: Option<usize>,
+    line_bytes: usize,
+    interval: Duration,
+    /// Every file that was read from, with where reading it stands: this is the log of files seen.
+    seen: HashMap<String, Offset>,
+    /// Files whose growth has been reported.
+    grown: HashSet<String>,
+    queue: VecDeque<FileEntry>,
+    open: Option<OpenFile>,
+    until: Option<Arc<Offsets>>,
+    batch: Option<u64>,
+    files_in_batch: usize,
+    listed: Option<Instant>,
+}
+
+fn partition(name: &str) -> Partition {
+    Partition::named("file", name)
+}
+
+fn is_done(offset: &Offset) -> bool {
+    offset.notes.get("done").and_then(serde_json::Value::as_bool).unwrap_or(false)
+}
+
+#[async_trait]
+impl Source for FilesSource {
+    async fn schema(&mut self) -> Result<SchemaRef> {
+        if self.listing.base.local.as_ref().is_some_and(|path| !path.exists()) {
+            // Named here, before anything runs.
+            self.listing.list().await?;
+        }
+        self.decoder.as_ref().map(LineDecoder::schema).ok_or_else(|| Error::internal("the decoder is in use"))
+    }
+
+    async fn open(&mut self, _: &TaskContext, from: &Offsets) -> Result<()> {
+        for (partition, offset) in from.iter() {
+            let name = partition.text("file").ok_or_else(|| {
+                Error::corrupt(format!("the checkpoint holds {partition}, which is no file"))
+                    .hint("it was written for another source: use a new checkpoint.location")
+            })?;
+            self.seen.insert(name, offset.clone());
+        }
+        Ok(())
+    }
+
+    async fn poll(&mut self, limit: &PollLimit) -> Result<Polled> {
+        if self.batch.replace(limit.batch_id) != Some(limit.batch_id) {
+            self.files_in_batch = 0;
+        }
+        self.set_until(limit.until.as_ref());
+        let mut polled = Polled::nothing(PollStatus::More);
+        let deadline = Instant::now() + limit.wait;
+        loop {
+            let rows = polled.num_rows() + polled.rejected.len();
+            if rows >= limit.rows || polled.bytes >= limit.bytes || polled.bytes >= CHUNK {
+                return Ok(polled);
+            }
+            if self.open.is_none() && !self.open_next().await? {
+                if self.until.is_some() {
+                    polled.status = PollStatus::End;
+                    return Ok(polled);
+                }
+                if self.discover().await? {
+                    continue;
+                }
+                if !polled.ranges.is_empty() || Instant::now() >= deadline {
+                    polled.status = PollStatus::Idle;
+                    return Ok(polled);
+                }
+                let left = deadline.saturating_duration_since(Instant::now());
+                tokio::time::sleep(left.min(self.interval)).await;
+                continue;
+            }
+            if !self.read_piece(limit, &mut polled).await? {
+                return Ok(polled);
+            }
+            if self.open.is_none() && self.max_files.is_some_and(|max| self.files_in_batch >= max) {
+                self.files_in_batch = 0;
+                polled.status = PollStatus::Boundary;
+                return Ok(polled);
+            }
+        }
+    }
+
+    async fn latest(&mut self) -> Result<Offsets> {
+        let entries = self.listing.list().await?;
+        // How long a compressed file is, is not known before it is read: every file is read to its end.
+        let to_end = |entry: FileEntry| {
+            let offset = Offset::at(u64::MAX).note("mtime", entry.mtime).note("size", entry.size);
+            (partition(&entry.name), offset)
+        };
+        Ok(entries.into_iter().filter(|entry| !self.seen.get(&entry.name).is_some_and(is_done)).map(to_end).collect())
+    }
+}
+
+impl FilesSource {
+    /// Takes over where to stop. The files to read are then those named, in the order of their recorded times.
+    fn set_until(&mut self, until: Option<&Arc<Offsets>>) {
+        let same = match (&self.until, until) {
+            (None, None) => true,
+            (Some(a), Some(b)) => Arc::ptr_eq(a, b),
+            _ => false,
+        };
+        if same {
+            return;
+        }
+        self.until = until.cloned();
+        self.open = None;
+        self.queue.clear();
+        self.listed = None;
+        let Some(until) = until else { return };
+        let mut entries: Vec<FileEntry> = until
+            .iter()
+            .filter_map(|(partition, offset)| {
+                let name = partition.text("file")?;
+                let mtime = offset.notes.get("mtime").and_then(serde_json::Value::as_i64).unwrap_or(0);
+                let reached = self
+                    .seen
+                    .get(&name)
+                    .is_some_and(|seen| seen.position == offset.position && is_done(seen) == is_done(offset));
+                let done = self.seen.get(&name).is_some_and(is_done);
+                (!reached && !done).then(|| FileEntry { name, size: offset.note_u64("size").unwrap_or(0), mtime })
+            })
+            .collect();
+        FileEntry::sort(&mut entries);
+        self.queue = entries.into();
+    }
+
+    /// Looks for new files, at most once an interval. Answers whether there are any.
+    async fn discover(&mut self) -> Result<bool> {
+        if self.listed.is_some_and(|at| at.elapsed() < self.interval) {
+            return Ok(false);
+        }
+        let entries = self.listing.list().await?;
+        self.listed = Some(Instant::now());
+        self.report_growth(&entries);
+        self.queue = entries.into_iter().filter(|entry| !self.seen.get(&entry.name).is_some_and(is_done)).collect();
+        Ok(!self.queue.is_empty())
+    }
+
+    /// Opens the next file of the queue; answers whether there was one.
+    async fn open_next(&mut self) -> Result<bool> {
+        while let Some(entry) = self.queue.pop_front() {
+            let name = entry.name.clone();
+            let seen = self.seen.get(&name);
+            let recorded = self.until.as_ref().and_then(|until| until.get(&partition(&name)));
+            let until = recorded.and_then(Offset::number).unwrap_or(u64::MAX);
+            let start = seen.map_or((0, 0), |o| (o.number().unwrap_or(0), o.note_u64("line").unwrap_or(0)));
+            let compression = Compression::of(&self.compression, &name);
+            let label = self.listing.label(&name);
+            let path = self.listing.path(&name);
+            match OpenFile::open(&self.listing.base, &path, entry, label.clone(), compression, start).await {
+                Ok(mut file) => {
+                    file.until = until;
+                    file.skip_header = self.header && start.0 == 0;
+                    self.open = Some(file);
+                    return Ok(true);
+                }
+                Err(error) if error.kind() == ErrorKind::NotFound && until == u64::MAX && seen.is_none() => {
+                    tracing::warn!(file = %label, "a file vanished before it was read: it is left out");
+                }
+                Err(error) if error.kind() == ErrorKind::NotFound => {
+                    return Err(Error::new(
+                        ErrorKind::NotFound,
+                        format!("{label}: the file is gone, but only a part of it was committed"),
+                    )
+                    .hint("bring it back, or start anew with another checkpoint.location"));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(false)
+    }
+
+    /// Reads a piece of the open file; answers whether anything fitted into the limit.
+    async fn read_piece(&mut self, limit: &PollLimit, polled: &mut Polled) -> Result<bool> {
+        let (Some(mut file), Some(mut decoder)) = (self.open.take(), self.decoder.take()) else {
+            return Err(Error::internal("the file or its decoder is in use"));
+        };
+        let piece_limit = PieceLimit {
+            rows: limit.rows.saturating_sub(polled.num_rows() + polled.rejected.len()).max(1),
+            bytes: limit.bytes.saturating_sub(polled.bytes),
+            at_least_one: polled.ranges.is_empty(),
+            line_bytes: self.line_bytes,
+            chunk: CHUNK,
+        };
+        let start = self.seen.get(&file.entry.name).cloned();
+        let (file, decoder, piece) = blocking(move || {
+            let piece = file.read(&piece_limit, &mut decoder);
+            Ok((file, decoder, piece))
+        })
+        .await?;
+        self.decoder = Some(decoder);
+        let piece = piece?;
+        if piece.bytes == 0 && !piece.done {
+            self.open = Some(file);
+            return Ok(false);
+        }
+        let recorded = self.until.as_ref().and_then(|until| until.get(&partition(&file.entry.name)));
+        // In a recorded range the end is what was recorded, also of a file that was not done then.
+        let exact = recorded.filter(|offset| offset.number() == Some(file.position));
+        let end = match exact {
+            Some(offset) => offset.clone(),
+            None => Offset::at(file.position)
+                .note("done", piece.done)
+                .note("line", file.line)
+                .note("mtime", file.entry.mtime)
+                .note("size", file.entry.size),
+        };
+        let name = file.entry.name.clone();
+        polled.ranges.push(partition(&name), OffsetRange::new(start, end.clone())?)?;
+        polled.bytes += piece.bytes;
+        if piece.decoded.rows.num_rows() > 0 {
+            let origin = match piece.decoded.contiguous {
+                true => Origin::exact(file.label.as_str(), "line", piece.first_line + piece.decoded.skipped),
+                false => Origin::near(file.label.as_str()),
+            };
+            polled.batches.push(Batch::with_origin(piece.decoded.rows, origin));
+        }
+        polled.rejected.extend(piece.decoded.rejected.into_iter().map(|bad| bad.at(&file.label, piece.first_line)));
+        self.seen.insert(name, end);
+        if piece.done {
+            self.files_in_batch += 1;
+        } else {
+            self.open = Some(file);
+        }
+        Ok(true)
+    }
+
+    /// A file is read once: what is added later is not seen, and that is worth a warning.
+    fn report_growth(&mut self, entries: &[FileEntry]) {
+        for entry in entries {
+            let Some(seen) = self.seen.get(&entry.name).filter(|seen| is_done(seen)) else { continue };
+            let before = seen.note_u64("size").unwrap_or(entry.size);
+            if before != entry.size && self.grown.insert(entry.name.clone()) {
+                tracing::warn!(
+                    file = %self.listing.label(&entry.name), before, now = entry.size,
+                    "a file changed after it was read: what is new in it is not read; write new data to new files"
+                );
+            }
+        }
+    }
+}

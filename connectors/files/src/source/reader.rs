@@ -1,0 +1,250 @@
+//! Reading one file: bytes in, pieces of whole lines out.
+
+use std::io::{Cursor, Read};
+
+use flate2::read::MultiGzDecoder;
+use levada_connector_api::{Error, ErrorKind, Result, Retry};
+use levada_storage::Location;
+use object_store::path::Path;
+use object_store::{GetResultPayload, ObjectStoreExt as _};
+
+use super::decode::{Decoded, LineDecoder};
+use super::listing::FileEntry;
+
+/// How much of a line that is too long goes to the dead letters.
+const KEPT_OF_LONG_LINE: usize = 1024;
+
+/// How a file is compressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Compression {
+    None,
+    Gzip,
+    Zstd,
+}
+
+impl Compression {
+    pub(crate) fn of(option: &str, name: &str) -> Self {
+        match (option, name.rsplit('.').next()) {
+            ("gzip", _) | ("auto", Some("gz")) => Self::Gzip,
+            ("zstd", _) | ("auto", Some("zst")) => Self::Zstd,
+            _ => Self::None,
+        }
+    }
+}
+
+/// An open file. Positions count bytes after decompression.
+pub(crate) struct OpenFile {
+    pub(crate) entry: FileEntry,
+    pub(crate) label: String,
+    pub(crate) position: u64,
+    /// Lines before `position`.
+    pub(crate) line: u64,
+    /// The first position that must not be read; `u64::MAX`: read to the end.
+    pub(crate) until: u64,
+    /// A line of names is to be skipped at the file's beginning.
+    pub(crate) skip_header: bool,
+    input: Box<dyn Read + Send>,
+    buffer: Vec<u8>,
+    eof: bool,
+    /// Inside a line that is too long: its rest is thrown away.
+    in_long_line: bool,
+}
+
+/// What was read of a file.
+pub(crate) struct Piece {
+    pub(crate) decoded: Decoded,
+    pub(crate) first_line: u64,
+    pub(crate) bytes: usize,
+    pub(crate) done: bool,
+}
+
+/// How much a piece may hold.
+pub(crate) struct PieceLimit {
+    pub(crate) rows: usize,
+    pub(crate) bytes: usize,
+    /// Whether one line must be taken even if it is larger than `bytes`.
+    pub(crate) at_least_one: bool,
+    pub(crate) line_bytes: usize,
+    pub(crate) chunk: usize,
+}
+
+impl OpenFile {
+    /// Opens `path` at `position`.
+    pub(crate) async fn open(
+        base: &Location,
+        path: &Path,
+        entry: FileEntry,
+        label: String,
+        compression: Compression,
+        start: (u64, u64),
+    ) -> Result<Self> {
+        let failed = |error: object_store::Error| {
+            let kind = match error {
+                object_store::Error::NotFound { .. } => ErrorKind::NotFound,
+                _ => ErrorKind::Io,
+            };
+            Error::new(kind, format!("{label}: cannot be read: {error}")).source(error)
+        };
+        let object = base.store.get(path).await.map_err(failed)?;
+        let raw: Box<dyn Read + Send> = match object.payload {
+            GetResultPayload::File(file, _) => Box::new(file),
+            GetResultPayload::Stream(_) => Box::new(Cursor::new(object.bytes().await.map_err(failed)?)),
+        };
+        let input: Box<dyn Read + Send> = match compression {
+            Compression::None => raw,
+            Compression::Gzip => Box::new(MultiGzDecoder::new(std::io::BufReader::with_capacity(1 << 16, raw))),
+            Compression::Zstd => Box::new(zstd::stream::read::Decoder::new(raw).map_err(|e| Error::io(&label, e))?),
+        };
+        let mut file = Self {
+            entry,
+            label,
+            position: 0,
+            line: start.1,
+            until: u64::MAX,
+            skip_header: false,
+            input,
+            buffer: Vec::new(),
+            eof: false,
+            in_long_line: false,
+        };
+        file.skip(start.0).await.map(|()| file)
+    }
+
+    async fn skip(&mut self, bytes: u64) -> Result<()> {
+        let mut input = std::mem::replace(&mut self.input, Box::new(std::io::empty()));
+        let label = self.label.clone();
+        let (input, skipped) = blocking(move || {
+            let skipped = std::io::copy(&mut input.by_ref().take(bytes), &mut std::io::sink());
+            Ok((input, skipped.map_err(|e| broken(&label, e))?))
+        })
+        .await?;
+        self.input = input;
+        self.position = bytes;
+        if skipped < bytes {
+            return Err(self.shrunk(skipped));
+        }
+        Ok(())
+    }
+
+    fn shrunk(&self, at: u64) -> Error {
+        Error::data(format!("{}: the file ends at byte {at}, but it had {} bytes when it was recorded", self.label, self.position.max(self.until)))
+            .hint("files must not change once they are there: bring the old content back, or start anew with another checkpoint.location")
+    }
+
+    /// Reads the next piece of whole lines.
+    pub(crate) fn read(&mut self, limit: &PieceLimit, decoder: &mut LineDecoder) -> Result<Piece> {
+        let first_line = self.line + 1;
+        let mut bytes = 0;
+        loop {
+            self.fill(limit)?;
+            let left = usize::try_from(self.until - self.position).unwrap_or(usize::MAX);
+            let allowed = self.buffer.len().min(left);
+            let last = self.eof || allowed == left;
+            let (taken, full) = self.take_lines(allowed, last, limit, bytes, decoder);
+            bytes += taken;
+            self.position += taken as u64;
+            self.buffer.drain(..taken);
+            let done = self.position == self.until || (self.eof && self.buffer.is_empty());
+            if done && self.until != u64::MAX && self.position < self.until {
+                return Err(self.shrunk(self.position));
+            }
+            // Without a row there is nothing to give yet, unless the file ends: a header, or the middle of a long line.
+            if done || full || !decoder.is_empty() {
+                return Ok(Piece { decoded: decoder.finish()?, first_line, bytes, done });
+            }
+        }
+    }
+
+    fn fill(&mut self, limit: &PieceLimit) -> Result<()> {
+        let mut wanted = limit.chunk.max(64);
+        if !self.in_long_line && memchr::memchr2(b'\n', b'\r', &self.buffer).is_none() {
+            // A line longer than the chunk: make room up to the longest that is allowed.
+            wanted = wanted.max((self.buffer.len() * 2).min(limit.line_bytes.saturating_add(2)));
+        }
+        if self.buffer.len() >= wanted || self.eof {
+            return Ok(());
+        }
+        let missing = (wanted - self.buffer.len()) as u64;
+        self.buffer.reserve_exact(missing as usize);
+        let read =
+            self.input.by_ref().take(missing).read_to_end(&mut self.buffer).map_err(|e| broken(&self.label, e))?;
+        self.eof = (read as u64) < missing;
+        Ok(())
+    }
+
+    /// Hands lines to the decoder; answers with the bytes they took, and whether a limit stopped it.
+    fn take_lines(
+        &mut self,
+        allowed: usize,
+        last: bool,
+        limit: &PieceLimit,
+        before: usize,
+        decoder: &mut LineDecoder,
+    ) -> (usize, bool) {
+        let buffer = self.buffer.get(..allowed).unwrap_or_default();
+        let has_cr = memchr::memchr(b'\r', buffer).is_some();
+        let mut at = 0;
+        while at < buffer.len() {
+            if decoder.len() >= limit.rows {
+                return (at, true);
+            }
+            let rest = buffer.get(at..).unwrap_or_default();
+            let found = if has_cr { memchr::memchr2(b'\n', b'\r', rest) } else { memchr::memchr(b'\n', rest) };
+            let (length, next) = match found {
+                Some(end) if rest.get(end) == Some(&b'\r') => match rest.get(end + 1) {
+                    Some(b'\n') => (end, end + 2),
+                    None if !last => break,
+                    _ => (end, end + 1),
+                },
+                Some(end) => (end, end + 1),
+                None if last => (rest.len(), rest.len()),
+                None if rest.len() > limit.line_bytes || self.in_long_line => {
+                    if !self.in_long_line {
+                        decoder.reject_long(rest.get(..KEPT_OF_LONG_LINE).unwrap_or(rest), limit.line_bytes);
+                        self.in_long_line = true;
+                    }
+                    at = buffer.len();
+                    break;
+                }
+                None => break,
+            };
+            let fits = before + at + next <= limit.bytes || (limit.at_least_one && decoder.is_empty());
+            if !fits && !self.in_long_line {
+                return (at, true);
+            }
+            let line = rest.get(..length).unwrap_or_default();
+            if self.in_long_line {
+                self.in_long_line = false;
+            } else if self.skip_header {
+                self.skip_header = false;
+                decoder.skip();
+            } else if line.len() > limit.line_bytes {
+                decoder.reject_long(line.get(..KEPT_OF_LONG_LINE).unwrap_or(line), limit.line_bytes);
+            } else {
+                decoder.push(line);
+            }
+            self.line += 1;
+            at += next;
+        }
+        (at, false)
+    }
+}
+
+fn broken(label: &str, error: std::io::Error) -> Error {
+    match error.kind() {
+        std::io::ErrorKind::InvalidInput | std::io::ErrorKind::InvalidData | std::io::ErrorKind::UnexpectedEof => {
+            Error::data(format!("{label}: the compressed data is damaged: {error}"))
+                .hint("replace the file, or remove it")
+                .with_retry(Retry::Permanent)
+        }
+        _ => Error::io(label, error),
+    }
+}
+
+/// Runs `work` on a thread that may block.
+pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(error) => Err(Error::new(ErrorKind::Panic, format!("reading did not finish: {error}"))),
+    }
+}

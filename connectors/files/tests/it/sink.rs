@@ -1,0 +1,157 @@
+use std::fs::{self, File};
+use std::path::Path;
+use std::sync::Arc;
+
+use arrow::array::{Float64Array, Int64Array, RecordBatch, StringArray};
+use arrow::datatypes::SchemaRef;
+use levada_connector_api::testkit::{SinkTarget, canonical_rows, sink_conformance};
+use levada_connector_api::*;
+use levada_connector_files::FilesSinkPlugin;
+
+use crate::config;
+
+struct Folder {
+    folder: tempfile::TempDir,
+    options: Vec<(&'static str, &'static str)>,
+}
+
+fn files(folder: &Path) -> Vec<std::path::PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        match path.is_dir() {
+            true => found.extend(files(&path)),
+            false if path.file_name().unwrap().to_str().unwrap().starts_with('.') => {}
+            false => found.push(path),
+        }
+    }
+    found.sort();
+    found
+}
+
+#[async_trait]
+impl SinkTarget for Folder {
+    fn make(&self) -> Box<dyn Sink> {
+        let path = self.folder.path().join("out");
+        let entries: Vec<_> =
+            [("path", path.to_str().unwrap())].into_iter().chain(self.options.iter().copied()).collect();
+        FilesSinkPlugin.create(&config(&FilesSinkPlugin, &entries)).unwrap()
+    }
+
+    async fn visible(&self) -> Vec<String> {
+        let out = self.folder.path().join("out");
+        if !out.exists() {
+            return Vec::new();
+        }
+        let mut rows = Vec::new();
+        for path in files(&out) {
+            let file = File::open(&path).unwrap();
+            let batches: Vec<RecordBatch> = match path.extension().unwrap().to_str().unwrap() {
+                "parquet" => parquet::arrow::arrow_reader::ParquetRecordBatchReader::try_new(file, 1024)
+                    .unwrap()
+                    .map(|b| b.unwrap())
+                    .collect(),
+                "csv" => arrow::csv::ReaderBuilder::new(self.schema())
+                    .with_header(true)
+                    .build(file)
+                    .unwrap()
+                    .map(|b| b.unwrap())
+                    .collect(),
+                "json" => arrow::json::ReaderBuilder::new(self.schema())
+                    .build(std::io::BufReader::new(file))
+                    .unwrap()
+                    .map(|b| b.unwrap())
+                    .collect(),
+                other => panic!("{other}"),
+            };
+            rows.extend(batches.iter().flat_map(canonical_rows));
+        }
+        rows
+    }
+
+    async fn clear(&self) {
+        let _ = fs::remove_dir_all(self.folder.path().join("out"));
+    }
+
+    fn capabilities(&self) -> SinkCapabilities {
+        FilesSinkPlugin.capabilities(&config(&FilesSinkPlugin, &[("path", "out")]))
+    }
+
+    fn schema(&self) -> SchemaRef {
+        self.rows(0).schema()
+    }
+
+    fn rows(&self, seed: u64) -> RecordBatch {
+        let base = seed as i64 * 100;
+        RecordBatch::try_from_iter_with_nullable([
+            ("n", Arc::new(Int64Array::from_iter_values(base..base + 10)) as _, true),
+            ("s", Arc::new(StringArray::from_iter_values((0..10).map(|i| format!("row {i}, \"{seed}\"")))) as _, true),
+            (
+                "x",
+                Arc::new(Float64Array::from_iter((0..10).map(|i| (i % 3 > 0).then_some(f64::from(i) / 4.0)))) as _,
+                true,
+            ),
+        ])
+        .unwrap()
+    }
+}
+
+#[tokio::test]
+async fn the_contract_holds_in_every_format() {
+    for format in ["json", "csv", "parquet"] {
+        let folder = tempfile::tempdir().unwrap();
+        sink_conformance(&Folder { folder, options: vec![("format", format)] }).await;
+    }
+}
+
+async fn write(target: &Folder, batch_id: u64, rows: RecordBatch) {
+    let mut sink = target.make();
+    sink.open(&TaskContext::new("p"), rows.schema(), OutputMode::Append).await.unwrap();
+    sink.write(batch_id, Batch::new(rows)).await.unwrap();
+    sink.commit(&Commit { batch_id, epoch: 1, offsets: Offsets::new() }).await.unwrap();
+}
+
+#[tokio::test]
+async fn columns_become_folders() {
+    let target = Folder { folder: tempfile::tempdir().unwrap(), options: vec![("partition.by", "day,s")] };
+    let rows = RecordBatch::try_from_iter_with_nullable([
+        ("n", Arc::new(Int64Array::from(vec![1, 2, 3])) as _, true),
+        ("day", Arc::new(StringArray::from(vec!["mon", "tue", "mon"])) as _, true),
+        ("s", Arc::new(StringArray::from(vec![Some("a/b"), None, Some("a/b")])) as _, true),
+    ])
+    .unwrap();
+    write(&target, 3, rows).await;
+    let out = target.folder.path().join("out");
+    let name = "part-00000-00000000000000000003.json";
+    assert_eq!(
+        files(&out),
+        [out.join("day=mon/s=a%2Fb").join(name), out.join("day=tue/s=__HIVE_DEFAULT_PARTITION__").join(name)]
+    );
+    assert_eq!(fs::read_to_string(&files(&out)[0]).unwrap(), "{\"n\":1}\n{\"n\":3}\n");
+}
+
+#[tokio::test]
+async fn files_can_be_compressed() {
+    for (compression, end) in [("gzip", "json.gz"), ("zstd", "json.zst")] {
+        let target = Folder { folder: tempfile::tempdir().unwrap(), options: vec![("compression", compression)] };
+        write(&target, 0, target.rows(1)).await;
+        let file = &files(&target.folder.path().join("out"))[0];
+        assert!(file.to_str().unwrap().ends_with(end));
+        let bytes = fs::read(file).unwrap();
+        let text = match compression {
+            "gzip" => std::io::read_to_string(flate2::read::GzDecoder::new(&bytes[..])).unwrap(),
+            _ => String::from_utf8(zstd::decode_all(&bytes[..]).unwrap()).unwrap(),
+        };
+        assert_eq!(text.lines().count(), 10);
+    }
+}
+
+#[tokio::test]
+async fn what_cannot_be_written_is_said_before_the_first_batch() {
+    let target = Folder { folder: tempfile::tempdir().unwrap(), options: vec![("partition.by", "dya")] };
+    let rows = RecordBatch::try_from_iter([("day", Arc::new(Int64Array::from(vec![1])) as _)]).unwrap();
+    let error = target.make().open(&TaskContext::new("p"), rows.schema(), OutputMode::Append).await.unwrap_err();
+    assert!(error.to_string().contains("did you mean 'day'"), "{error}");
+    let error = target.make().open(&TaskContext::new("p"), rows.schema(), OutputMode::Append).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Config);
+}
