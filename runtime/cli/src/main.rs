@@ -1,1 +1,103 @@
-fn main() {}
+//! The `levada` command.
+
+mod args;
+mod load;
+mod run;
+mod show;
+
+use std::io::{IsTerminal as _, Write as _};
+use std::process::ExitCode;
+
+use clap::{CommandFactory as _, Parser as _};
+use levada_connector_api::{Registry, Result};
+use tracing_subscriber::EnvFilter;
+
+use crate::args::{Args, Checkpoint, Command, LogFormat, Plugin};
+
+/// How the command ends when it does not end well.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Exit {
+    /// A pipeline failed.
+    Failed = 1,
+    /// Wrong usage or configuration.
+    Usage = 2,
+    /// The checkpoint is in use by another run.
+    InUse = 3,
+    /// A second Ctrl-C.
+    Aborted = 130,
+}
+
+/// Every plugin that is built in.
+fn plugins() -> Result<Registry> {
+    let mut registry = Registry::new();
+    levada_connector_basic::register(&mut registry)?;
+    levada_connector_files::register(&mut registry)?;
+    levada_transform_aggregate::register(&mut registry)?;
+    levada_transform_sql::register(&mut registry)?;
+    Ok(registry)
+}
+
+/// Says something to the user. Stdout belongs to the sinks.
+fn say(text: &str) {
+    // There is nobody left to tell when stderr is closed.
+    let _ = writeln!(std::io::stderr().lock(), "{text}");
+}
+
+/// Prints an answer.
+fn print(text: &str) -> Result<(), Exit> {
+    // A reader that has gone (`| head`) wants no more.
+    let mut out = std::io::stdout().lock();
+    out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(|_| Exit::Failed)
+}
+
+fn logging(format: LogFormat, level: &str) {
+    let filter = EnvFilter::try_new(level).unwrap_or_else(|_| EnvFilter::new("info"));
+    let stderr = std::io::stderr();
+    let colours = stderr.is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours);
+    // Another subscriber can only be there in tests.
+    let _ = match format {
+        LogFormat::Text => builder.with_target(false).try_init(),
+        LogFormat::Json => builder.json().flatten_event(true).try_init(),
+    };
+}
+
+async fn execute(args: Args) -> Result<(), Exit> {
+    let registry = plugins().map_err(|error| {
+        say(&format!("error: {error}"));
+        Exit::Failed
+    })?;
+    match args.command {
+        Command::Run(args) => {
+            logging(args.log, &args.log_level);
+            run::run(&args, &registry).await
+        }
+        Command::Validate { files, set } => run::validate(&files, &set, &registry).await,
+        Command::Plugin(Plugin::List { json }) => show::list(&registry, json),
+        Command::Plugin(Plugin::Describe { name }) => show::describe(&registry, &name),
+        Command::Checkpoint(Checkpoint::Show { location, json }) => show::checkpoint(&location, json).await,
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Args::command(), "levada", &mut script);
+            print(&String::from_utf8_lossy(&script))
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            say(&format!("error: no threads can be started: {error}"));
+            return ExitCode::FAILURE;
+        }
+    };
+    let outcome = runtime.block_on(execute(args));
+    // Blocking work that is still under way is as good as killed: what counts is in the checkpoint.
+    runtime.shutdown_background();
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(exit) => ExitCode::from(exit as u8),
+    }
+}

@@ -1,1 +1,26 @@
-//! placeholder
+//! Spark SQL expressions, and the transforms that are made of them: [`Filter`] and [`Select`].
+//!
+//! Expressions follow Spark 4.1: its grammar, its types, its implicit casts, ANSI mode as the default. They are compiled
+//! to DataFusion's physical expressions once, when a pipeline starts, and evaluated on columns.
+#![cfg_attr(not(test), warn(clippy::indexing_slicing))]
+
+mod expressions;
+mod filter;
+mod functions;
+mod reject;
+mod select;
+
+pub use expressions::{Expression, Isolated, Predicate, Projection, SqlOptions, split_list};
+pub use filter::{Filter, FilterPlugin};
+pub use select::{Select, SelectPlugin};
+
+use levada_connector_api::{Registry, Result};
+
+/// Adds the transforms of this crate.
+///
+/// # Errors
+/// One of their names is taken.
+pub fn register(registry: &mut Registry) -> Result<()> {
+    registry.add_transform(FilterPlugin)?;
+    registry.add_transform(SelectPlugin)
+}

@@ -1,0 +1,122 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+/// The exit codes, as `--help` tells them.
+const EXIT_CODES: &str = "Exit codes:
+  0    ended well, or was stopped
+  1    a pipeline failed
+  2    wrong usage or configuration
+  3    the checkpoint is in use by another run
+  130  aborted by a second Ctrl-C";
+
+/// Streaming pipelines in micro-batches, exactly once.
+#[derive(Parser)]
+#[command(name = "levada", version, after_help = EXIT_CODES)]
+pub(crate) struct Args {
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Runs pipelines until they end or are stopped.
+    #[command(after_help = "Examples:
+  levada run examples/word-count/word-count.yaml
+  levada run --available-now --data-dir /var/lib/levada a.yaml b.yaml
+  levada run --set trigger='5 seconds' --log json pipeline.yaml")]
+    Run(Run),
+    /// Checks pipeline files: all errors at once.
+    #[command(after_help = "Example:\n  levada validate pipeline.yaml")]
+    Validate {
+        /// The pipeline files.
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+        /// Sets a key, whatever the file says.
+        #[arg(long, value_name = "KEY=VALUE", value_parser = key_value)]
+        set: Vec<(String, String)>,
+    },
+    /// Shows the plugins and their options.
+    #[command(subcommand, after_help = "Examples:\n  levada plugin list\n  levada plugin describe Files")]
+    Plugin(Plugin),
+    /// Shows checkpoints.
+    #[command(subcommand, after_help = "Example:\n  levada checkpoint show .levada/word-count")]
+    Checkpoint(Checkpoint),
+    /// Prints a script that completes commands in a shell.
+    #[command(after_help = "Example:\n  levada completions bash > /etc/bash_completion.d/levada")]
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+}
+
+#[derive(clap::Args)]
+pub(crate) struct Run {
+    /// The pipeline files: YAML, JSON or properties.
+    #[arg(required = true)]
+    pub(crate) files: Vec<PathBuf>,
+    /// Where state, offsets and dead letters are kept.
+    #[arg(long, default_value = ".levada", value_name = "FOLDER")]
+    pub(crate) data_dir: PathBuf,
+    /// Sets a key, whatever the file says.
+    #[arg(long, value_name = "KEY=VALUE", value_parser = key_value)]
+    pub(crate) set: Vec<(String, String)>,
+    /// Reads what is there, then ends.
+    #[arg(long, conflicts_with = "once")]
+    pub(crate) available_now: bool,
+    /// Reads what is there in one batch, then ends.
+    #[arg(long)]
+    pub(crate) once: bool,
+    /// How to log.
+    #[arg(long, value_enum, default_value = "text")]
+    pub(crate) log: LogFormat,
+    /// What to log: error, warn, info, debug or trace.
+    #[arg(long, default_value = "info", value_name = "LEVEL")]
+    pub(crate) log_level: String,
+    /// Appends the progress of each batch to a file, a JSON object a line.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) progress: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    /// For people.
+    Text,
+    /// For machines: a JSON object a line.
+    Json,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Plugin {
+    /// Lists the plugins.
+    List {
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Shows a plugin's options; `pipeline` has those of a pipeline itself.
+    Describe {
+        /// The plugin's name or alias.
+        name: String,
+    },
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Checkpoint {
+    /// Shows what a checkpoint holds.
+    Show {
+        /// The checkpoint's folder, or one above it.
+        location: PathBuf,
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+fn key_value(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or("write it as key=value")?;
+    Ok((key.trim().to_owned(), value.to_owned()))
+}

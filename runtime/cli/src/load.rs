@@ -1,0 +1,139 @@
+//! Pipeline files: YAML, JSON and properties, flattened to one map of strings.
+
+use std::path::Path;
+
+use levada_connector_api::config::{ConfigError, RawConfig};
+use serde_json::Value;
+
+/// Reads a pipeline file. The name defaults to the file's stem.
+///
+/// # Errors
+/// The file cannot be read or parsed, or a placeholder cannot be filled; every error is told.
+pub(crate) fn load(path: &Path, set: &[(String, String)]) -> Result<RawConfig, Vec<ConfigError>> {
+    let place = || path.display().to_string();
+    let text = std::fs::read_to_string(path)
+        .map_err(|e| vec![ConfigError::new(place(), format!("cannot be read: {e}"))])?;
+    let extension = path.extension().and_then(|e| e.to_str()).unwrap_or_default().to_ascii_lowercase();
+    let mut raw = RawConfig::new();
+    match extension.as_str() {
+        "properties" => {
+            raw.extend(
+                java_properties::read(text.as_bytes())
+                    .map_err(|e| vec![ConfigError::new(place(), format!("is no properties file: {e}"))])?,
+            );
+        }
+        "yaml" | "yml" | "json" => {
+            // YAML is a superset of JSON, but its errors for JSON would confuse.
+            let parsed: Result<Value, String> = match extension.as_str() {
+                "json" => serde_json::from_str(&text).map_err(|e| e.to_string()),
+                _ => serde_yaml_ng::from_str(&text).map_err(|e| e.to_string()),
+            };
+            let mut value = parsed.map_err(|e| vec![ConfigError::new(place(), format!("cannot be parsed: {e}"))])?;
+            unwrap_connect(&mut value);
+            if !value.is_object() {
+                return Err(vec![ConfigError::new(place(), "must be a map of keys and values")]);
+            }
+            flatten("", &value, &mut raw);
+        }
+        _ => return Err(vec![ConfigError::new(place(), "must end in .yaml, .yml, .json or .properties")]),
+    }
+    raw.extend(set.iter().cloned());
+    if let Some(stem) = path.file_stem().and_then(|stem| stem.to_str()) {
+        raw.entry("name".to_owned()).or_insert_with(|| stem.to_owned());
+    }
+    let folder = std::path::absolute(path).ok().and_then(|p| p.parent().map(|p| p.display().to_string()));
+    fill(&mut raw, &folder.unwrap_or_default())?;
+    Ok(raw)
+}
+
+/// Kafka Connect's form: `{"name": …, "config": {…}}`.
+fn unwrap_connect(value: &mut Value) {
+    let Value::Object(map) = value else { return };
+    if let Some(Value::Object(config)) = map.get("config")
+        && map.keys().all(|key| key == "name" || key == "config")
+    {
+        let mut config = config.clone();
+        if let Some(name) = map.get("name") {
+            config.entry("name").or_insert_with(|| name.clone());
+        }
+        *map = config;
+    }
+}
+
+fn flatten(prefix: &str, value: &Value, out: &mut RawConfig) {
+    let text = match value {
+        Value::Object(map) => {
+            for (key, value) in map {
+                let key = if prefix.is_empty() { key.clone() } else { format!("{prefix}.{key}") };
+                flatten(&key, value, out);
+            }
+            return;
+        }
+        Value::Array(items) => {
+            let scalar = |item: &Value| item.as_str().map_or_else(|| item.to_string(), str::to_owned);
+            items.iter().map(scalar).collect::<Vec<_>>().join(",")
+        }
+        Value::String(text) => text.clone(),
+        Value::Null => return,
+        other => other.to_string(),
+    };
+    out.insert(prefix.to_owned(), text);
+}
+
+/// Fills `${dir}` with the file's folder and `${env:NAME}` with a variable of the environment.
+fn fill(raw: &mut RawConfig, folder: &str) -> Result<(), Vec<ConfigError>> {
+    let mut errors = Vec::new();
+    for (key, value) in raw.iter_mut() {
+        if value.contains("${dir}") {
+            *value = value.replace("${dir}", folder);
+        }
+        while let Some((before, rest)) = value.split_once("${env:") {
+            let Some((name, after)) = rest.split_once('}') else {
+                errors.push(ConfigError::invalid(key, value.as_str(), "'${env:' without its '}'"));
+                break;
+            };
+            match std::env::var(name) {
+                Ok(found) => *value = format!("{before}{found}{after}"),
+                Err(_) => {
+                    let message = format!("the environment variable {name} is not set; export it first");
+                    errors.push(ConfigError::new(key, message));
+                    break;
+                }
+            }
+        }
+    }
+    if errors.is_empty() { Ok(()) } else { Err(errors) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn loaded(name: &str, text: &str) -> RawConfig {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        let mut raw = load(&path, &[]).unwrap_or_else(|e| panic!("{e:?}"));
+        raw.remove("dir");
+        raw
+    }
+
+    #[test]
+    fn all_forms_say_the_same() {
+        let yaml = loaded("p.yaml", "source:\n  class: Files\n  max.files.per.trigger: 1\ntransforms: [a, b]\n");
+        let json = loaded("p.json", r#"{"name": "p", "config": {"source.class": "Files", "source": {"max": {"files.per.trigger": 1}}, "transforms": ["a", "b"]}}"#);
+        let properties = loaded("p.properties", "source.class=Files\nsource.max.files.per.trigger=1\ntransforms=a,b\n");
+        assert_eq!(yaml, json);
+        assert_eq!(yaml, properties);
+        assert_eq!(yaml.get("name").map(String::as_str), Some("p"));
+    }
+
+    #[test]
+    fn a_variable_that_is_not_set_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("p.yaml");
+        std::fs::write(&path, "a: ${env:LEVADA_NOT_SET_1}\nb: ${dir}/in\n").unwrap();
+        let errors = load(&path, &[]).unwrap_err();
+        assert!(errors[0].to_string().contains("LEVADA_NOT_SET_1 is not set"), "{errors:?}");
+    }
+}

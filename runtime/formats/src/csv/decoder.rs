@@ -1,0 +1,229 @@
+//! The decoder.
+
+use arrow::array::{RecordBatch, RecordBatchOptions};
+use arrow::datatypes::{DataType, SchemaRef};
+use levada_connector_api::{Error, Result};
+
+use super::tokens::tokenize;
+use super::{is_skipped, value};
+use crate::column::Column;
+use crate::ddl::type_name;
+use crate::json::{effective_schema, push_text, snippet, split_corrupt};
+use crate::malformed::{MalformedFields, MalformedRows, Rejected};
+
+/// How lines are read. The defaults are Spark's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CsvOptions {
+    /// What separates values.
+    pub separator: u8,
+    /// What encloses a value that has separators in it.
+    pub quote: u8,
+    /// What makes a quote inside quotes a character.
+    pub escape: u8,
+    /// The text that is null. A value without anything is null in any case.
+    pub null_value: String,
+    /// What `""` stands for, before it is compared with `null_value`.
+    pub empty_value: String,
+    /// NaN.
+    pub nan_value: String,
+    /// Positive infinity.
+    pub positive_inf: String,
+    /// Negative infinity.
+    pub negative_inf: String,
+    /// Lines that start with this are left out.
+    pub comment: Option<u8>,
+    /// Whether blanks before a value are left out.
+    pub ignore_leading_white_space: bool,
+    /// Whether blanks after a value are left out.
+    pub ignore_trailing_white_space: bool,
+    /// What becomes of lines with too few or too many values. With [`MalformedRows::Null`] they keep what they have.
+    pub rows: MalformedRows,
+    /// What becomes of a value that does not fit its column.
+    pub fields: MalformedFields,
+    /// The name of the column that takes the text of malformed lines, used if the schema has it as a string.
+    pub corrupt_column: Option<String>,
+}
+
+impl Default for CsvOptions {
+    fn default() -> Self {
+        Self {
+            separator: b',',
+            quote: b'"',
+            escape: b'\\',
+            null_value: String::new(),
+            empty_value: String::new(),
+            nan_value: "NaN".to_owned(),
+            positive_inf: "Inf".to_owned(),
+            negative_inf: "-Inf".to_owned(),
+            comment: None,
+            ignore_leading_white_space: false,
+            ignore_trailing_white_space: false,
+            rows: MalformedRows::default(),
+            fields: MalformedFields::default(),
+            corrupt_column: Some("_corrupt_record".to_owned()),
+        }
+    }
+}
+
+impl CsvOptions {
+    /// Spark's PERMISSIVE mode: nothing is rejected.
+    pub fn permissive() -> Self {
+        Self { rows: MalformedRows::Null, fields: MalformedFields::Null, ..Self::default() }
+    }
+}
+
+/// Decodes lines into Arrow columns.
+pub struct CsvDecoder {
+    schema: SchemaRef,
+    options: CsvOptions,
+    columns: Vec<Column>,
+    names: Vec<String>,
+    required: Vec<bool>,
+    corrupt: Option<(usize, Column)>,
+    scratch: Vec<u8>,
+    rows: usize,
+    pushed: usize,
+    rejected: Vec<Rejected>,
+}
+
+impl CsvDecoder {
+    /// A decoder for rows of `schema`. Types without a CSV form are an error.
+    pub fn new(schema: SchemaRef, options: CsvOptions) -> Result<Self> {
+        let (data, corrupt) = split_corrupt(&schema, options.corrupt_column.as_deref())?;
+        let strict = options.fields == MalformedFields::Error;
+        let relaxed = !strict || options.rows == MalformedRows::Null;
+        if let Some(field) = data.iter().find(|f| f.data_type().is_nested() || f.data_type() == &DataType::Binary) {
+            let message = format!("column '{}': CSV has no {}", field.name(), type_name(field.data_type()));
+            return Err(Error::config(message).hint("declare it as STRING, or use JSON"));
+        }
+        let column = |f: &arrow::datatypes::FieldRef| {
+            Column::new(f.data_type()).map_err(|e| e.context(format!("column '{}'", f.name())))
+        };
+        Ok(Self {
+            schema: effective_schema(&schema, relaxed),
+            columns: data.iter().map(column).collect::<Result<_>>()?,
+            names: data.iter().map(|f| f.name().clone()).collect(),
+            required: data.iter().map(|f| strict && !f.is_nullable()).collect(),
+            corrupt,
+            scratch: Vec::new(),
+            rows: 0,
+            pushed: 0,
+            rejected: Vec::new(),
+            options,
+        })
+    }
+
+    /// The schema of the batches. Where rows or fields may become null, every column is nullable.
+    pub fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    /// The rows decoded since the last `finish`.
+    pub fn len(&self) -> usize {
+        self.rows
+    }
+
+    /// Whether no row has been decoded since the last `finish`.
+    pub fn is_empty(&self) -> bool {
+        self.rows == 0
+    }
+
+    /// Decodes one line, given without its end: appends its row, or notes why there is none. Blank lines and comments
+    /// give neither.
+    pub fn push(&mut self, line: &[u8]) {
+        let index = self.pushed;
+        self.pushed += 1;
+        if is_skipped(line, &self.options) {
+            return;
+        }
+        if simdutf8::basic::from_utf8(line).is_ok() {
+            self.decode(index, line);
+        } else if self.options.rows == MalformedRows::Error {
+            self.rejected.push(Rejected { index, reason: "the line is not UTF-8".to_owned() });
+        } else {
+            // Spark reads such bytes as replacement characters.
+            self.decode(index, String::from_utf8_lossy(line).as_bytes());
+        }
+    }
+
+    fn decode(&mut self, index: usize, line: &[u8]) {
+        let Self { options, columns, required, scratch, .. } = self;
+        let mut count = 0;
+        let mut bad = None;
+        tokenize(line, options, scratch, |at, token| {
+            count = at + 1;
+            let Some(column) = columns.get_mut(at) else { return };
+            match token.filter(|text| *text != options.null_value.as_bytes()) {
+                Some(text) if value::push(column, text, options) => {}
+                Some(text) => {
+                    column.append_null();
+                    bad.get_or_insert_with(|| (at, Some(snippet(text))));
+                }
+                None => {
+                    column.append_null();
+                    if required.get(at) == Some(&true) {
+                        bad.get_or_insert((at, None));
+                    }
+                }
+            }
+        });
+        let ragged = count != columns.len();
+        if !ragged && bad.is_none() {
+            return self.accept(None);
+        }
+        for (column, required) in columns.iter_mut().zip(required).skip(count) {
+            column.append_null();
+            if *required {
+                bad.get_or_insert((count, None));
+            }
+        }
+        let bad_row = bad.is_some() && self.options.fields == MalformedFields::Error;
+        if !bad_row && !(ragged && self.options.rows != MalformedRows::Null) {
+            return self.accept(Some(line));
+        }
+        self.columns.iter_mut().for_each(|c| c.truncate(self.rows));
+        match self.options.rows {
+            MalformedRows::Null => {
+                self.columns.iter_mut().for_each(Column::append_null);
+                self.accept(Some(line));
+            }
+            MalformedRows::Drop => {}
+            MalformedRows::Error => {
+                let reason = match bad.filter(|_| !ragged) {
+                    None => format!("the line has {count} values, the schema {} columns", self.columns.len()),
+                    Some((at, text)) => self.bad_field(at, text),
+                };
+                self.rejected.push(Rejected { index, reason });
+            }
+        }
+    }
+
+    fn bad_field(&self, at: usize, text: Option<String>) -> String {
+        let name = self.names.get(at).map_or("?", String::as_str);
+        match (text, self.columns.get(at)) {
+            (Some(text), Some(column)) => format!("field '{name}': '{text}' is no {}", type_name(&column.data_type)),
+            _ => format!("field '{name}' is null or missing but declared NOT NULL"),
+        }
+    }
+
+    #[inline]
+    fn accept(&mut self, corrupt: Option<&[u8]>) {
+        self.rows += 1;
+        if let Some((_, column)) = &mut self.corrupt {
+            push_text(column, corrupt);
+        }
+    }
+
+    /// The rows and the rejected lines since the last `finish`, which this empties.
+    pub fn finish(&mut self) -> Result<(RecordBatch, Vec<Rejected>)> {
+        let rows = std::mem::take(&mut self.rows);
+        self.pushed = 0;
+        let mut columns = self.columns.iter_mut().map(Column::finish).collect::<Result<Vec<_>>>()?;
+        if let Some((index, column)) = &mut self.corrupt {
+            columns.insert((*index).min(columns.len()), column.finish()?);
+        }
+        let options = RecordBatchOptions::new().with_row_count(Some(rows));
+        let batch = RecordBatch::try_new_with_options(self.schema.clone(), columns, &options)?;
+        Ok((batch, std::mem::take(&mut self.rejected)))
+    }
+}

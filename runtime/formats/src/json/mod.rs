@@ -1,0 +1,21 @@
+//! JSON into Arrow with Spark's rules, directed by a schema.
+//!
+//! A value of another type than its column makes the field null, or the row bad, as [`MalformedFields`] says. A syntax
+//! error makes the whole row bad: [`MalformedRows`]. Of two equal names the last counts; names match with case; text
+//! after the first complete value is ignored.
+
+mod base64;
+mod cursor;
+mod decoder;
+mod record;
+mod value;
+mod walk;
+
+pub use decoder::{JsonDecoder, JsonMode, JsonOptions};
+
+pub(crate) use cursor::{Cursor, Numeric};
+pub(crate) use decoder::{effective_schema, push_text, snippet, split_corrupt};
+pub(crate) use record::Record;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,133 @@
+//! The columns of an object, found by name.
+
+use std::collections::HashMap;
+
+use arrow::array::ArrayRef;
+use arrow::datatypes::Fields;
+use levada_connector_api::Result;
+
+use super::cursor::{Cursor, Syntax};
+use crate::column::Column;
+
+/// Beyond this many columns, a name that did not come in order is looked up in a hash table.
+const LINEAR: usize = 16;
+
+/// The columns of a row or of a nested struct.
+pub(crate) struct Record {
+    pub(crate) columns: Vec<Column>,
+    /// The columns that must not be null.
+    pub(crate) required: Vec<usize>,
+    pub(crate) names: Names,
+}
+
+impl Record {
+    pub(crate) fn new(fields: &Fields) -> Result<Self> {
+        let columns =
+            fields.iter().map(|f| Column::new(f.data_type()).map_err(|e| e.context(format!("column '{}'", f.name()))));
+        let required = fields.iter().enumerate().filter(|(_, f)| !f.is_nullable()).map(|(i, _)| i);
+        Ok(Self {
+            columns: columns.collect::<Result<_>>()?,
+            required: required.collect(),
+            names: Names::new(fields.iter().map(|f| f.name().as_str())),
+        })
+    }
+
+    /// Takes back all rows from `len` on, also one that is only half written.
+    pub(crate) fn truncate(&mut self, len: usize) {
+        for column in &mut self.columns {
+            column.truncate(len);
+            column.trim();
+        }
+    }
+
+    pub(crate) fn finish(&mut self) -> Result<Vec<ArrayRef>> {
+        self.columns.iter_mut().map(Column::finish).collect()
+    }
+}
+
+struct Name {
+    bytes: Box<[u8]>,
+    /// The name and its closing quote, to compare in one step.
+    word: u128,
+    /// Which bytes of `word` count. 0: the name is too long or needs escapes.
+    mask: u128,
+}
+
+/// The names of the columns, and which is likely to come next.
+pub(crate) struct Names {
+    names: Vec<Name>,
+    table: HashMap<Box<[u8]>, usize>,
+    next: usize,
+}
+
+impl Names {
+    fn new<'a>(names: impl Iterator<Item = &'a str>) -> Self {
+        let names: Vec<_> = names
+            .map(|name| {
+                let plain = name.bytes().all(|b| b >= 0x20 && b != b'"' && b != b'\\');
+                let mut bytes = [0u8; 16];
+                let mut mask = [0u8; 16];
+                let quoted = name.bytes().chain([b'"']);
+                if plain && name.len() < 16 {
+                    bytes.iter_mut().zip(&mut mask).zip(quoted).for_each(|((b, m), c)| (*b, *m) = (c, 0xff));
+                }
+                Name {
+                    bytes: name.as_bytes().into(),
+                    word: u128::from_le_bytes(bytes),
+                    mask: u128::from_le_bytes(mask),
+                }
+            })
+            .collect();
+        let mut table = HashMap::new();
+        if names.len() > LINEAR {
+            for (index, name) in names.iter().enumerate() {
+                table.entry(name.bytes.clone()).or_insert(index);
+            }
+        }
+        Self { names, table, next: 0 }
+    }
+
+    /// Starts a new object.
+    #[inline]
+    pub(crate) fn restart(&mut self) {
+        self.next = 0;
+    }
+
+    /// Reads a name after its opening quote, with the closing one, and finds its column.
+    #[inline]
+    pub(crate) fn read(
+        &mut self,
+        cursor: &mut Cursor<'_>,
+        quote: u8,
+        scratch: &mut Vec<u8>,
+    ) -> Result<Option<usize>, Syntax> {
+        if let Some(name) = self.names.get(self.next)
+            && name.mask != 0
+            && quote == b'"'
+            && let Some(chunk) = cursor.bytes.get(cursor.at..).and_then(|rest| rest.first_chunk::<16>())
+            && u128::from_le_bytes(*chunk) & name.mask == name.word
+        {
+            cursor.at += name.bytes.len() + 1;
+            self.next += 1;
+            return Ok(Some(self.next - 1));
+        }
+        let text = cursor.string(quote, scratch)?;
+        let found = self.find(text.bytes(scratch));
+        if let Some(index) = found {
+            self.next = index + 1;
+        }
+        Ok(found)
+    }
+
+    fn find(&self, name: &[u8]) -> Option<usize> {
+        // A field or two may be missing: those after the expected one come first.
+        let near = self.names.iter().enumerate().skip(self.next).take(LINEAR);
+        if let Some((index, _)) = near.clone().find(|(_, n)| *n.bytes == *name) {
+            return Some(index);
+        }
+        if self.names.len() > LINEAR {
+            return self.table.get(name).copied();
+        }
+        self.names.iter().take(self.next).position(|n| *n.bytes == *name)
+    }
+}

@@ -1,0 +1,427 @@
+//! Values into columns, by the column's type.
+
+use super::base64;
+use super::cursor::{Cursor, Number, Numeric, Syntax};
+use super::record::Record;
+use super::walk::{MAX_DEPTH, Rewrite, Skip, walk};
+use crate::column::{Bytes, Column, Values};
+use crate::json::JsonMode;
+use crate::scalar::{
+    days_from_civil, decimal_of_number, parse_timestamp_bytes, parse_timestamp_ntz, text_to_date_lenient,
+    text_to_timestamp_lenient,
+};
+
+/// How a value fitted its column.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fit {
+    /// As a value or a null.
+    Whole,
+    /// A struct, list or map was appended in which something had to become null.
+    Partly,
+    /// Not at all: a null was appended.
+    Not,
+}
+
+/// What decoding needs beside the columns.
+pub(crate) struct Scratch {
+    pub(crate) text: Vec<u8>,
+    pub(crate) open: Vec<u8>,
+    pub(crate) mode: JsonMode,
+    /// Whether null in a nested NOT NULL field is an error.
+    pub(crate) strict: bool,
+    /// The column of the row that had the first bad value, and the value's place.
+    pub(crate) bad: Option<(usize, usize, usize)>,
+    depth: usize,
+}
+
+impl Scratch {
+    pub(crate) fn new(mode: JsonMode, strict: bool) -> Self {
+        Self { text: Vec::new(), open: Vec::new(), mode, strict, bad: None, depth: 0 }
+    }
+
+    pub(crate) fn reset(&mut self) {
+        self.bad = None;
+        self.depth = 0;
+    }
+}
+
+/// Reads an object after its opening bracket into row `row` of `record`. Columns that it does not name become null.
+pub(crate) fn object(
+    cursor: &mut Cursor<'_>,
+    record: &mut Record,
+    row: usize,
+    scratch: &mut Scratch,
+) -> Result<Fit, Syntax> {
+    let top = scratch.depth == 0;
+    let mut fit = Fit::Whole;
+    let mut filled = 0;
+    let Record { columns, names, required } = record;
+    names.restart();
+    cursor.skip_blanks();
+    if cursor.peek() == b'}' {
+        cursor.at += 1;
+    } else {
+        loop {
+            let quote = cursor.peek();
+            if quote != b'"' && quote != b'\'' {
+                return cursor.fail("expected a name in quotes");
+            }
+            cursor.at += 1;
+            let index = names.read(cursor, quote, &mut scratch.text)?;
+            cursor.skip_blanks();
+            cursor.expect(b':', "expected a colon after the name")?;
+            cursor.skip_blanks();
+            match index.and_then(|i| columns.get_mut(i)) {
+                Some(column) => {
+                    let start = cursor.at;
+                    let value_fit = if column.len == row {
+                        filled += 1;
+                        value(cursor, column, scratch)?
+                    } else {
+                        again(cursor, column, row, scratch)?
+                    };
+                    if value_fit != Fit::Whole {
+                        fit = Fit::Partly;
+                        if top && scratch.bad.is_none() {
+                            scratch.bad = Some((index.unwrap_or(0), start, cursor.at));
+                        }
+                    }
+                }
+                None => skip(cursor, scratch)?,
+            }
+            cursor.skip_blanks();
+            match cursor.peek() {
+                b',' => {
+                    cursor.at += 1;
+                    cursor.skip_blanks();
+                }
+                b'}' => {
+                    cursor.at += 1;
+                    break;
+                }
+                _ => return cursor.fail("expected a comma or the closing bracket"),
+            }
+        }
+    }
+    if filled < columns.len() {
+        columns.iter_mut().filter(|c| c.len == row).for_each(Column::append_null);
+    }
+    if scratch.strict && required.iter().any(|i| columns.get(*i).is_some_and(|c| c.nulls.is_null(row))) {
+        fit = Fit::Partly;
+    }
+    Ok(fit)
+}
+
+/// A name that came before in the same object: its last value counts, unless that one does not fit.
+#[cold]
+fn again(cursor: &mut Cursor<'_>, column: &mut Column, row: usize, scratch: &mut Scratch) -> Result<Fit, Syntax> {
+    let start = cursor.at;
+    let Ok(mut trial) = Column::new(&column.data_type) else { return skip(cursor, scratch).map(|()| Fit::Not) };
+    let fit = value(cursor, &mut trial, scratch)?;
+    if fit != Fit::Not {
+        column.truncate(row);
+        cursor.at = start;
+        value(cursor, column, scratch)?;
+    }
+    Ok(fit)
+}
+
+pub(crate) fn skip(cursor: &mut Cursor<'_>, scratch: &mut Scratch) -> Result<(), Syntax> {
+    walk(cursor, &mut Skip, &mut scratch.open, &mut scratch.text)
+}
+
+/// A value that does not fit the column.
+#[cold]
+fn misfit(cursor: &mut Cursor<'_>, column: &mut Column, scratch: &mut Scratch) -> Result<Fit, Syntax> {
+    skip(cursor, scratch)?;
+    column.append_null();
+    Ok(Fit::Not)
+}
+
+/// Appends what a token gave, or a null.
+#[inline]
+fn fit(column: &mut Column, pushed: Option<()>) -> Fit {
+    match pushed {
+        Some(()) => {
+            column.accept();
+            Fit::Whole
+        }
+        None => {
+            column.append_null();
+            Fit::Not
+        }
+    }
+}
+
+/// Reads one value and appends one row to the column.
+#[inline]
+pub(crate) fn value(cursor: &mut Cursor<'_>, column: &mut Column, scratch: &mut Scratch) -> Result<Fit, Syntax> {
+    match cursor.peek() {
+        quote @ (b'"' | b'\'') => string(cursor, column, quote, scratch),
+        b'-' | b'0'..=b'9' | b'N' | b'I' | b'+' => number(cursor, column, scratch),
+        _ => other(cursor, column, scratch),
+    }
+}
+
+#[inline]
+fn string(cursor: &mut Cursor<'_>, column: &mut Column, quote: u8, scratch: &mut Scratch) -> Result<Fit, Syntax> {
+    cursor.at += 1;
+    let text = cursor.string(quote, &mut scratch.text)?;
+    let text = text.bytes(&scratch.text);
+    let pushed = match &mut column.values {
+        Values::Utf8(v) => {
+            v.push(text);
+            Some(())
+        }
+        Values::Timestamp(v) => {
+            parse_timestamp_bytes(text).or_else(|| text_to_timestamp_lenient(utf8(text)?)).map(|t| v.push(t))
+        }
+        _ => string_slow(&mut column.values, text),
+    };
+    Ok(fit(column, pushed))
+}
+
+/// The types that rarely come as strings.
+fn string_slow(values: &mut Values, text: &[u8]) -> Option<()> {
+    match values {
+        Values::TimestampNtz(v) => v.push(parse_timestamp_ntz(utf8(text)?, false)?),
+        Values::Date(v) => v.push(date(utf8(text)?)?),
+        Values::Float32(v) => v.push(special(text)? as f32),
+        Values::Float64(v) => v.push(special(text)?),
+        Values::Decimal(v, precision, scale) => {
+            // Commas are the grouping of the US locale.
+            let digits: Vec<u8> = text.iter().copied().filter(|b| *b != b',').collect();
+            v.push(decimal_of_number(&digits, *precision, *scale)?);
+        }
+        Values::Binary(v) => {
+            if !base64::decode(text, v.data()) {
+                return None;
+            }
+            v.close();
+        }
+        _ => return None,
+    }
+    Some(())
+}
+
+fn utf8(text: &[u8]) -> Option<&str> {
+    simdutf8::basic::from_utf8(text).ok()
+}
+
+fn special(text: &[u8]) -> Option<f64> {
+    match text {
+        b"NaN" => Some(f64::NAN),
+        b"+INF" | b"+Infinity" | b"Infinity" => Some(f64::INFINITY),
+        b"-INF" | b"-Infinity" => Some(f64::NEG_INFINITY),
+        _ => None,
+    }
+}
+
+/// A date, or the number of days that Spark 1.5 wrote, in the calendar of that time.
+fn date(text: &str) -> Option<i32> {
+    text_to_date_lenient(text).or_else(|| julian_to_gregorian(text.parse().ok()?))
+}
+
+/// The day of the proleptic Gregorian calendar that has the date which `days` has in the hybrid calendar.
+fn julian_to_gregorian(days: i32) -> Option<i32> {
+    /// 1582-10-15, the first day of the Gregorian calendar.
+    const CUTOVER: i32 = -141_427;
+    if days >= CUTOVER {
+        return Some(days);
+    }
+    // Days since 0000-03-01 of the Julian calendar, whose years have 365.25 days.
+    let since = i64::from(days) + 719_470;
+    let cycle = since.div_euclid(1461);
+    let of_cycle = since.rem_euclid(1461);
+    let year_of_cycle = (of_cycle / 365).min(3);
+    let day_of_year = of_cycle - 365 * year_of_cycle;
+    let month = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month + 2) / 5 + 1;
+    let (month, next) = if month < 10 { (month + 3, 0) } else { (month - 9, 1) };
+    let year = cycle * 4 + year_of_cycle + next;
+    i32::try_from(days_from_civil(year, u32::try_from(month).ok()?, u32::try_from(day).ok()?)).ok()
+}
+
+#[inline]
+fn number(cursor: &mut Cursor<'_>, column: &mut Column, scratch: &mut Scratch) -> Result<Fit, Syntax> {
+    let start = cursor.at;
+    let numeric = cursor.numeric()?;
+    let pushed = match (&mut column.values, numeric) {
+        (Values::Utf8(v), numeric) => {
+            match scratch.mode {
+                JsonMode::Source => v.push(cursor.bytes.get(start..cursor.at).unwrap_or_default()),
+                JsonMode::FromJson => rewrite_number(v, numeric),
+            }
+            Some(())
+        }
+        (values, Numeric::Finite(number)) => push_number(values, number),
+        (Values::Float32(v), Numeric::Special(value)) => {
+            v.push(value as f32);
+            Some(())
+        }
+        (Values::Float64(v), Numeric::Special(value)) => {
+            v.push(value);
+            Some(())
+        }
+        _ => None,
+    };
+    Ok(fit(column, pushed))
+}
+
+fn rewrite_number(text: &mut Bytes, numeric: Numeric<'_>) {
+    use super::walk::Tokens;
+    let mut tokens = Rewrite(text.data());
+    match numeric {
+        Numeric::Finite(number) => tokens.number(number),
+        Numeric::Special(value) => tokens.special(value),
+    }
+    text.close();
+}
+
+#[inline]
+fn push_number(values: &mut Values, number: Number<'_>) -> Option<()> {
+    match values {
+        Values::Int32(v) => v.push(i32::try_from(number.to_i64()?).ok()?),
+        Values::Int64(v) => v.push(number.to_i64()?),
+        Values::Float64(v) => v.push(number.to_f64()),
+        Values::Float32(v) => v.push(number.to_f32()),
+        // Seconds; Java's product wraps around.
+        Values::Timestamp(v) => v.push(number.to_i64()?.wrapping_mul(1_000_000)),
+        Values::Int16(v) => v.push(i16::try_from(number.to_i64()?).ok()?),
+        // Jackson takes -128 to 255 as bytes, since either reading of a byte names them.
+        Values::Int8(v) => {
+            let value = number.to_i64()?;
+            v.push(i8::try_from(value).ok().or_else(|| u8::try_from(value).ok().map(u8::cast_signed))?);
+        }
+        Values::Decimal(v, precision, scale) => v.push(decimal_of_number(number.text, *precision, *scale)?),
+        _ => return None,
+    }
+    Some(())
+}
+
+/// Words, objects and arrays.
+fn other(cursor: &mut Cursor<'_>, column: &mut Column, scratch: &mut Scratch) -> Result<Fit, Syntax> {
+    let start = cursor.at;
+    let first = cursor.peek();
+    if first == b'n' {
+        cursor.word(b"null")?;
+        column.append_null();
+        return Ok(Fit::Whole);
+    }
+    match (&mut column.values, first) {
+        (Values::Boolean(v), b't') => {
+            cursor.word(b"true")?;
+            v.push(true);
+        }
+        (Values::Boolean(v), b'f') => {
+            cursor.word(b"false")?;
+            v.push(false);
+        }
+        (Values::Utf8(v), _) => match scratch.mode {
+            JsonMode::Source => {
+                walk(cursor, &mut Skip, &mut scratch.open, &mut scratch.text)?;
+                v.push(cursor.bytes.get(start..cursor.at).unwrap_or_default());
+            }
+            JsonMode::FromJson => {
+                walk(cursor, &mut Rewrite(v.data()), &mut scratch.open, &mut scratch.text)?;
+                v.close();
+            }
+        },
+        (Values::Null, _) => {
+            skip(cursor, scratch)?;
+            column.append_null();
+            return Ok(Fit::Whole);
+        }
+        (Values::Struct(_) | Values::Map { .. }, b'{') | (Values::List { .. }, b'[') => {
+            if scratch.depth >= MAX_DEPTH {
+                return cursor.fail("the value is nested too deeply");
+            }
+            cursor.at += 1;
+            scratch.depth += 1;
+            let fit = nested(cursor, column, scratch)?;
+            scratch.depth -= 1;
+            return Ok(fit);
+        }
+        _ => return misfit(cursor, column, scratch),
+    }
+    column.accept();
+    Ok(Fit::Whole)
+}
+
+/// An object or array after its opening bracket, into a column of that shape.
+fn nested(cursor: &mut Cursor<'_>, column: &mut Column, scratch: &mut Scratch) -> Result<Fit, Syntax> {
+    let row = column.len;
+    let fit = match &mut column.values {
+        Values::Struct(record) => object(cursor, record, row, scratch)?,
+        Values::List { offsets, items } => {
+            let fit = elements(cursor, None, items, scratch)?;
+            if fit != Fit::Not {
+                offsets.push(i32::try_from(items.len).unwrap_or(i32::MAX));
+            }
+            fit
+        }
+        Values::Map { offsets, keys, values } => {
+            let fit = elements(cursor, Some(keys), values, scratch)?;
+            if fit != Fit::Not {
+                offsets.push(i32::try_from(values.len).unwrap_or(i32::MAX));
+            }
+            fit
+        }
+        _ => Fit::Not,
+    };
+    if fit == Fit::Not {
+        column.append_null();
+        column.trim();
+    } else {
+        column.accept();
+    }
+    Ok(fit)
+}
+
+/// The elements of an array, or of an object into a map. One that does not fit at all undoes the whole.
+fn elements(
+    cursor: &mut Cursor<'_>,
+    mut keys: Option<&mut Box<Column>>,
+    items: &mut Column,
+    scratch: &mut Scratch,
+) -> Result<Fit, Syntax> {
+    let close = if keys.is_some() { b'}' } else { b']' };
+    let mut fit = Fit::Whole;
+    cursor.skip_blanks();
+    if cursor.peek() == close {
+        cursor.at += 1;
+        return Ok(fit);
+    }
+    loop {
+        if let Some(keys) = &mut keys {
+            let quote = cursor.peek();
+            if !matches!(quote, b'"' | b'\'') {
+                return cursor.fail("expected a name in quotes");
+            }
+            string(cursor, keys, quote, scratch)?;
+            cursor.skip_blanks();
+            cursor.expect(b':', "expected a colon after the name")?;
+            cursor.skip_blanks();
+        }
+        if fit == Fit::Not {
+            skip(cursor, scratch)?;
+        } else {
+            match value(cursor, items, scratch)? {
+                Fit::Whole => {}
+                other => fit = other,
+            }
+        }
+        cursor.skip_blanks();
+        match cursor.peek() {
+            b',' => {
+                cursor.at += 1;
+                cursor.skip_blanks();
+            }
+            byte if byte == close => {
+                cursor.at += 1;
+                return Ok(fit);
+            }
+            _ => return cursor.fail("expected a comma or the closing bracket"),
+        }
+    }
+}

@@ -1,0 +1,189 @@
+//! Processes killed, and steps failed: at every fault point and at random moments.
+//!
+//! After the restart the output must be the uninterrupted run's, row for row: none lost, none doubled. The default form
+//! takes seconds; `LEVADA_CRASH=long` kills each pipeline at 200 random moments.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::os::unix::process::ExitStatusExt as _;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+use rand::rngs::SmallRng;
+use rand::{Rng as _, SeedableRng as _};
+
+use crate::support::{Case, Output, Site, for_all, long};
+
+/// A point with the passing at which something happens.
+#[derive(Debug, Clone)]
+struct Moment {
+    point: String,
+    passing: u64,
+}
+
+impl Moment {
+    fn argument(&self) -> String {
+        format!("{}:{}", self.point, self.passing)
+    }
+}
+
+/// A dry run: the fault points that the case passes.
+fn points(case: &Case) -> BTreeMap<String, u64> {
+    let points = case.site().run(&["--list-points"]).succeeded().points();
+    assert!(!points.is_empty(), "no fault points were passed");
+    points
+}
+
+/// The first, the second and the last passing of each point.
+fn moments(points: &BTreeMap<String, u64>) -> Vec<Moment> {
+    let moment = |(point, last): (&String, &u64)| {
+        BTreeSet::from([1, 2.min(*last), *last])
+            .into_iter()
+            .map(|passing| Moment { point: point.clone(), passing })
+            .collect()
+    };
+    points.iter().flat_map(|entry| -> Vec<Moment> { moment(entry) }).collect()
+}
+
+/// Restarts until done: once, unless something is wrong.
+fn finish(site: &Site, expected: &Output) -> Result<(), String> {
+    let ended = site.run(&[]);
+    if !ended.status.success() {
+        return Err(format!("the restart failed: {}", ended.error()));
+    }
+    site.output().same_as(expected)
+}
+
+fn kill_at_points(case: &Case, wanted: impl Fn(&str) -> bool) {
+    let expected = case.uninterrupted();
+    let moments: Vec<_> = moments(&points(case)).into_iter().filter(|m| wanted(&m.point)).collect();
+    let (count, unreached) = (moments.len(), AtomicU32::new(0));
+    for_all(moments, |moment| {
+        let site = case.site();
+        let ended = site.run(&["--kill-at", &moment.argument()]);
+        // How often a source is polled depends on the time: a last passing need not be reached again.
+        if !ended.killed() && (!ended.status.success() || moment.passing <= 2) {
+            return Err(format!("not killed but {}: {}", ended.status, ended.said));
+        }
+        unreached.fetch_add(u32::from(!ended.killed()), Relaxed);
+        finish(&site, &expected)
+    });
+    let unreached = unreached.into_inner();
+    assert!(unreached as usize <= count / 10, "{unreached} of {count} moments were not reached");
+    report(
+        case,
+        &expected,
+        &format!("killed at {count} moments of fault points, of which {unreached} were not reached again"),
+    );
+}
+
+fn fail_at_points(case: &Case) {
+    let expected = case.uninterrupted();
+    let moments = moments(&points(case));
+    let count = moments.len();
+    for_all(moments, |moment| {
+        let site = case.site();
+        let ended = site.run(&["--fail-at", &moment.argument()]);
+        if !ended.status.success() {
+            return Err(format!("the task did not go on by itself: {}", ended.said));
+        }
+        site.output().same_as(&expected)
+    });
+    report(case, &expected, &format!("failed at {count} moments of fault points"));
+}
+
+fn kill_at_random(case: &Case, seed: u64) {
+    let expected = case.uninterrupted();
+    let before = Instant::now();
+    case.site().run(&[]).succeeded();
+    let duration = before.elapsed();
+    let rounds = if long() { 200 } else { 20 };
+    let (kills, hits) = (AtomicU32::new(0), AtomicU32::new(0));
+    for_all((0..rounds).collect(), |round: &u64| {
+        let mut random = SmallRng::seed_from_u64(seed * 1000 + round);
+        let site = case.site();
+        for _ in 0..random.random_range(1..4) {
+            let mut child = site.spawn(&[]);
+            std::thread::sleep(duration.mul_f64(random.random_range(0.0..1.1)).max(Duration::from_micros(100)));
+            child.kill().unwrap();
+            kills.fetch_add(1, Relaxed);
+            hits.fetch_add(u32::from(child.wait().unwrap().signal() == Some(9)), Relaxed);
+        }
+        finish(&site, &expected)
+    });
+    let (kills, hits) = (kills.into_inner(), hits.into_inner());
+    assert!(hits >= kills / 3, "only {hits} of {kills} kills found the process alive: they prove little");
+    let span = duration.as_millis();
+    report(case, &expected, &format!("killed {hits} times in {rounds} rounds at random moments of {span} ms"));
+}
+
+fn report(case: &Case, expected: &Output, what: &str) {
+    println!(
+        "{}: {what}: 0 lost, 0 doubled: {} rows, {} dead letters, checksum {:016x}",
+        case.name,
+        expected.rows.len(),
+        expected.letters.len(),
+        expected.checksum()
+    );
+}
+
+#[test]
+fn word_count_killed_at_every_fault_point() {
+    kill_at_points(&Case::word_count(), |_| true);
+}
+
+#[test]
+fn filter_to_parquet_killed_at_every_fault_point() {
+    kill_at_points(&Case::filter(), |_| true);
+}
+
+#[test]
+fn a_checkpoint_that_rolls_over_killed_at_its_fault_points() {
+    kill_at_points(&Case::rolling(), |point| point.starts_with("roll."));
+}
+
+#[test]
+fn word_count_killed_at_random_moments() {
+    kill_at_random(&Case::word_count(), 11);
+}
+
+#[test]
+fn filter_to_parquet_killed_at_random_moments() {
+    kill_at_random(&Case::filter(), 12);
+}
+
+#[test]
+fn word_count_failing_at_every_fault_point_goes_on_by_itself() {
+    fail_at_points(&Case::word_count());
+}
+
+#[test]
+fn filter_to_parquet_failing_at_every_fault_point_goes_on_by_itself() {
+    fail_at_points(&Case::filter());
+}
+
+/// A point that no pipeline here passes would never be tested.
+#[test]
+fn every_fault_point_in_the_code_is_passed() {
+    let mut passed = BTreeSet::new();
+    for case in [Case::word_count(), Case::filter(), Case::rolling()] {
+        passed.extend(points(&case).into_keys());
+    }
+    let mut named = BTreeSet::new();
+    for file in crate::architecture::rust_files() {
+        let inside = ["connectors", "transforms", "runtime"].iter().any(|part| file.name.starts_with(part));
+        for line in file.text.lines().filter(|_| inside) {
+            for rest in line.split("faults.at(\"").skip(1) {
+                named.extend(rest.split('"').next().map(str::to_owned));
+            }
+        }
+    }
+    let never: Vec<_> = named.difference(&passed).collect();
+    assert!(never.is_empty(), "never passed: {never:?}; passed: {passed:?}");
+    for stage in
+        ["begin", "read", "transform", "finish", "prepare", "sink.write", "sink.commit", "commit", "source.commit"]
+    {
+        for side in ["before", "after"] {
+            assert!(passed.contains(&format!("{stage}.{side}")), "{stage}.{side} is missing in {passed:?}");
+        }
+    }
+}

@@ -1,0 +1,17 @@
+//! The end-to-end tests, in one binary.
+//!
+//! - [`architecture`]: what ARCHITECTURE.md promises about the code;
+//! - [`crash`]: a process killed, or a step failed, at every fault point and at random moments;
+//! - [`broken`]: full disks, unwritable folders, damaged checkpoints, a second process;
+//! - [`bad_rows`]: rows that cannot be decoded.
+
+#[cfg(test)]
+mod architecture;
+#[cfg(test)]
+mod bad_rows;
+#[cfg(test)]
+mod broken;
+#[cfg(test)]
+mod crash;
+#[cfg(test)]
+mod support;

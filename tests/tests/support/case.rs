@@ -1,0 +1,177 @@
+//! Pipelines with generated inputs and the output that they must have, computed without Levada.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs;
+use std::path::PathBuf;
+
+use rand::rngs::SmallRng;
+use rand::{Rng as _, SeedableRng as _};
+use serde_json::json;
+use tempfile::TempDir;
+
+use super::output::{Bad, Output};
+use super::process::Site;
+
+/// A pipeline, its input, and what must come out.
+pub(crate) struct Case {
+    /// For messages.
+    pub(crate) name: &'static str,
+    /// The whole output's rows in any order; empty: not known beforehand.
+    pub(crate) rows: Vec<String>,
+    /// The rows that must become dead letters.
+    pub(crate) bad: Vec<Bad>,
+    input: TempDir,
+    config: Vec<(String, String)>,
+}
+
+impl Case {
+    /// Text files → word count → JSON lines, complete mode: ten micro-batches, two a file.
+    pub(crate) fn word_count() -> Self {
+        let input = TempDir::new().unwrap();
+        let mut random = SmallRng::seed_from_u64(1);
+        let mut counts: BTreeMap<String, u64> = BTreeMap::new();
+        for file in 0..5 {
+            let mut text = String::new();
+            for _ in 0..200 {
+                let words: Vec<String> = (0..random.random_range(1..12)).map(|_| word(&mut random)).collect();
+                writeln!(text, "{}", words.join(" ")).unwrap();
+                words.into_iter().for_each(|word| *counts.entry(word).or_default() += 1);
+            }
+            fs::write(input.path().join(format!("{file}.txt")), text).unwrap();
+        }
+        let rows = counts.into_iter().map(|(word, count)| json!({"word": word, "count": count}).to_string()).collect();
+        let config = config(&[
+            ("name", "word-count"),
+            ("source.format", "text"),
+            ("transforms", "count"),
+            ("transforms.count.type", "WordCount"),
+            ("sink.format", "json"),
+            ("output.mode", "complete"),
+            ("batch.max.rows", "100"),
+        ]);
+        Self { name: "word count", rows, bad: Vec::new(), input, config }
+    }
+
+    /// JSON lines, some of them bad → filter → Parquet: ten micro-batches, two a file.
+    pub(crate) fn filter() -> Self {
+        let input = TempDir::new().unwrap();
+        let mut random = SmallRng::seed_from_u64(2);
+        let (mut rows, mut bad) = (Vec::new(), Vec::new());
+        for file in 0..5 {
+            let mut text = String::new();
+            for line in 1..=200 {
+                let id = file * 1000 + line;
+                let (age, score) = (random.random_range(0..80), f64::from(random.random_range(0..1000)) / 8.0);
+                let name = format!("person {id} é");
+                let row = json!({"id": id, "name": name, "age": age, "score": score}).to_string();
+                let raw = match id % 40 {
+                    7 => row[..20].to_owned(),
+                    17 => format!("[{id}]"),
+                    27 => format!("word{id}"),
+                    _ => {
+                        if age >= 18 && score < 100.0 {
+                            rows.push(row.clone());
+                        }
+                        row
+                    }
+                };
+                if matches!(id % 40, 7 | 17 | 27) {
+                    bad.push(Bad { file: format!("{file}.jsonl"), line, raw: raw.clone() });
+                }
+                writeln!(text, "{raw}").unwrap();
+            }
+            fs::write(input.path().join(format!("{file}.jsonl")), text).unwrap();
+        }
+        let config = config(&[
+            ("name", "adults"),
+            ("source.format", "json"),
+            ("source.schema", "id BIGINT, name STRING, age INT, score DOUBLE"),
+            ("transforms", "adults"),
+            ("transforms.adults.type", "Filter"),
+            ("transforms.adults.condition", "age >= 18 AND score < 100"),
+            ("sink.format", "parquet"),
+            ("errors.tolerance", "all"),
+            ("batch.max.rows", "100"),
+        ]);
+        Self { name: "filter", rows, bad, input, config }
+    }
+
+    /// A word count whose state outgrows a checkpoint segment, in update mode: the log rolls over.
+    pub(crate) fn rolling() -> Self {
+        let input = TempDir::new().unwrap();
+        let mut random = SmallRng::seed_from_u64(3);
+        for file in 0..10 {
+            let mut text = String::new();
+            for _ in 0..600 {
+                let words: Vec<String> =
+                    (0..10).map(|_| (0..60).map(|_| random.random_range('a'..='z')).collect()).collect();
+                writeln!(text, "{} the", words.join(" ")).unwrap();
+            }
+            fs::write(input.path().join(format!("{file:02}.txt")), text).unwrap();
+        }
+        let config = config(&[
+            ("name", "rolling"),
+            ("source.format", "text"),
+            ("transforms", "count"),
+            ("transforms.count.type", "WordCount"),
+            ("sink.format", "json"),
+            ("output.mode", "update"),
+        ]);
+        Self { name: "rolling", rows: Vec::new(), bad: Vec::new(), input, config }
+    }
+
+    /// Sets a key of the pipeline.
+    pub(crate) fn with(mut self, key: &str, value: &str) -> Self {
+        self.config.retain(|(k, _)| k != key);
+        self.config.push((key.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// A new place to run the pipeline in: nothing read, nothing written.
+    pub(crate) fn site(&self) -> Site {
+        self.site_in(TempDir::new().unwrap(), |_| {})
+    }
+
+    /// The same in a folder of the caller's, with changes to the configuration.
+    pub(crate) fn site_in(&self, root: TempDir, change: impl FnOnce(&mut BTreeMap<String, String>)) -> Site {
+        let text = |path: PathBuf| path.display().to_string();
+        let mut config: BTreeMap<String, String> = self.config.iter().cloned().collect();
+        for (key, value) in [
+            ("source.class", "Files".to_owned()),
+            ("source.path", text(self.input.path().to_owned())),
+            ("source.max.files.per.trigger", "1".to_owned()),
+            ("sink.class", "Files".to_owned()),
+            ("sink.path", text(root.path().join("out"))),
+            ("errors.deadletterqueue.path", text(root.path().join("dead"))),
+            ("trigger", "available-now".to_owned()),
+            ("restart.delay", "5 ms".to_owned()),
+        ] {
+            config.entry(key.to_owned()).or_insert(value);
+        }
+        change(&mut config);
+        Site::new(root, &config)
+    }
+
+    /// Runs the pipeline without faults and checks its output against what was computed without Levada.
+    pub(crate) fn uninterrupted(&self) -> Output {
+        let site = self.site();
+        site.run(&[]).succeeded();
+        let output = site.output();
+        if !self.rows.is_empty() {
+            output.same_rows(&self.rows).unwrap_or_else(|problem| panic!("{}: {problem}", self.name));
+        }
+        output.same_bad_rows(&self.bad).unwrap_or_else(|problem| panic!("{}: {problem}", self.name));
+        output
+    }
+}
+
+fn config(entries: &[(&str, &str)]) -> Vec<(String, String)> {
+    entries.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
+}
+
+/// One of two thousand words, Zipf-distributed: low numbers are frequent.
+fn word(random: &mut SmallRng) -> String {
+    let x: f64 = random.random();
+    format!("w{}", (x * 2000f64.ln()).exp() as u64)
+}

@@ -1,0 +1,162 @@
+//! The syntax tree of an expression, and errors with their place in its text.
+
+use datafusion_common::ScalarValue;
+
+/// A range of bytes of the expression's text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Span {
+    pub(crate) start: usize,
+    pub(crate) end: usize,
+}
+
+impl Span {
+    pub(crate) fn new(start: usize, end: usize) -> Self {
+        Self { start, end }
+    }
+
+    pub(crate) fn to(self, other: Span) -> Self {
+        Self { start: self.start, end: other.end }
+    }
+}
+
+/// Why an expression cannot be compiled, where, and what to do.
+#[derive(Debug, Clone)]
+pub(crate) struct PlanError {
+    pub(crate) span: Span,
+    pub(crate) message: String,
+    pub(crate) hint: Option<String>,
+}
+
+impl PlanError {
+    pub(crate) fn new(span: Span, message: impl Into<String>) -> Self {
+        Self { span, message: message.into(), hint: None }
+    }
+
+    pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// The error for the user: `text` is the whole expression.
+    pub(crate) fn locate(self, text: &str) -> levada_connector_api::Error {
+        let before = text.get(..self.span.start).unwrap_or(text);
+        let line = before.matches('\n').count() + 1;
+        let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
+        let place = if line == 1 { format!("column {column}") } else { format!("line {line}, column {column}") };
+        let error =
+            levada_connector_api::Error::config(format!("expression \"{text}\", {place}: {}", self.message));
+        match self.hint {
+            Some(hint) => error.hint(hint),
+            None => error,
+        }
+    }
+}
+
+pub(crate) type Planned<T> = std::result::Result<T, PlanError>;
+
+/// An expression.
+#[derive(Debug, Clone)]
+pub(crate) struct Ast {
+    pub(crate) node: Node,
+    pub(crate) span: Span,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) enum Node {
+    Literal(ScalarValue),
+    /// A name; of `a.b` the `a`.
+    Name(String),
+    /// `a.b`.
+    Field(Box<Ast>, String),
+    /// `a[b]`.
+    Index(Box<Ast>, Box<Ast>),
+    /// `*` or `a.*`.
+    Star(Option<Box<Ast>>),
+    Call { name: String, args: Vec<Ast> },
+    /// `x -> …` or `(x, y) -> …`.
+    Lambda { params: Vec<String>, body: Box<Ast> },
+    Unary(Unary, Box<Ast>),
+    Binary(Binary, Box<Ast>, Box<Ast>),
+    Cast { value: Box<Ast>, to: String, to_span: Span, attempt: bool },
+    Case { operand: Option<Box<Ast>>, branches: Vec<(Ast, Ast)>, otherwise: Option<Box<Ast>> },
+    Between { value: Box<Ast>, low: Box<Ast>, high: Box<Ast> },
+    In { value: Box<Ast>, list: Vec<Ast> },
+    Like { value: Box<Ast>, pattern: Box<Ast>, escape: Option<char>, fold_case: bool },
+    IsNull(Box<Ast>),
+    /// `IS TRUE` or `IS FALSE`.
+    IsTruth(Box<Ast>, bool),
+    /// An alias inside an expression: `struct(a AS x)`.
+    Named(Box<Ast>, String),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Unary {
+    Not,
+    Minus,
+    Plus,
+    BitNot,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Binary {
+    Or,
+    And,
+    Eq,
+    NotEq,
+    Less,
+    LessEq,
+    Greater,
+    GreaterEq,
+    NullSafeEq,
+    BitOr,
+    BitXor,
+    BitAnd,
+    ShiftLeft,
+    ShiftRight,
+    ShiftRightUnsigned,
+    Add,
+    Subtract,
+    Concat,
+    Multiply,
+    Divide,
+    Modulo,
+    IntegerDivide,
+}
+
+impl Binary {
+    /// How Spark writes the operator in names.
+    pub(crate) fn symbol(self) -> &'static str {
+        match self {
+            Self::Or => "OR",
+            Self::And => "AND",
+            Self::Eq => "=",
+            Self::NotEq => "<>",
+            Self::Less => "<",
+            Self::LessEq => "<=",
+            Self::Greater => ">",
+            Self::GreaterEq => ">=",
+            Self::NullSafeEq => "<=>",
+            Self::BitOr => "|",
+            Self::BitXor => "^",
+            Self::BitAnd => "&",
+            Self::ShiftLeft => "<<",
+            Self::ShiftRight => ">>",
+            Self::ShiftRightUnsigned => ">>>",
+            Self::Add => "+",
+            Self::Subtract => "-",
+            Self::Concat => "||",
+            Self::Multiply => "*",
+            Self::Divide => "/",
+            Self::Modulo => "%",
+            Self::IntegerDivide => "div",
+        }
+    }
+}
+
+/// An item of a select list.
+#[derive(Debug, Clone)]
+pub(crate) struct Item {
+    pub(crate) expr: Ast,
+    /// The names after AS: several only for a generator.
+    pub(crate) aliases: Vec<String>,
+}

@@ -1,0 +1,112 @@
+//! `Filter`: the rows that meet a condition.
+
+use arrow::array::RecordBatch;
+use arrow::compute::FilterBuilder;
+use arrow::datatypes::SchemaRef;
+use levada_connector_api::config::{Config, ConfigDef, ConfigKey, ConfigType, Importance, Validator};
+use levada_connector_api::{
+    Batch, BindContext, Bound, Emitted, Error, Plugin, Result, Transform, TransformPlugin, async_trait,
+};
+
+use crate::expressions::{Predicate, SqlOptions};
+use crate::reject::bad_rows;
+
+/// Keeps the rows that meet a condition.
+#[derive(Debug)]
+pub struct Filter {
+    condition: String,
+    key: String,
+    options: SqlOptions,
+    alias: String,
+    predicate: Option<Predicate>,
+}
+
+impl Filter {
+    /// A filter by a Spark SQL condition.
+    pub fn new(condition: impl Into<String>, options: SqlOptions) -> Self {
+        let (key, alias) = ("condition".to_owned(), "Filter".to_owned());
+        Self { condition: condition.into(), key, options, alias, predicate: None }
+    }
+}
+
+#[async_trait]
+impl Transform for Filter {
+    fn bind(&mut self, input: &SchemaRef, context: &BindContext) -> Result<Bound> {
+        let predicate = Predicate::compile(&self.condition, input, &self.options);
+        self.predicate = Some(predicate.map_err(|error| error.context(self.key.clone()))?);
+        self.alias = context.alias.clone();
+        Ok(Bound::stateless(input.clone()))
+    }
+
+    async fn process(&mut self, batch: Batch) -> Result<Emitted> {
+        let Some(predicate) = &self.predicate else { return Err(Error::internal("process was called before bind")) };
+        let (mask, bad) = predicate.evaluate_isolating(&batch.rows)?;
+        let rejected = bad_rows(&self.alias, &batch, bad);
+        let batches = match mask.true_count() {
+            0 => Vec::new(),
+            all if all == batch.num_rows() => vec![batch],
+            _ => {
+                let builder = FilterBuilder::new(&mask);
+                // Worth its cost when the selection is used more than once.
+                let builder = if batch.rows.num_columns() > 1 { builder.optimize() } else { builder };
+                let rows: RecordBatch =
+                    builder.build().filter_record_batch(&batch.rows).map_err(|error| Error::internal(error.to_string()))?;
+                vec![Batch::with_origin(rows, batch.origin.blurred())]
+            }
+        };
+        Ok(Emitted { batches, rejected })
+    }
+}
+
+/// Makes [`Filter`]s.
+#[derive(Debug, Clone, Copy)]
+pub struct FilterPlugin;
+
+impl Plugin for FilterPlugin {
+    fn name(&self) -> &str {
+        "Filter"
+    }
+
+    fn version(&self) -> &str {
+        env!("CARGO_PKG_VERSION")
+    }
+
+    fn doc(&self) -> &str {
+        "Keeps the rows that meet a condition in Spark SQL"
+    }
+
+    fn config_def(&self) -> ConfigDef {
+        ConfigDef::new()
+            .key(
+                ConfigKey::new(
+                    "condition",
+                    ConfigType::String,
+                    Importance::High,
+                    "The condition, in Spark SQL: rows for which it is false or null are dropped",
+                )
+                .validator(Validator::non_empty()),
+            )
+            .key(ansi_key())
+    }
+}
+
+impl TransformPlugin for FilterPlugin {
+    fn create(&self, config: &Config) -> Result<Box<dyn Transform>> {
+        let options = SqlOptions { ansi: config.bool("ansi"), ..SqlOptions::default() };
+        let mut filter = Filter::new(config.string("condition"), options);
+        filter.key = config.full_key("condition");
+        Ok(Box::new(filter))
+    }
+}
+
+/// The option that all transforms with expressions share.
+pub(crate) fn ansi_key() -> ConfigKey {
+    ConfigKey::new(
+        "ansi",
+        ConfigType::Boolean,
+        Importance::Low,
+        "Whether overflow, bad casts, division by zero and wrong indices are errors, as in Spark 4; otherwise they wrap or \
+         give null",
+    )
+    .default("true")
+}

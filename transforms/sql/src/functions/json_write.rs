@@ -1,0 +1,107 @@
+//! Values as JSON, as Spark's `to_json` writes them.
+
+use std::fmt::Write;
+
+use arrow::array::{Array, ArrayRef, AsArray};
+use arrow::datatypes::{DataType, Float32Type, Float64Type, TimestampMicrosecondType};
+use datafusion_common::Result;
+use levada_formats::scalar;
+
+use super::cast::{Mode, cast_array, display};
+use super::types::timestamp;
+
+/// Writes one value that is not null. Fields that are null are left out of a struct, but not entries out of a map.
+pub(super) fn write(array: &ArrayRef, row: usize, out: &mut impl Write) -> Result<()> {
+    match array.data_type() {
+        DataType::Struct(fields) => {
+            out.write_char('{')?;
+            let mut first = true;
+            for (field, column) in fields.iter().zip(array.as_struct().columns()) {
+                if column.is_null(row) {
+                    continue;
+                }
+                separate(&mut first, out)?;
+                text(field.name(), out)?;
+                out.write_char(':')?;
+                write(column, row, out)?;
+            }
+            out.write_char('}')?;
+        }
+        DataType::Map(_, _) => {
+            let entries = array.as_map().value(row);
+            out.write_char('{')?;
+            let mut first = true;
+            if let [keys, values] = entries.columns() {
+                for entry in 0..entries.len() {
+                    separate(&mut first, out)?;
+                    text(&display(keys, entry)?, out)?;
+                    out.write_char(':')?;
+                    value(values, entry, out)?;
+                }
+            }
+            out.write_char('}')?;
+        }
+        DataType::List(_) => {
+            let items = array.as_list::<i32>().value(row);
+            out.write_char('[')?;
+            let mut first = true;
+            for item in 0..items.len() {
+                separate(&mut first, out)?;
+                value(&items, item, out)?;
+            }
+            out.write_char(']')?;
+        }
+        DataType::Utf8 => text(array.as_string::<i32>().value(row), out)?,
+        DataType::Date32 => text(&display(array, row)?, out)?,
+        DataType::Binary => text(&levada_formats::json::encode_base64(array.as_binary::<i32>().value(row)), out)?,
+        DataType::Timestamp(_, zone) => {
+            let micros = cast_array(&array.slice(row, 1), &timestamp(), Mode::Legacy)?;
+            let micros = micros.as_primitive::<TimestampMicrosecondType>().value(0);
+            let time = chrono::DateTime::from_timestamp_micros(micros).unwrap_or_default();
+            let zone = if zone.is_some() { "Z" } else { "" };
+            write!(out, "\"{}{zone}\"", time.format("%Y-%m-%dT%H:%M:%S%.3f"))?;
+        }
+        DataType::Float64 => number(array.as_primitive::<Float64Type>().value(row), scalar::format_double, out)?,
+        DataType::Float32 => {
+            let float = array.as_primitive::<Float32Type>().value(row);
+            number(f64::from(float), |_| scalar::format_float(float), out)?;
+        }
+        _ => out.write_str(&display(array, row)?)?,
+    }
+    Ok(())
+}
+
+fn value(array: &ArrayRef, row: usize, out: &mut impl Write) -> Result<()> {
+    if array.is_null(row) { Ok(out.write_str("null")?) } else { write(array, row, out) }
+}
+
+fn separate(first: &mut bool, out: &mut impl Write) -> Result<()> {
+    if !std::mem::take(first) {
+        out.write_char(',')?;
+    }
+    Ok(())
+}
+
+/// What is no number in JSON becomes text.
+fn number(value: f64, format: impl Fn(f64) -> String, out: &mut impl Write) -> Result<()> {
+    if value.is_finite() { Ok(out.write_str(&format(value))?) } else { text(&format(value), out) }
+}
+
+/// A JSON string.
+pub(super) fn text(value: &str, out: &mut impl Write) -> Result<()> {
+    out.write_char('"')?;
+    for c in value.chars() {
+        match c {
+            '"' => out.write_str("\\\"")?,
+            '\\' => out.write_str("\\\\")?,
+            '\n' => out.write_str("\\n")?,
+            '\r' => out.write_str("\\r")?,
+            '\t' => out.write_str("\\t")?,
+            '\u{8}' => out.write_str("\\b")?,
+            '\u{c}' => out.write_str("\\f")?,
+            c if (c as u32) < 0x20 => write!(out, "\\u{:04X}", c as u32)?,
+            c => out.write_char(c)?,
+        }
+    }
+    Ok(out.write_char('"')?)
+}

@@ -1,0 +1,286 @@
+//! Java's patterns for dates and times: `yyyy-MM-dd'T'HH:mm:ss.SSSX`.
+
+use chrono::{DateTime, Datelike, NaiveDate, NaiveDateTime, NaiveTime, Timelike};
+
+/// A piece of a pattern.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Piece {
+    /// A letter and how often it stands there.
+    Field(char, usize),
+    Text(String),
+}
+
+/// A compiled pattern.
+#[derive(Debug, Clone)]
+pub(super) struct Pattern {
+    pieces: Vec<Piece>,
+}
+
+const MONTHS: [&str; 12] = [
+    "January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November", "December",
+];
+const DAYS: [&str; 7] = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"];
+
+impl Pattern {
+    /// Compiles a pattern.
+    ///
+    /// # Errors
+    /// It has a letter that stands for nothing here; the message says which.
+    pub(super) fn new(text: &str) -> Result<Self, String> {
+        let mut pieces: Vec<Piece> = Vec::new();
+        let mut chars = text.chars().peekable();
+        let push = |pieces: &mut Vec<Piece>, c: char| match pieces.last_mut() {
+            Some(Piece::Text(text)) => text.push(c),
+            _ => pieces.push(Piece::Text(c.to_string())),
+        };
+        while let Some(c) = chars.next() {
+            match c {
+                '\'' if chars.peek() == Some(&'\'') => {
+                    chars.next();
+                    push(&mut pieces, '\'');
+                }
+                '\'' => loop {
+                    match chars.next() {
+                        Some('\'') if chars.peek() == Some(&'\'') => {
+                            chars.next();
+                            push(&mut pieces, '\'');
+                        }
+                        Some('\'') => break,
+                        Some(c) => push(&mut pieces, c),
+                        None => return Err("a quote is not closed".into()),
+                    }
+                },
+                c if c.is_ascii_alphabetic() => {
+                    let mut count = 1;
+                    while chars.next_if_eq(&c).is_some() {
+                        count += 1;
+                    }
+                    let known = match c {
+                        'y' | 'u' => count <= 6,
+                        'M' | 'L' => count <= 4,
+                        'd' | 'H' | 'h' | 'k' | 'K' | 'm' | 's' => count <= 2,
+                        'D' => count <= 3,
+                        'S' => count <= 9,
+                        'a' => count == 1,
+                        'E' | 'Q' | 'q' | 'G' => count <= 4,
+                        'X' | 'x' => count <= 3,
+                        'Z' => count <= 3,
+                        _ => false,
+                    };
+                    if !known {
+                        let letters: String = std::iter::repeat_n(c, count).collect();
+                        return Err(format!("'{letters}' is not supported in a pattern"));
+                    }
+                    pieces.push(Piece::Field(c, count));
+                }
+                // Optional sections are for parsing.
+                '[' | ']' | '#' | '{' | '}' => return Err(format!("'{c}' is not supported in a pattern")),
+                c => push(&mut pieces, c),
+            }
+        }
+        Ok(Self { pieces })
+    }
+
+    /// A time as text.
+    pub(super) fn format(&self, micros: i64) -> String {
+        let time = DateTime::from_timestamp_micros(micros).unwrap_or_default().naive_utc();
+        let mut out = String::with_capacity(24);
+        for piece in &self.pieces {
+            match piece {
+                Piece::Text(text) => out.push_str(text),
+                Piece::Field(letter, count) => field(&time, *letter, *count, &mut out),
+            }
+        }
+        out
+    }
+
+    /// The time of a text; `None` if it does not fit the pattern.
+    pub(super) fn parse(&self, text: &str) -> Option<i64> {
+        let mut parsed = Parsed::default();
+        let mut rest = text;
+        for (index, piece) in self.pieces.iter().enumerate() {
+            match piece {
+                Piece::Text(text) => rest = rest.strip_prefix(text.as_str())?,
+                Piece::Field(letter, count) => {
+                    // Fields without anything between them take as many digits as they have letters.
+                    let adjacent = matches!(self.pieces.get(index + 1), Some(Piece::Field(next, _)) if is_number(*next));
+                    rest = parsed.take(*letter, *count, adjacent, rest)?;
+                }
+            }
+        }
+        if rest.is_empty() { parsed.micros() } else { None }
+    }
+}
+
+fn is_number(letter: char) -> bool {
+    matches!(letter, 'y' | 'u' | 'd' | 'H' | 'h' | 'k' | 'K' | 'm' | 's' | 'D' | 'S' | 'M' | 'L')
+}
+
+fn field(time: &NaiveDateTime, letter: char, count: usize, out: &mut String) {
+    let padded = |value: i64| format!("{value:0count$}");
+    let hour = i64::from(time.hour());
+    let text = match letter {
+        'y' | 'u' if count == 2 => format!("{:02}", time.year().rem_euclid(100)),
+        'y' | 'u' => padded(time.year().into()),
+        'M' | 'L' => match count {
+            1 | 2 => padded(time.month().into()),
+            3 => short(MONTHS.get(time.month0() as usize)),
+            _ => full(MONTHS.get(time.month0() as usize)),
+        },
+        'd' => padded(time.day().into()),
+        'D' => padded(time.ordinal().into()),
+        'Q' | 'q' => match count {
+            1 | 2 => padded(i64::from(time.month0() / 3 + 1)),
+            3 => format!("Q{}", time.month0() / 3 + 1),
+            _ => full(["1st quarter", "2nd quarter", "3rd quarter", "4th quarter"].get(time.month0() as usize / 3)),
+        },
+        'E' if count <= 3 => short(DAYS.get(time.weekday().num_days_from_monday() as usize)),
+        'E' => full(DAYS.get(time.weekday().num_days_from_monday() as usize)),
+        'H' => padded(hour),
+        'k' => padded(if hour == 0 { 24 } else { hour }),
+        'K' => padded(hour % 12),
+        'h' => padded(if hour % 12 == 0 { 12 } else { hour % 12 }),
+        'm' => padded(time.minute().into()),
+        's' => padded(time.second().into()),
+        'S' => format!("{:09}", time.nanosecond()).chars().take(count).collect(),
+        'a' => if hour < 12 { "AM" } else { "PM" }.into(),
+        'G' if count == 4 => "Anno Domini".into(),
+        'G' => "AD".into(),
+        'X' => "Z".into(),
+        'x' => match count {
+            1 => "+00".into(),
+            2 => "+0000".into(),
+            _ => "+00:00".into(),
+        },
+        _ => "+0000".into(),
+    };
+    out.push_str(&text);
+}
+
+fn short(name: Option<&&str>) -> String {
+    name.map(|name| name.chars().take(3).collect()).unwrap_or_default()
+}
+
+fn full(name: Option<&&str>) -> String {
+    name.copied().unwrap_or_default().to_owned()
+}
+
+/// What has been read so far.
+#[derive(Debug, Default)]
+struct Parsed {
+    year: Option<i32>,
+    month: Option<u32>,
+    day: Option<u32>,
+    ordinal: Option<u32>,
+    hour: Option<u32>,
+    half_hour: Option<u32>,
+    afternoon: Option<bool>,
+    minute: Option<u32>,
+    second: Option<u32>,
+    nano: u32,
+    offset: i64,
+}
+
+impl Parsed {
+    /// Reads a field and answers with what is left.
+    fn take<'a>(&mut self, letter: char, count: usize, adjacent: bool, text: &'a str) -> Option<&'a str> {
+        // The widths that Java reads: a single letter takes all digits, several take just as many.
+        let (low, high) = match letter {
+            'y' | 'u' if count == 2 => (2, 2),
+            'y' | 'u' => (count, if adjacent { count } else { count.max(6) }),
+            'S' => (count, count),
+            _ if count == 1 && !adjacent => (1, if letter == 'D' { 3 } else { 2 }),
+            _ => (count, count),
+        };
+        match letter {
+            'M' | 'L' if count >= 3 => {
+                let (month, rest) = named(text, &MONTHS, count == 3)?;
+                self.month = Some(month + 1);
+                return Some(rest);
+            }
+            'E' => return named(text, &DAYS, count <= 3).map(|(_, rest)| rest),
+            'a' => {
+                let half = text.get(..2)?;
+                self.afternoon = Some(half.eq_ignore_ascii_case("pm"));
+                return (half.eq_ignore_ascii_case("am") || half.eq_ignore_ascii_case("pm")).then(|| text.get(2..))?;
+            }
+            'G' => return text.strip_prefix("AD"),
+            'X' | 'x' | 'Z' => return self.take_offset(letter, text),
+            'Q' | 'q' => return None,
+            _ => {}
+        }
+        let digits = text.bytes().take(high).take_while(u8::is_ascii_digit).count();
+        if digits < low {
+            return None;
+        }
+        let (number, rest) = text.split_at(digits);
+        let value: u32 = number.parse().ok()?;
+        match letter {
+            'y' | 'u' if count == 2 => self.year = Some(2000 + i32::try_from(value).ok()?),
+            'y' | 'u' => self.year = i32::try_from(value).ok(),
+            'M' | 'L' => self.month = Some(value),
+            'd' => self.day = Some(value),
+            'D' => self.ordinal = Some(value),
+            'H' => self.hour = Some(value).filter(|hour| *hour < 24),
+            'k' => self.hour = Some(value % 24).filter(|_| (1..=24).contains(&value)),
+            'K' => self.half_hour = Some(value).filter(|hour| *hour < 12),
+            'h' => self.half_hour = Some(value % 12).filter(|_| (1..=12).contains(&value)),
+            'm' => self.minute = Some(value).filter(|minute| *minute < 60),
+            's' => self.second = Some(value).filter(|second| *second < 60),
+            _ => self.nano = value.checked_mul(10u32.pow(u32::try_from(9 - count.min(9)).ok()?))?,
+        }
+        let valid = match letter {
+            'H' | 'k' => self.hour.is_some(),
+            'K' | 'h' => self.half_hour.is_some(),
+            'm' => self.minute.is_some(),
+            's' => self.second.is_some(),
+            _ => true,
+        };
+        valid.then_some(rest)
+    }
+
+    fn take_offset<'a>(&mut self, letter: char, text: &'a str) -> Option<&'a str> {
+        if letter == 'X'
+            && let Some(rest) = text.strip_prefix('Z')
+        {
+            return Some(rest);
+        }
+        let sign = match text.chars().next()? {
+            '+' => 1,
+            '-' => -1,
+            _ => return None,
+        };
+        let rest = text.get(1..)?;
+        let hours: i64 = rest.get(..2)?.parse().ok()?;
+        let rest = rest.get(2..)?;
+        let tail = rest.strip_prefix(':').unwrap_or(rest);
+        let minutes = tail.get(..2).and_then(|minutes| minutes.parse::<i64>().ok());
+        self.offset = sign * (hours * 3600 + minutes.unwrap_or(0) * 60);
+        if minutes.is_some() { tail.get(2..) } else { Some(rest) }
+    }
+
+    fn micros(&self) -> Option<i64> {
+        let year = self.year.unwrap_or(1970);
+        let date = match self.ordinal {
+            Some(ordinal) => NaiveDate::from_yo_opt(year, ordinal)?,
+            None => NaiveDate::from_ymd_opt(year, self.month.unwrap_or(1), self.day.unwrap_or(1))?,
+        };
+        let hour = match (self.hour, self.half_hour) {
+            (Some(hour), _) => hour,
+            (None, Some(half)) => half + if self.afternoon == Some(true) { 12 } else { 0 },
+            (None, None) => 0,
+        };
+        let time = NaiveTime::from_hms_nano_opt(hour, self.minute.unwrap_or(0), self.second.unwrap_or(0), self.nano)?;
+        date.and_time(time).and_utc().timestamp_micros().checked_sub(self.offset.checked_mul(1_000_000)?)
+    }
+}
+
+fn named<'a>(text: &'a str, names: &[&str], short: bool) -> Option<(u32, &'a str)> {
+    for (index, name) in names.iter().enumerate() {
+        let name = if short { name.get(..3)? } else { name };
+        if text.get(..name.len()).is_some_and(|start| start == name) {
+            return Some((u32::try_from(index).ok()?, text.get(name.len()..)?));
+        }
+    }
+    None
+}

@@ -1,0 +1,188 @@
+//! `Select`: columns computed from columns.
+
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::{Field, Schema, SchemaRef};
+use levada_connector_api::config::{
+    Config, ConfigDef, ConfigError, ConfigKey, ConfigType, Importance, Validator, nearest,
+};
+use levada_connector_api::{
+    Batch, BindContext, Bound, Emitted, Error, Plugin, Result, Transform, TransformPlugin, async_trait,
+};
+
+use crate::expressions::{Projection, SqlOptions, split_list};
+use crate::filter::ansi_key;
+use crate::reject::bad_rows;
+
+/// Computes columns, and renames them.
+#[derive(Debug)]
+pub struct Select {
+    columns: String,
+    renames: Vec<(String, String)>,
+    prefix: String,
+    options: SqlOptions,
+    alias: String,
+    bound: Option<(Projection, SchemaRef)>,
+}
+
+impl Select {
+    /// A select list in Spark SQL, and pairs of names: the columns called by the first get the second.
+    pub fn new(columns: impl Into<String>, renames: Vec<(String, String)>, options: SqlOptions) -> Self {
+        let (prefix, alias) = (String::new(), "Select".to_owned());
+        Self { columns: columns.into(), renames, prefix, options, alias, bound: None }
+    }
+
+    fn project(&self, input: &SchemaRef) -> Result<Projection> {
+        let items = split_list(&self.columns)?;
+        let items: Vec<_> = items.iter().map(String::as_str).collect();
+        Projection::compile(&items, input, &self.options)
+    }
+
+    fn renamed(&self, schema: &SchemaRef) -> Result<SchemaRef> {
+        let mut fields: Vec<Field> = schema.fields().iter().map(|field| field.as_ref().clone()).collect();
+        let mut taken = vec![false; fields.len()];
+        for (from, to) in &self.renames {
+            // All renames look at the old names, so that two columns can swap theirs.
+            let exact = schema.fields().iter().position(|field| field.name() == from);
+            let folded = || schema.fields().iter().position(|field| field.name().eq_ignore_ascii_case(from));
+            let at = exact.or_else(folded).ok_or_else(|| unknown(from, schema))?;
+            if let (Some(field), Some(taken)) = (fields.get_mut(at), taken.get_mut(at)) {
+                if *taken {
+                    return Err(Error::config(format!("the column '{from}' is renamed twice")));
+                }
+                *taken = true;
+                field.set_name(to.clone());
+            }
+        }
+        Ok(Arc::new(Schema::new_with_metadata(fields, schema.metadata().clone())))
+    }
+}
+
+fn unknown(name: &str, schema: &SchemaRef) -> Error {
+    let names: Vec<_> = schema.fields().iter().map(|field| field.name().as_str()).collect();
+    let known = format!("the columns are: {}", names.join(", "));
+    let hint = match nearest(name, names.iter().copied()) {
+        Some(near) => format!("did you mean '{near}'? {known}"),
+        None => known,
+    };
+    Error::config(format!("unknown column '{name}'")).hint(hint)
+}
+
+#[async_trait]
+impl Transform for Select {
+    fn bind(&mut self, input: &SchemaRef, context: &BindContext) -> Result<Bound> {
+        let projection = self.project(input).map_err(|error| error.context(format!("{}columns", self.prefix)))?;
+        let renamed = self.renamed(&projection.schema());
+        let schema = renamed.map_err(|error| error.context(format!("{}rename", self.prefix)))?;
+        self.bound = Some((projection, Arc::clone(&schema)));
+        self.alias = context.alias.clone();
+        Ok(Bound::stateless(schema))
+    }
+
+    async fn process(&mut self, batch: Batch) -> Result<Emitted> {
+        let Some((projection, schema)) = &self.bound else {
+            return Err(Error::internal("process was called before bind"));
+        };
+        let (rows, bad) = projection.evaluate_isolating(&batch.rows)?;
+        let exact = projection.keeps_rows() && bad.is_empty();
+        let rejected = bad_rows(&self.alias, &batch, bad);
+        let batches = if rows.num_rows() == 0 {
+            Vec::new()
+        } else {
+            let rows: RecordBatch =
+                rows.with_schema(Arc::clone(schema)).map_err(|error| Error::internal(error.to_string()))?;
+            let origin = if exact { batch.origin } else { batch.origin.blurred() };
+            vec![Batch::with_origin(rows, origin)]
+        };
+        Ok(Emitted { batches, rejected })
+    }
+}
+
+/// Makes [`Select`]s.
+#[derive(Debug, Clone, Copy)]
+pub struct SelectPlugin;
+
+impl Plugin for SelectPlugin {
+    fn name(&self) -> &str {
+        "Select"
+    }
+
+    fn version(&self) -> &str {
+        env!("CARGO_PKG_VERSION")
+    }
+
+    fn doc(&self) -> &str {
+        "Computes columns with expressions in Spark SQL, explodes arrays, and renames columns"
+    }
+
+    fn config_def(&self) -> ConfigDef {
+        let columns = "The select list: expressions in Spark SQL between commas, with or without AS name; * stands for all \
+                       columns, c.* for the fields of the struct c, and one explode() makes a row of each item";
+        let rename = "New names for columns, after the select list: old:new, between commas";
+        ConfigDef::new()
+            .key(
+                ConfigKey::new("columns", ConfigType::String, Importance::High, columns)
+                    .default("*")
+                    .validator(Validator::non_empty())
+                    .validator(Validator::new("a list of expressions", |text| {
+                        split_list(text).map(|_| ()).map_err(|error| error.to_string())
+                    })),
+            )
+            .key(
+                ConfigKey::new("rename", ConfigType::String, Importance::Medium, rename)
+                    .optional()
+                    .validator(Validator::new("old:new,…", |text| parse_renames(text).map(|_| ()))),
+            )
+            .key(ansi_key())
+    }
+
+    fn validate(&self, config: &Config) -> Vec<ConfigError> {
+        if config.is_given("columns") || config.is_given("rename") {
+            return Vec::new();
+        }
+        vec![ConfigError::new(config.full_key("columns"), "missing; give columns, rename or both")]
+    }
+}
+
+impl TransformPlugin for SelectPlugin {
+    fn create(&self, config: &Config) -> Result<Box<dyn Transform>> {
+        let options = SqlOptions { ansi: config.bool("ansi"), ..SqlOptions::default() };
+        let renames = parse_renames(&config.string_opt("rename").unwrap_or_default())
+            .map_err(|message| Error::config(message).context(config.full_key("rename")))?;
+        let mut select = Select::new(config.string("columns"), renames, options);
+        select.prefix = config.full_key("");
+        Ok(Box::new(select))
+    }
+}
+
+/// `old:new,old:new`. A name with a colon or comma in it stands in backticks.
+fn parse_renames(text: &str) -> std::result::Result<Vec<(String, String)>, String> {
+    let wrong = || "write it as old:new, old:new".to_owned();
+    let mut renames = Vec::new();
+    for pair in split_outside(text, ',').into_iter().filter(|pair| !pair.trim().is_empty()) {
+        let [from, to] = <[String; 2]>::try_from(split_outside(&pair, ':')).map_err(|_| wrong())?;
+        let (from, to) = (bare(&from), bare(&to));
+        if from.is_empty() || to.is_empty() {
+            return Err(wrong());
+        }
+        renames.push((from, to));
+    }
+    Ok(renames)
+}
+
+/// Splits at `separator` where it does not stand in backticks.
+fn split_outside(text: &str, separator: char) -> Vec<String> {
+    let mut quoted = false;
+    let split = |c: char| {
+        quoted ^= c == '`';
+        c == separator && !quoted
+    };
+    text.split(split).map(str::to_owned).collect()
+}
+
+fn bare(name: &str) -> String {
+    let name = name.trim();
+    let inner = name.strip_prefix('`').and_then(|name| name.strip_suffix('`'));
+    inner.unwrap_or(name).replace("``", "`")
+}
