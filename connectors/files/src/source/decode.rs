@@ -2,20 +2,32 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, RecordBatch, StringArray};
+use arrow::array::{Array as _, RecordBatch, StringArray};
 use arrow::buffer::{Buffer, OffsetBuffer, ScalarBuffer};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use levada_connector_api::config::Config;
-use levada_connector_api::{BadRow, Result, columns};
+use levada_connector_api::{BadRow, Error, ErrorKind, Result, columns};
+use levada_formats::csv::{CsvDecoder, CsvOptions};
+use levada_formats::json::{JsonDecoder, JsonMode, JsonOptions};
+use levada_formats::{MalformedFields, MalformedRows, ddl};
+
+use crate::config::byte;
+
+/// Fewer bytes than this are not worth a second thread.
+const BYTES_PER_THREAD: usize = 128 << 10;
 
 /// What came of the lines of a piece.
 pub(crate) struct Decoded {
-    pub(crate) rows: RecordBatch,
+    /// The rows in order, in one part a thread.
+    pub(crate) parts: Vec<Part>,
     pub(crate) rejected: Vec<Rejected>,
-    /// Whether row `i` is line `first + skipped + i`.
-    pub(crate) contiguous: bool,
-    /// Lines before the first row that are no rows.
-    pub(crate) skipped: u64,
+}
+
+/// Rows in a row.
+pub(crate) struct Part {
+    pub(crate) rows: RecordBatch,
+    /// The line of the first row in the piece, if every row is the line after the one before.
+    pub(crate) first: Option<u64>,
 }
 
 /// A line that is no row.
@@ -37,116 +49,217 @@ impl Rejected {
     }
 }
 
-/// Decodes the lines of one piece after the other.
+enum Format {
+    Text { replace_invalid: bool, drop_invalid: bool },
+    Json(JsonDecoder),
+    Csv(CsvDecoder),
+}
+
+/// Gathers the lines of a piece and decodes them together, on as many threads as there are cores.
 pub(crate) struct LineDecoder {
     schema: SchemaRef,
+    /// One a thread.
+    formats: Vec<Format>,
     values: Vec<u8>,
-    offsets: Vec<i32>,
+    ends: Vec<usize>,
     rejected: Vec<Rejected>,
-    /// Lines of the piece, of whatever kind.
-    lines: usize,
-    skipped: usize,
-    replace_invalid: bool,
-    drop_invalid: bool,
+    /// Before which gathered line a line of the piece was left out: headers, and lines that are too long.
+    gaps: Vec<usize>,
 }
 
 impl LineDecoder {
     pub(crate) fn new(config: &Config) -> Result<Self> {
-        let rows = config.string_opt("malformed.rows").unwrap_or_default();
-        Ok(Self {
-            schema: Arc::new(Schema::new(vec![Field::new(columns::VALUE, DataType::Utf8, true)])),
-            values: Vec::new(),
-            offsets: vec![0],
-            rejected: Vec::new(),
-            lines: 0,
-            skipped: 0,
-            replace_invalid: rows.eq_ignore_ascii_case("null"),
-            drop_invalid: rows.eq_ignore_ascii_case("drop"),
-        })
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        let format = config.string("format").to_ascii_lowercase();
+        let schema = match config.string_opt("schema") {
+            Some(text) => ddl::parse_schema(&text)?,
+            None => Schema::new(vec![Field::new(columns::VALUE, DataType::Utf8, true)]),
+        };
+        let has_corrupt = schema.column_with_name("_corrupt_record").is_some();
+        let schema = Arc::new(schema);
+        let rows = match config.string_opt("malformed.rows").unwrap_or_default().to_ascii_lowercase().as_str() {
+            "null" => MalformedRows::Null,
+            "drop" => MalformedRows::Drop,
+            "" if has_corrupt => MalformedRows::Null,
+            _ => MalformedRows::Error,
+        };
+        let fields = match config.string("malformed.fields").to_ascii_lowercase().as_str() {
+            "error" => MalformedFields::Error,
+            _ => MalformedFields::Null,
+        };
+        let one = |key: &str, default: u8| config.string_opt(key).and_then(|text| byte(&text)).unwrap_or(default);
+        let make = || {
+            Ok(match format.as_str() {
+                "json" => {
+                    let options = JsonOptions { rows, fields, mode: JsonMode::Source, ..JsonOptions::default() };
+                    Format::Json(JsonDecoder::new(schema.clone(), options)?)
+                }
+                "csv" => {
+                    let options = CsvOptions {
+                        separator: one("separator", b','),
+                        quote: one("quote", b'"'),
+                        escape: one("escape", b'\\'),
+                        comment: config.string_opt("comment").and_then(|text| byte(&text)),
+                        rows,
+                        fields,
+                        ..CsvOptions::default()
+                    };
+                    Format::Csv(CsvDecoder::new(schema.clone(), options)?)
+                }
+                _ => Format::Text {
+                    replace_invalid: rows == MalformedRows::Null,
+                    drop_invalid: rows == MalformedRows::Drop,
+                },
+            })
+        };
+        // Text is not decoded, only checked: a second thread would not pay.
+        let threads = if format == "text" { 1 } else { threads };
+        let formats: Vec<Format> = (0..threads).map(|_| make()).collect::<Result<_>>()?;
+        let schema = match formats.first() {
+            Some(Format::Json(decoder)) => decoder.schema().clone(),
+            Some(Format::Csv(decoder)) => decoder.schema().clone(),
+            _ => schema,
+        };
+        Ok(Self { schema, formats, values: Vec::new(), ends: Vec::new(), rejected: Vec::new(), gaps: Vec::new() })
     }
 
     pub(crate) fn schema(&self) -> SchemaRef {
         self.schema.clone()
     }
 
-    /// Lines taken so far.
+    /// Lines taken so far, of whatever kind.
     pub(crate) fn len(&self) -> usize {
-        self.lines
+        self.ends.len() + self.gaps.len()
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.lines == 0
+        self.len() == 0
     }
 
     /// A line that is no data: a header.
     pub(crate) fn skip(&mut self) {
-        self.lines += 1;
-        self.skipped += 1;
+        self.gaps.push(self.ends.len());
     }
 
     pub(crate) fn reject_long(&mut self, start: &[u8], limit: usize) {
         let reason = format!("the line is longer than max.line.bytes ({limit} bytes); only its beginning is kept");
-        self.rejected.push(Rejected { line: self.lines, reason, raw: start.to_vec() });
-        self.lines += 1;
+        self.rejected.push(Rejected { line: self.len(), reason, raw: start.to_vec() });
+        self.gaps.push(self.ends.len());
     }
 
     pub(crate) fn push(&mut self, line: &[u8]) {
         self.values.extend_from_slice(line);
-        self.offsets.push(self.values.len() as i32);
-        self.lines += 1;
+        self.ends.push(self.values.len());
     }
 
     pub(crate) fn finish(&mut self) -> Result<Decoded> {
         let values = std::mem::take(&mut self.values);
-        let offsets = std::mem::replace(&mut self.offsets, vec![0]);
+        let ends = std::mem::take(&mut self.ends);
+        let gaps = std::mem::take(&mut self.gaps);
         let mut rejected = std::mem::take(&mut self.rejected);
-        let (lines, skipped) = (std::mem::take(&mut self.lines), std::mem::take(&mut self.skipped));
-        let array = match std::str::from_utf8(&values) {
-            // The whole is valid, and every cut is: a line ends before an ASCII byte.
-            Ok(_) => {
-                let offsets = OffsetBuffer::new(ScalarBuffer::from(offsets));
-                StringArray::try_new(offsets, Buffer::from_vec(values), None)?
-            }
-            Err(_) => self.line_by_line(&values, &offsets, skipped, &mut rejected),
+        let threads = (values.len() / BYTES_PER_THREAD).clamp(1, self.formats.len().max(1));
+        let per_thread = ends.len().div_ceil(threads).max(1);
+        let (values, ends) = (&values, &ends);
+        let schema = &self.schema;
+        let decode = |(format, first): (&mut Format, usize)| {
+            let last = (first + per_thread).min(ends.len());
+            format.decode(schema, values, ends, first..last)
         };
-        rejected.sort_by_key(|bad| bad.line);
-        let contiguous = array.len_usize() + skipped == lines;
-        let rows = RecordBatch::try_new(self.schema.clone(), vec![Arc::new(array) as ArrayRef])?;
-        Ok(Decoded { rows, rejected, contiguous, skipped: skipped as u64 })
-    }
-
-    fn line_by_line(
-        &self,
-        values: &[u8],
-        offsets: &[i32],
-        skipped: usize,
-        rejected: &mut Vec<Rejected>,
-    ) -> StringArray {
-        let mut good = Vec::with_capacity(offsets.len());
-        for (i, pair) in offsets.windows(2).enumerate() {
-            let [from, to] = pair else { continue };
-            let line = values.get(*from as usize..*to as usize).unwrap_or_default();
-            match std::str::from_utf8(line) {
-                Ok(text) => good.push(std::borrow::Cow::Borrowed(text)),
-                Err(_) if self.replace_invalid => good.push(String::from_utf8_lossy(line)),
-                Err(_) if self.drop_invalid => {}
-                Err(error) => rejected.push(Rejected {
-                    line: i + skipped,
-                    reason: format!("not UTF-8 at byte {} of the line", error.valid_up_to()),
-                    raw: line.to_vec(),
-                }),
-            }
+        let mut work: Vec<(&mut Format, usize)> =
+            self.formats.iter_mut().zip((0..ends.len().max(1)).step_by(per_thread)).collect();
+        let own = work.pop();
+        let results: Vec<Result<(RecordBatch, Vec<Rejected>, usize)>> = std::thread::scope(|scope| {
+            let others: Vec<_> = work.into_iter().map(|part| scope.spawn(move || decode(part))).collect();
+            let own = own.map(decode);
+            let panicked = |_| Err(Error::new(ErrorKind::Panic, "decoding panicked"));
+            others.into_iter().map(|thread| thread.join().unwrap_or_else(panicked)).chain(own).collect()
+        });
+        let mut parts = Vec::with_capacity(results.len());
+        for (i, result) in results.into_iter().enumerate() {
+            let (rows, bad, lines) = result?;
+            let start = i * per_thread;
+            let contiguous =
+                rows.num_rows() == lines && !gaps.iter().any(|gap| (start + 1..start + lines).contains(gap));
+            let first = contiguous.then(|| line_of(start, &gaps) as u64);
+            rejected.extend(bad.into_iter().map(|bad| Rejected { line: line_of(bad.line, &gaps), ..bad }));
+            parts.push(Part { rows, first });
         }
-        StringArray::from_iter_values(good)
+        rejected.sort_by_key(|bad| bad.line);
+        Ok(Decoded { parts, rejected })
     }
 }
 
-trait LenUsize {
-    fn len_usize(&self) -> usize;
+/// The line in the piece of a gathered line.
+fn line_of(gathered: usize, gaps: &[usize]) -> usize {
+    gathered + gaps.iter().filter(|gap| **gap <= gathered).count()
 }
 
-impl LenUsize for StringArray {
-    fn len_usize(&self) -> usize {
-        arrow::array::Array::len(self)
+impl Format {
+    /// Decodes the gathered lines of a range. Rejected lines have their gathered numbers.
+    fn decode(
+        &mut self,
+        schema: &SchemaRef,
+        values: &[u8],
+        ends: &[usize],
+        range: std::ops::Range<usize>,
+    ) -> Result<(RecordBatch, Vec<Rejected>, usize)> {
+        let lines = range.len();
+        let line = |i: usize| {
+            let start = if i == 0 { 0 } else { ends.get(i - 1).copied().unwrap_or(0) };
+            values.get(start..ends.get(i).copied().unwrap_or(start)).unwrap_or_default()
+        };
+        let first = range.start;
+        let (rows, bad) = match self {
+            Self::Text { replace_invalid, drop_invalid } => {
+                let (array, bad) = text(values, ends, &line, *replace_invalid, *drop_invalid)?;
+                return Ok((RecordBatch::try_new(schema.clone(), vec![Arc::new(array)])?, bad, lines));
+            }
+            Self::Json(decoder) => {
+                range.for_each(|i| decoder.push(line(i)));
+                decoder.finish()?
+            }
+            Self::Csv(decoder) => {
+                range.for_each(|i| decoder.push(line(i)));
+                decoder.finish()?
+            }
+        };
+        let named = |bad: levada_formats::Rejected| {
+            let i = first + bad.index;
+            Rejected { line: i, reason: bad.reason, raw: line(i).to_vec() }
+        };
+        Ok((rows, bad.into_iter().map(named).collect(), lines))
     }
+}
+
+/// Lines as they are: the gathered bytes become the array's buffer.
+fn text<'a>(
+    values: &'a [u8],
+    ends: &[usize],
+    line: &impl Fn(usize) -> &'a [u8],
+    replace_invalid: bool,
+    drop_invalid: bool,
+) -> Result<(StringArray, Vec<Rejected>)> {
+    if std::str::from_utf8(values).is_ok() {
+        // Every cut is valid, too: a line ends before an ASCII byte.
+        let offsets: Vec<i32> = std::iter::once(0).chain(ends.iter().map(|end| *end as i32)).collect();
+        let offsets = OffsetBuffer::new(ScalarBuffer::from(offsets));
+        return Ok((StringArray::try_new(offsets, Buffer::from(values), None)?, Vec::new()));
+    }
+    let mut good = Vec::with_capacity(ends.len());
+    let mut rejected = Vec::new();
+    for i in 0..ends.len() {
+        match std::str::from_utf8(line(i)) {
+            Ok(text) => good.push(std::borrow::Cow::Borrowed(text)),
+            Err(_) if replace_invalid => good.push(String::from_utf8_lossy(line(i))),
+            Err(_) if drop_invalid => {}
+            Err(error) => rejected.push(Rejected {
+                line: i,
+                reason: format!("not UTF-8 at byte {} of the line", error.valid_up_to()),
+                raw: line(i).to_vec(),
+            }),
+        }
+    }
+    let array = StringArray::from_iter_values(good);
+    debug_assert_eq!(array.null_count(), 0);
+    Ok((array, rejected))
 }

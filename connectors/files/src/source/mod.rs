@@ -294,12 +294,14 @@ impl FilesSource {
         let name = file.entry.name.clone();
         polled.ranges.push(partition(&name), OffsetRange::new(start, end.clone())?)?;
         polled.bytes += piece.bytes;
-        if piece.decoded.rows.num_rows() > 0 {
-            let origin = match piece.decoded.contiguous {
-                true => Origin::exact(file.label.as_str(), "line", piece.first_line + piece.decoded.skipped),
-                false => Origin::near(file.label.as_str()),
-            };
-            polled.batches.push(Batch::with_origin(piece.decoded.rows, origin));
+        for part in piece.decoded.parts {
+            if part.rows.num_rows() > 0 {
+                let origin = match part.first {
+                    Some(line) => Origin::exact(file.label.as_str(), "line", piece.first_line + line),
+                    None => Origin::near(file.label.as_str()),
+                };
+                polled.batches.push(Batch::with_origin(part.rows, origin));
+            }
         }
         polled.rejected.extend(piece.decoded.rejected.into_iter().map(|bad| bad.at(&file.label, piece.first_line)));
         self.seen.insert(name, end);

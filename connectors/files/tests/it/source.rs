@@ -205,3 +205,35 @@ async fn patterns_name_files_in_folders() {
     assert_eq!(all(&folder.path().join("x/y/c.csv"), &[]).await.0, ["c"]);
     assert_eq!(all(folder.path(), &[("recursive", "true")]).await.0, ["a", "b", "c"]);
 }
+
+#[tokio::test]
+async fn the_contract_holds_for_json_and_csv() {
+    let folder = tempfile::tempdir().unwrap();
+    let rows: String = (0..300).map(|i| format!("{{\"n\":{i},\"s\":\"row {i}\"}}\n")).collect();
+    write(folder.path(), "a.json", rows.as_bytes(), 1);
+    write(folder.path(), "b.json", b"{\"n\":1}\n\n{\"n\":2}\nbroken\n{\"n\":\"x\",\"s\":\"y\"}", 2);
+    let capabilities = SourceCapabilities { replayable: true, bounded: false };
+    let json = [("format", "json"), ("schema", "n INT, s STRING")];
+    source_conformance(&|| make(&folder.path().join("*.json"), &json), capabilities).await;
+    let rows: String = (0..300).map(|i| format!("{i},row {i}\n")).collect();
+    write(folder.path(), "a.csv", format!("n,s\n{rows}").as_bytes(), 1);
+    write(folder.path(), "b.csv", b"n,s\n1\n2,b,c\nx,y\n", 2);
+    let csv = [("format", "csv"), ("schema", "n INT, s STRING"), ("header", "true")];
+    source_conformance(&|| make(&folder.path().join("*.csv"), &csv), capabilities).await;
+}
+
+#[tokio::test]
+async fn lines_that_cannot_be_decoded_are_named_by_their_line() {
+    let folder = tempfile::tempdir().unwrap();
+    // Enough for two threads, with a bad line in each half.
+    let mut rows = vec!["{\"n\":1}".to_owned(); 60_000];
+    rows[7] = "{\"n\":".to_owned();
+    rows[59_000] = "[broken".to_owned();
+    write(folder.path(), "a.json", rows.join("\n").as_bytes(), 1);
+    let mut source = opened(folder.path(), &[("format", "json"), ("schema", "n INT")], &Offsets::new()).await;
+    let polled = source.poll(&PollLimit::unlimited(0)).await.unwrap();
+    assert_eq!(polled.num_rows(), 59_998);
+    let places: Vec<_> = polled.rejected.iter().map(|r| r.position.rsplit('/').next().unwrap()).collect();
+    assert_eq!(places, ["a.json, line 8", "a.json, line 59001"]);
+    assert_eq!(polled.rejected[1].raw, b"[broken");
+}
