@@ -7,6 +7,7 @@
 mod column;
 pub mod csv;
 pub mod ddl;
+pub mod infer;
 pub mod json;
 mod malformed;
 pub mod scalar;

@@ -1,4 +1,5 @@
 //! The decoders against what Spark 4.1.4 made of the same inputs (`tests/data`).
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests may stop at the first surprise")]
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -1,1 +1,162 @@
-fn main() {}
+//! The golden runner: cases whose results are known from elsewhere, run through the engine and judged.
+//!
+//! `levada-golden spark DIR` reads every folder below `DIR` that has a `case.json`, runs it as a pipeline and compares
+//! what the sink is given, batch by batch, with what Apache Spark gave its sink. It prints a verdict a case and exits
+//! with 1 if a case failed, with 2 if there was nothing to run.
+#![cfg_attr(not(test), warn(clippy::indexing_slicing))]
+
+mod canonical;
+mod case;
+mod compare;
+mod mapping;
+mod run;
+mod sink;
+mod watch;
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use case::{Case, Expected};
+use run::Trouble;
+
+/// Runs cases with known results through the engine and judges it.
+#[derive(Parser)]
+#[command(version)]
+struct Arguments {
+    #[command(subcommand)]
+    suite: Suite,
+}
+
+#[derive(Subcommand)]
+enum Suite {
+    /// Cases recorded from Spark Structured Streaming: every folder below DIR that has a case.json.
+    Spark {
+        /// The folder.
+        dir: PathBuf,
+        /// Only cases whose name holds this.
+        #[arg(long, value_name = "SUBSTRING")]
+        filter: Option<String>,
+        /// Also the pipelines, all differences, and what is not judged.
+        #[arg(long, short)]
+        verbose: bool,
+    },
+}
+
+/// What became of a case.
+enum Verdict {
+    Pass,
+    Fail(String),
+    Skip(String),
+}
+
+/// A verdict with what `--verbose` tells beside it.
+struct Judged {
+    verdict: Verdict,
+    details: Vec<String>,
+}
+
+/// Why there is no verdict.
+enum Stop {
+    /// There is nothing to run.
+    Usage(String),
+    /// Nobody reads the verdicts.
+    Output(io::Error),
+}
+
+impl From<io::Error> for Stop {
+    fn from(error: io::Error) -> Self {
+        Self::Output(error)
+    }
+}
+
+fn main() -> ExitCode {
+    let Suite::Spark { dir, filter, verbose } = Arguments::parse().suite;
+    match spark(&dir, filter.as_deref(), verbose, &mut io::stdout().lock()) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(1),
+        Err(Stop::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::from(1),
+        Err(Stop::Output(error)) => complain(&error.to_string()),
+        Err(Stop::Usage(error)) => complain(&error),
+    }
+}
+
+fn complain(error: &str) -> ExitCode {
+    // When nobody can be told, the exit code still tells.
+    let _ = writeln!(io::stderr(), "levada-golden: {error}");
+    ExitCode::from(2)
+}
+
+/// Runs the cases below `dir`; whether none failed.
+fn spark(dir: &Path, filter: Option<&str>, verbose: bool, out: &mut dyn Write) -> Result<bool, Stop> {
+    let mut folders = case::find(dir).map_err(Stop::Usage)?;
+    if folders.is_empty() {
+        return Err(Stop::Usage(format!("{}: no case below it (a folder with a case.json)", dir.display())));
+    }
+    folders.retain(|folder| filter.is_none_or(|filter| name(dir, folder).contains(filter)));
+    if folders.is_empty() {
+        let filter = filter.unwrap_or_default();
+        return Err(Stop::Usage(format!("no case below {} has '{filter}' in its name", dir.display())));
+    }
+    let runtime = tokio::runtime::Runtime::new()?;
+    let (mut passed, mut failed, mut skipped) = (0, 0, 0);
+    for folder in folders {
+        let name = name(dir, &folder);
+        // A task of its own: a panic is a failed case, not the end of all.
+        let judged = runtime.block_on(async { tokio::spawn(async move { judge(&folder).await }).await });
+        let judged = judged.unwrap_or_else(|error| failure(error.to_string()));
+        match judged.verdict {
+            Verdict::Pass => {
+                passed += 1;
+                writeln!(out, "pass {name}")?;
+            }
+            Verdict::Fail(difference) => {
+                failed += 1;
+                writeln!(out, "fail {name}: {difference}")?;
+            }
+            Verdict::Skip(reason) => {
+                skipped += 1;
+                writeln!(out, "skip {name}: {reason}")?;
+            }
+        }
+        if verbose {
+            for detail in judged.details {
+                writeln!(out, "     {detail}")?;
+            }
+        }
+    }
+    writeln!(out, "{passed} passed, {failed} failed, {skipped} skipped")?;
+    Ok(failed == 0)
+}
+
+/// A case's name: its folder below `dir`.
+fn name(dir: &Path, folder: &Path) -> String {
+    let below = folder.strip_prefix(dir).unwrap_or(folder);
+    let path = if below.as_os_str().is_empty() { folder.file_name().map_or(folder, Path::new) } else { below };
+    path.display().to_string()
+}
+
+/// Runs the case in `folder` and judges it.
+async fn judge(folder: &Path) -> Judged {
+    let (case, expected) = match (Case::load(folder), Expected::load(folder)) {
+        (Ok(case), Ok(expected)) => (case, expected),
+        (Err(error), _) | (_, Err(error)) => return failure(error),
+    };
+    let mut details = Vec::new();
+    let outcome = match run::run(&case, folder, &mut details).await {
+        Ok(outcome) => outcome,
+        Err(Trouble::Unsupported(reason)) => return Judged { verdict: Verdict::Skip(reason), details },
+        Err(Trouble::Broken(error)) => return Judged { verdict: Verdict::Fail(error), details },
+    };
+    let findings = compare::compare(&case, &expected, &outcome);
+    let mut differences = findings.differences.into_iter();
+    let verdict = differences.next().map_or(Verdict::Pass, Verdict::Fail);
+    details.extend(differences.chain(findings.notes.into_iter().map(|note| format!("note: {note}"))));
+    Judged { verdict, details }
+}
+
+fn failure(difference: String) -> Judged {
+    Judged { verdict: Verdict::Fail(difference), details: Vec::new() }
+}

@@ -12,6 +12,7 @@ mod select;
 
 pub use expressions::{Expression, Isolated, Predicate, Projection, SqlOptions, split_list};
 pub use filter::{Filter, FilterPlugin};
+pub use functions::names as function_names;
 pub use select::{Select, SelectPlugin};
 
 use levada_connector_api::{Registry, Result};

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
+use arrow::array::{RecordBatch, RecordBatchOptions};
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use levada_connector_api::config::{
     Config, ConfigDef, ConfigError, ConfigKey, ConfigType, Importance, Validator, nearest,
@@ -90,8 +90,9 @@ impl Transform for Select {
         let batches = if rows.num_rows() == 0 {
             Vec::new()
         } else {
-            let rows: RecordBatch =
-                rows.with_schema(Arc::clone(schema)).map_err(|error| Error::internal(error.to_string()))?;
+            // Not `with_schema`: it refuses columns of other names.
+            let options = RecordBatchOptions::new().with_row_count(Some(rows.num_rows()));
+            let rows = RecordBatch::try_new_with_options(Arc::clone(schema), rows.columns().to_vec(), &options)?;
             let origin = if exact { batch.origin } else { batch.origin.blurred() };
             vec![Batch::with_origin(rows, origin)]
         };

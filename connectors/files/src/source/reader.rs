@@ -212,7 +212,11 @@ impl OpenFile {
             if !fits && !self.in_long_line {
                 return (at, true);
             }
-            let line = rest.get(..length).unwrap_or_default();
+            let mut line = rest.get(..length).unwrap_or_default();
+            if at == 0 && before == 0 && self.position == 0 {
+                // A byte order mark at the file's beginning is no text.
+                line = line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line);
+            }
             if self.in_long_line {
                 self.in_long_line = false;
             } else if self.skip_header {

@@ -41,6 +41,8 @@ impl Committer {
         let mut last_commit = Instant::now();
         // What the source has not been told yet, since its record has not been flushed.
         let mut untold: Vec<Committed> = Vec::new();
+        // A batch of which the sink has rows and which is not complete.
+        let mut partial = None;
         loop {
             let message = match self.input.try_recv() {
                 Ok(message) => message,
@@ -55,6 +57,7 @@ impl Committer {
             };
             match message {
                 Work::Rows { batch_id, batch } => {
+                    partial = Some(batch_id);
                     counts.output_rows += batch.num_rows() as u64;
                     let before = Instant::now();
                     self.context.faults.at("sink.write.before")?;
@@ -67,6 +70,7 @@ impl Committer {
                     self.dead_letters.stage(batch_id, &rows).await?;
                 }
                 Work::End(done) => {
+                    partial = None;
                     let counts = std::mem::take(&mut counts);
                     let since = last_commit.elapsed();
                     let committed = self.commit(*done, counts, since, &mut untold).await?;
@@ -76,6 +80,9 @@ impl Committer {
             }
         }
         self.settle(&mut untold).await?;
+        if let Some(batch_id) = partial {
+            self.sink.abort(batch_id).await.map_err(|e| self.at_sink(e))?;
+        }
         self.sink.close().await.map_err(|e| self.at_sink(e))
     }
 

@@ -9,6 +9,7 @@ mod worker;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use levada_connector_api::{Error, ErrorKind, Result, TaskContext};
 use tokio::sync::mpsc;
@@ -128,22 +129,25 @@ impl Task {
         self.join(stages).await
     }
 
-    /// Waits for the stages. Of several errors the first that is not another's consequence is told.
+    /// Waits for the stages. When one fails the others end by themselves: those before it find nobody to hand to, those
+    /// behind it commit the batches that are complete, as if each batch had run alone. Of several errors the first that
+    /// is not another's consequence is told.
     async fn join(&self, mut stages: JoinSet<Result<()>>) -> Result<()> {
         let mut outcome: Result<()> = Ok(());
-        let mut stopping = false;
-        let timeout = tokio::time::sleep(std::time::Duration::from_secs(u64::from(u32::MAX)));
+        let mut ending = false;
+        let timeout = tokio::time::sleep(Duration::from_secs(u64::from(u32::MAX)));
         tokio::pin!(timeout);
         loop {
             let joined = tokio::select! {
                 joined = stages.join_next() => joined,
-                () = self.stop.cancelled(), if !stopping => {
-                    stopping = true;
+                () = self.stop.cancelled(), if !ending => {
+                    ending = true;
                     timeout.as_mut().reset(tokio::time::Instant::now() + self.spec.stop_timeout);
                     continue;
                 }
-                () = &mut timeout, if stopping => {
+                () = &mut timeout, if ending => {
                     tracing::warn!(pipeline = %self.spec.name, "the batch under way did not finish in time: it is abandoned and will be repeated");
+                    // The checkpoint must be free before the next run opens it: wait until the stages are gone.
                     stages.shutdown().await;
                     return outcome;
                 }
@@ -155,18 +159,20 @@ impl Task {
                 Some(Err(_)) => Ok(()),
             };
             if let Err(error) = result {
-                let consequence = error.kind() == ErrorKind::Cancelled && error.message() == STAGE_ENDED;
-                if outcome.is_ok() || outcome.as_ref().is_err_and(|e| e.message() == STAGE_ENDED) && !consequence {
+                if outcome.is_ok() || outcome.as_ref().is_err_and(is_consequence) {
                     outcome = Err(error);
                 }
-                if !consequence {
-                    // The checkpoint must be free before the next run opens it: wait until the stages are gone.
-                    stages.shutdown().await;
-                    return outcome;
+                if !ending {
+                    ending = true;
+                    timeout.as_mut().reset(tokio::time::Instant::now() + self.spec.stop_timeout);
                 }
             }
         }
     }
+}
+
+fn is_consequence(error: &Error) -> bool {
+    error.kind() == ErrorKind::Cancelled && error.message() == STAGE_ENDED
 }
 
 pub(crate) fn panic_error(payload: &(dyn std::any::Any + Send)) -> Error {

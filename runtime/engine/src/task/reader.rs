@@ -71,6 +71,7 @@ impl Reader {
                 let delay = self.trigger.delay(self.context.clock.now_ms());
                 tokio::select! {
                     () = tokio::time::sleep(delay) => {}
+                    () = self.out.closed() => return Err(super::stage_ended()),
                     () = self.stop.cancelled() => return Ok(()),
                 }
             }
@@ -187,6 +188,9 @@ impl Reader {
     async fn poll(&mut self, limit: &PollLimit) -> Result<Polled> {
         while let Ok(committed) = self.committed.try_recv() {
             self.acknowledge(committed).await?;
+        }
+        if self.out.is_closed() {
+            return Err(super::stage_ended());
         }
         self.context.faults.at("read.before")?;
         let polled = self.source.poll(limit).await.map_err(|e| self.at_source(e))?;

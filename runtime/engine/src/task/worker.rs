@@ -23,7 +23,12 @@ pub(crate) struct Worker {
 
 impl Worker {
     pub(crate) async fn run(mut self) -> Result<()> {
-        while let Some(message) = self.input.recv().await {
+        loop {
+            let message = tokio::select! {
+                message = self.input.recv() => message,
+                () = self.out.closed() => return Err(super::stage_ended()),
+            };
+            let Some(message) = message else { return Ok(()) };
             match message {
                 Read::Piece { batch_id, batches, rejected } => {
                     self.reject(batch_id, rejected).await?;
@@ -34,7 +39,6 @@ impl Worker {
                 Read::End(read) => self.finish(read).await?,
             }
         }
-        Ok(())
     }
 
     /// Sends batches through the steps from `from` on, and what comes out to the committer.

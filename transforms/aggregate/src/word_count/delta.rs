@@ -115,10 +115,23 @@ impl Delta {
     #[inline(never)]
     #[allow(clippy::indexing_slicing, reason = "the slot's number is cut to their count, a power of two")]
     pub(super) fn count_waiting(&mut self) {
-        for i in 0..self.waits.min(WAITING) {
+        let waits = self.waits.min(WAITING);
+        // Three quarters: beyond, words are looked for in too many slots.
+        if (self.used + waits) * 2 > self.slots.len() {
+            self.resize(self.slots.len() * 2);
+        }
+        let mask = self.slots.len() - 1;
+        let mut homes = [0_u32; WAITING];
+        let mut seen = 0;
+        for (home, (low, high)) in homes.iter_mut().zip(&self.waiting[..waits]) {
+            let at = (self.hash(*low, *high) >> self.shift) as usize;
+            *home = at as u32;
+            seen ^= self.slots[at & mask].low;
+        }
+        std::hint::black_box(seen);
+        for i in 0..waits {
             let (low, high) = self.waiting[i];
-            let mut at = (self.hash(low, high) >> self.shift) as usize;
-            let mask = self.slots.len() - 1;
+            let mut at = homes[i] as usize;
             loop {
                 let slot = &mut self.slots[at & mask];
                 if slot.low == low && slot.high == high {
@@ -151,10 +164,6 @@ impl Delta {
         self.slots[at] = Slot { low, high, count: 1, id: None };
         self.touched.push(at as u32);
         self.used += 1;
-        // Three quarters: beyond, words are looked for in too many slots.
-        if self.used * 4 > self.slots.len() * 3 {
-            self.resize(self.slots.len() * 2);
-        }
     }
 
     #[allow(clippy::indexing_slicing, reason = "the slot's number is cut to their count, a power of two")]

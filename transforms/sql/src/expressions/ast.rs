@@ -43,8 +43,7 @@ impl PlanError {
         let line = before.matches('\n').count() + 1;
         let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
         let place = if line == 1 { format!("column {column}") } else { format!("line {line}, column {column}") };
-        let error =
-            levada_connector_api::Error::config(format!("expression \"{text}\", {place}: {}", self.message));
+        let error = levada_connector_api::Error::config(format!("expression \"{text}\", {place}: {}", self.message));
         match self.hint {
             Some(hint) => error.hint(hint),
             None => error,
@@ -59,6 +58,15 @@ pub(crate) type Planned<T> = std::result::Result<T, PlanError>;
 pub(crate) struct Ast {
     pub(crate) node: Node,
     pub(crate) span: Span,
+    /// How many nodes stand above one another.
+    pub(crate) height: usize,
+}
+
+impl Ast {
+    pub(crate) fn new(node: Node, span: Span) -> Self {
+        let height = 1 + node.children().map(|child| child.height).max().unwrap_or(0);
+        Self { node, span, height }
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -72,21 +80,68 @@ pub(crate) enum Node {
     Index(Box<Ast>, Box<Ast>),
     /// `*` or `a.*`.
     Star(Option<Box<Ast>>),
-    Call { name: String, args: Vec<Ast> },
-    /// `x -> …` or `(x, y) -> …`.
-    Lambda { params: Vec<String>, body: Box<Ast> },
+    Call {
+        name: String,
+        args: Vec<Ast>,
+    },
     Unary(Unary, Box<Ast>),
     Binary(Binary, Box<Ast>, Box<Ast>),
-    Cast { value: Box<Ast>, to: String, to_span: Span, attempt: bool },
-    Case { operand: Option<Box<Ast>>, branches: Vec<(Ast, Ast)>, otherwise: Option<Box<Ast>> },
-    Between { value: Box<Ast>, low: Box<Ast>, high: Box<Ast> },
-    In { value: Box<Ast>, list: Vec<Ast> },
-    Like { value: Box<Ast>, pattern: Box<Ast>, escape: Option<char>, fold_case: bool },
+    Cast {
+        value: Box<Ast>,
+        to: String,
+        to_span: Span,
+        attempt: bool,
+    },
+    Case {
+        operand: Option<Box<Ast>>,
+        branches: Vec<(Ast, Ast)>,
+        otherwise: Option<Box<Ast>>,
+    },
+    Between {
+        value: Box<Ast>,
+        low: Box<Ast>,
+        high: Box<Ast>,
+    },
+    In {
+        value: Box<Ast>,
+        list: Vec<Ast>,
+    },
+    Like {
+        value: Box<Ast>,
+        pattern: Box<Ast>,
+        escape: Option<char>,
+        fold_case: bool,
+    },
     IsNull(Box<Ast>),
     /// `IS TRUE` or `IS FALSE`.
     IsTruth(Box<Ast>, bool),
     /// An alias inside an expression: `struct(a AS x)`.
     Named(Box<Ast>, String),
+}
+
+impl Node {
+    fn children(&self) -> Box<dyn Iterator<Item = &Ast> + '_> {
+        match self {
+            Self::Literal(_) | Self::Name(_) | Self::Star(None) => Box::new(std::iter::empty()),
+            Self::Field(value, _)
+            | Self::Star(Some(value))
+            | Self::Unary(_, value)
+            | Self::Cast { value, .. }
+            | Self::IsNull(value)
+            | Self::IsTruth(value, _)
+            | Self::Named(value, _) => Box::new(std::iter::once(&**value)),
+            Self::Index(left, right) | Self::Binary(_, left, right) | Self::Like { value: left, pattern: right, .. } => {
+                Box::new([&**left, &**right].into_iter())
+            }
+            Self::Call { args, .. } => Box::new(args.iter()),
+            Self::Between { value, low, high } => Box::new([&**value, &**low, &**high].into_iter()),
+            Self::In { value, list } => Box::new(std::iter::once(&**value).chain(list)),
+            Self::Case { operand, branches, otherwise } => {
+                let ends = operand.iter().chain(otherwise).map(|ast| &**ast);
+                Box::new(ends.chain(branches.iter().flat_map(|(when, then)| [when, then])))
+            }
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -137,7 +137,11 @@ pub(crate) fn implicit(from: &DataType, to: &DataType, ansi: bool) -> bool {
     match (from, to) {
         (a, b) if a == b => true,
         (Null, _) => true,
-        (Utf8, b) => b.is_numeric() || matches!(b, Date32 | Timestamp(_, _) | Binary | DataType::Boolean) && (ansi || *b != DataType::Boolean),
+        (Utf8, b) => {
+            b.is_numeric()
+                || matches!(b, Date32 | Timestamp(_, _) | Binary | DataType::Boolean)
+                    && (ansi || *b != DataType::Boolean)
+        }
         (a, Utf8) => {
             let atomic = a.is_numeric() || matches!(a, DataType::Boolean | Date32 | Timestamp(_, _) | Binary);
             atomic && castable(a, to, ansi)
@@ -145,7 +149,9 @@ pub(crate) fn implicit(from: &DataType, to: &DataType, ansi: bool) -> bool {
         (a, Decimal128(_, _)) if a.is_numeric() => true,
         // Without ANSI any number is taken for any other; with it only what loses nothing.
         (a, b) if a.is_numeric() && b.is_numeric() => {
-            !ansi || matches!(a, Decimal128(_, _)) && b.is_floating() || rank(a) <= rank(b) && !matches!(a, Decimal128(_, _))
+            !ansi
+                || matches!(a, Decimal128(_, _)) && b.is_floating()
+                || rank(a) <= rank(b) && !matches!(a, Decimal128(_, _))
         }
         (Date32, Timestamp(_, _)) | (Timestamp(_, _), Date32) | (Timestamp(_, _), Timestamp(_, _)) => true,
         _ => false,

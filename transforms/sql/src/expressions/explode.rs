@@ -55,7 +55,13 @@ pub(crate) struct Generated {
 
 impl Generator {
     /// The generator and the columns that it yields, called as the user wants or as Spark does.
-    pub(crate) fn new(text: &str, kind: Kind, value: Typed, names: &[String], span: Span) -> Planned<(Self, Vec<FieldRef>)> {
+    pub(crate) fn new(
+        text: &str,
+        kind: Kind,
+        value: Typed,
+        names: &[String],
+        span: Span,
+    ) -> Planned<(Self, Vec<FieldRef>)> {
         let mut columns = Vec::new();
         if kind.position {
             columns.push(("pos", DataType::Int32));

@@ -124,7 +124,9 @@ pub(crate) fn interval(text: &str, span: Span) -> Planned<ScalarValue> {
         *total = Some(total.unwrap_or(0).checked_add(amount).ok_or_else(wrong)?);
     }
     match (months, micros) {
-        (Some(months), None) => i32::try_from(months).map(|m| ScalarValue::IntervalYearMonth(Some(m))).map_err(|_| wrong()),
+        (Some(months), None) => {
+            i32::try_from(months).map(|m| ScalarValue::IntervalYearMonth(Some(m))).map_err(|_| wrong())
+        }
         (None, Some(micros)) => Ok(ScalarValue::DurationMicrosecond(Some(micros))),
         (None, None) => Err(wrong()),
         (Some(_), Some(_)) => {

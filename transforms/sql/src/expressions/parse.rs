@@ -262,7 +262,7 @@ impl<'a> Parser<'a> {
             self.at = start;
             return Ok(Err(left));
         };
-        let ast = Ast { node, span: span.to(self.previous()) };
+        let ast = Ast::new(node, span.to(self.previous()));
         Ok(Ok(if negated { negate(ast) } else { ast }))
     }
 
@@ -290,15 +290,12 @@ impl<'a> Parser<'a> {
         } else if self.word("distinct") {
             self.expect_word("from")?;
             let right = Box::new(self.binding(PREDICATE)?);
-            let same = Ast {
-                node: Node::Binary(Binary::NullSafeEq, value, right),
-                span: start.to(self.previous()),
-            };
+            let same = Ast { node: Node::Binary(Binary::NullSafeEq, value, right), span: start.to(self.previous()) };
             return Ok(if negated { same } else { negate(same) });
         } else {
             return Err(self.unexpected("NULL, TRUE, FALSE or DISTINCT FROM"));
         };
-        let ast = Ast { node, span: start.to(self.previous()) };
+        let ast = Ast::new(node, start.to(self.previous()));
         Ok(if negated { negate(ast) } else { ast })
     }
 
@@ -375,7 +372,7 @@ impl<'a> Parser<'a> {
             } else {
                 return Ok(value);
             };
-            value = Ast { node, span: start.to(self.previous()) };
+            value = Ast::new(node, start.to(self.previous()));
         }
     }
 
@@ -410,14 +407,13 @@ impl<'a> Parser<'a> {
             Token::Word { text, quoted: false } => self.word_primary(text)?,
             _ => return Err(self.unexpected("an expression")),
         };
-        Ok(Ast { node, span: span.to(self.previous()) })
+        Ok(Ast::new(node, span.to(self.previous())))
     }
 
     fn parenthesis(&mut self) -> Planned<Ast> {
         let span = self.span();
-        if let Some(params) = self.lambda_params() {
-            let body = Box::new(self.expr()?);
-            return Ok(Ast { node: Node::Lambda { params, body }, span: span.to(self.previous()) });
+        if self.is_lambda() {
+            return Err(lambda(span));
         }
         self.expect("(")?;
         let inner = self.expr()?;
@@ -430,23 +426,15 @@ impl<'a> Parser<'a> {
         Ok(Ast { span: span.to(self.previous()), ..inner })
     }
 
-    /// `(x, y) ->`, if it stands here.
-    fn lambda_params(&mut self) -> Option<Vec<String>> {
-        let start = self.at;
-        let mut params = Vec::new();
-        self.advance();
-        while let Token::Word { text, .. } = self.token() {
-            params.push(text.clone());
-            self.advance();
-            if !self.symbol(",") {
-                break;
-            }
+    /// Whether `(x, y) ->` stands here.
+    fn is_lambda(&self) -> bool {
+        let mut at = self.at + 1;
+        while matches!(self.token_at(at), Token::Word { .. }) && self.is_symbol_at(at + 1, ",") {
+            at += 2;
         }
-        if !params.is_empty() && self.symbol(")") && self.symbol("->") {
-            return Some(params);
-        }
-        self.at = start;
-        None
+        matches!(self.token_at(at), Token::Word { .. })
+            && self.is_symbol_at(at + 1, ")")
+            && self.is_symbol_at(at + 2, "->")
     }
 
     fn word_primary(&mut self, text: String) -> Planned<Node> {
@@ -489,7 +477,7 @@ impl<'a> Parser<'a> {
         }
         self.advance();
         if self.symbol("->") {
-            return Ok(Node::Lambda { params: vec![text], body: Box::new(self.expr()?) });
+            return Err(lambda(self.previous()));
         }
         if self.symbol("(") {
             if self.word("distinct") {
@@ -600,7 +588,7 @@ impl<'a> Parser<'a> {
         let value = self.expr()?;
         self.expect(")")?;
         let field = Ast { node: Node::Literal(ScalarValue::Utf8(Some(field))), span };
-        Ok(Node::Call { name: "date_part".into(), args: vec![field, value] })
+        Ok(Node::Call { name: "extract".into(), args: vec![field, value] })
     }
 
     /// `TRIM(BOTH 'x' FROM s)`, `SUBSTRING(s FROM 1 FOR 2)`, `POSITION('a' IN s)`; `None` when it is a plain call.
@@ -646,6 +634,10 @@ impl<'a> Parser<'a> {
         self.at = start;
         Ok(None)
     }
+}
+
+fn lambda(span: Span) -> PlanError {
+    PlanError::new(span, "functions with -> are not supported").hint("explode the array and select from its items")
 }
 
 fn negate(ast: Ast) -> Ast {

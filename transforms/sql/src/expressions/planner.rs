@@ -27,9 +27,7 @@ impl Planner<'_> {
         match &ast.node {
             Node::Literal(value) => Ok(Typed::literal(value.clone(), literal_name(value), span)),
             Node::Name(name) => self.column(name, span),
-            Node::Field(base, name) => {
-                field::get(self.plan(base)?, name, span)
-            }
+            Node::Field(base, name) => field::get(self.plan(base)?, name, span),
             Node::Index(base, index) => {
                 let (base, index) = (self.plan(base)?, self.plan(index)?);
                 field::index(base, index, self.ansi, span)
@@ -39,8 +37,6 @@ impl Planner<'_> {
                 Err(PlanError::new(span, "* is no value").hint(hint))
             }
             Node::Call { name, args } => self.call(name, args, span),
-            Node::Lambda { .. } => Err(PlanError::new(span, "functions with -> are not supported here")
-                .hint("explode the array and select from its items")),
             Node::Unary(Unary::Not, value) if matches!(value.node, Node::IsNull(_)) => {
                 let Node::IsNull(value) = &value.node else { return self.plan(value) };
                 present(&self.plan(value)?, span)
@@ -113,7 +109,8 @@ impl Planner<'_> {
             DataType::Boolean => Ok(value),
             DataType::Null | DataType::Utf8 => argument(value, &DataType::Boolean, self.ansi, "a condition"),
             _ => {
-                let message = format!("[DATATYPE_MISMATCH] a condition is needed here, not {}", types::sql_name(&value.ty));
+                let message =
+                    format!("[DATATYPE_MISMATCH] a condition is needed here, not {}", types::sql_name(&value.ty));
                 Err(PlanError::new(value.span, message).hint("compare it with something"))
             }
         }
@@ -169,7 +166,9 @@ impl Planner<'_> {
     pub(crate) fn binary(&self, op: Binary, left: Typed, right: Typed, span: Span) -> Planned<Typed> {
         let name = match (op, &left.ty, &right.ty) {
             (Binary::NotEq, _, _) => format!("(NOT ({} = {}))", left.name, right.name),
-            (Binary::Add, DataType::Date32, by) if by.is_integer() => format!("date_add({}, {})", left.name, right.name),
+            (Binary::Add, DataType::Date32, by) if by.is_integer() => {
+                format!("date_add({}, {})", left.name, right.name)
+            }
             (Binary::Subtract, DataType::Date32, by) if by.is_integer() => {
                 format!("date_sub({}, {})", left.name, right.name)
             }
@@ -206,7 +205,8 @@ impl Planner<'_> {
         let simple = !ty.is_floating() && !ty.is_nested() && ty != DataType::Null;
         if simple && list.iter().all(|item| item.literal.is_some()) {
             let exprs = list.iter().map(|item| Arc::clone(&item.expr)).collect();
-            let expr = in_list(Arc::clone(&value.expr), exprs, &false, self.schema).map_err(|error| internal(&error, span))?;
+            let expr =
+                in_list(Arc::clone(&value.expr), exprs, &false, self.schema).map_err(|error| internal(&error, span))?;
             return Ok(Typed::node(expr, &values, DataType::Boolean, name, span));
         }
         let mut any: Option<Typed> = None;

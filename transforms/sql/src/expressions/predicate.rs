@@ -23,7 +23,8 @@ impl Predicate {
     pub fn compile(text: &str, input: &SchemaRef, options: &SqlOptions) -> Result<Self> {
         options.check()?;
         let planner = Planner { schema: input, ansi: options.ansi };
-        let typed = parse::expression(text).and_then(|ast| planner.condition(&ast)).map_err(|error| error.locate(text))?;
+        let typed =
+            parse::expression(text).and_then(|ast| planner.condition(&ast)).map_err(|error| error.locate(text))?;
         Ok(Self { condition: Expression::new(text, String::new(), typed) })
     }
 

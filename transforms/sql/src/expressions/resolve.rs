@@ -1,6 +1,6 @@
 //! Names to columns and fields.
 
-use arrow::datatypes::{DataType, Fields};
+use arrow::datatypes::Fields;
 use levada_connector_api::config::nearest;
 
 use super::ast::{PlanError, Planned, Span};
@@ -20,8 +20,10 @@ pub(crate) fn find(fields: &Fields, name: &str, what: &str, place: &str, span: S
         [one] => Ok(*one),
         [] => Err(unknown(fields, name, what, place, span)),
         several => {
-            let names: Vec<_> = several.iter().filter_map(|at| fields.get(*at)).map(|field| field.name().as_str()).collect();
-            let message = format!("[AMBIGUOUS_REFERENCE] the {what} '{name}' is ambiguous{place}: {}", names.join(", "));
+            let names: Vec<_> =
+                several.iter().filter_map(|at| fields.get(*at)).map(|field| field.name().as_str()).collect();
+            let message =
+                format!("[AMBIGUOUS_REFERENCE] the {what} '{name}' is ambiguous{place}: {}", names.join(", "));
             Err(PlanError::new(span, message).hint("rename one of them first"))
         }
     }
@@ -33,22 +35,14 @@ fn positions(fields: &Fields, test: impl Fn(&str) -> bool) -> Vec<usize> {
 
 fn unknown(fields: &Fields, name: &str, what: &str, place: &str, span: Span) -> PlanError {
     let names: Vec<_> = fields.iter().map(|field| field.name().as_str()).collect();
-    let known = if names.is_empty() { format!("there are no {what}s") } else { format!("the {what}s are: {}", names.join(", ")) };
+    let known = if names.is_empty() {
+        format!("there are no {what}s")
+    } else {
+        format!("the {what}s are: {}", names.join(", "))
+    };
     let hint = match nearest(name, names.iter().copied()) {
         Some(near) => format!("did you mean '{near}'? {known}"),
         None => known,
     };
     PlanError::new(span, format!("[UNRESOLVED_COLUMN] unknown {what} '{name}'{place}")).hint(hint)
-}
-
-/// The fields of a struct, or of the structs in an array.
-pub(crate) fn fields_of(ty: &DataType) -> Option<&Fields> {
-    match ty {
-        DataType::Struct(fields) => Some(fields),
-        DataType::List(item) => match item.data_type() {
-            DataType::Struct(fields) => Some(fields),
-            _ => None,
-        },
-        _ => None,
-    }
 }

@@ -28,6 +28,8 @@ pub(crate) struct Typed {
     pub(crate) volatile: bool,
     /// The name is an alias or that of a field: a struct takes it over.
     pub(crate) aliased: bool,
+    /// The name was given on purpose: a function that answers with this does not put its own in place.
+    pub(crate) titled: bool,
     /// What was renamed by an alias inside an expression.
     pub(crate) source: Option<String>,
 }
@@ -43,6 +45,7 @@ impl Typed {
             fallible: false,
             volatile: false,
             aliased: false,
+            titled: false,
             source: None,
         }
     }
@@ -57,6 +60,7 @@ impl Typed {
             fallible: false,
             volatile: false,
             aliased: false,
+            titled: false,
             source: None,
         }
     }
@@ -75,16 +79,21 @@ impl Typed {
     }
 
     /// Any physical expression over `args`.
-    pub(crate) fn node(
-        expr: Arc<dyn PhysicalExpr>,
-        args: &[Typed],
-        ty: DataType,
-        name: String,
-        span: Span,
-    ) -> Self {
+    pub(crate) fn node(expr: Arc<dyn PhysicalExpr>, args: &[Typed], ty: DataType, name: String, span: Span) -> Self {
         let fallible = args.iter().any(|arg| arg.fallible);
         let volatile = args.iter().any(|arg| arg.volatile);
-        let typed = Self { expr, ty, name, span, literal: None, fallible, volatile, aliased: false, source: None };
+        let typed = Self {
+            expr,
+            ty,
+            name,
+            span,
+            literal: None,
+            fallible,
+            volatile,
+            aliased: false,
+            titled: false,
+            source: None,
+        };
         if !args.is_empty() && args.iter().all(|arg| arg.literal.is_some()) { typed.fold() } else { typed }
     }
 
@@ -100,12 +109,9 @@ impl Typed {
             ColumnarValue::Array(array) => ScalarValue::try_from_array(&array, 0),
         });
         match value {
-            Ok(value) if value.data_type() == self.ty => Self {
-                expr: Arc::new(Literal::new(value.clone())),
-                literal: Some(value),
-                fallible: false,
-                ..self
-            },
+            Ok(value) if value.data_type() == self.ty => {
+                Self { expr: Arc::new(Literal::new(value.clone())), literal: Some(value), fallible: false, ..self }
+            }
             _ => Self { fallible: true, ..self },
         }
     }
@@ -128,11 +134,7 @@ impl Typed {
     }
 
     pub(crate) fn named(self, name: impl Into<String>) -> Self {
-        Self { name: name.into(), ..self }
-    }
-
-    pub(crate) fn is_null_literal(&self) -> bool {
-        self.literal.as_ref().is_some_and(ScalarValue::is_null)
+        Self { name: name.into(), titled: true, ..self }
     }
 
     /// The text of a constant string.

@@ -28,7 +28,9 @@ pub(crate) fn plan(op: Binary, left: Typed, right: Typed, ansi: bool, span: Span
     let (left, right) = (from_text(left, &right.ty, ansi, op)?, right);
     let right = from_text(right, &left.ty, ansi, op)?;
     let (left, right) = match (&left.ty, &right.ty) {
-        (DataType::Null, DataType::Null) => (cast(left, &DataType::Float64, Mode::Legacy), cast(right, &DataType::Float64, Mode::Legacy)),
+        (DataType::Null, DataType::Null) => {
+            (cast(left, &DataType::Float64, Mode::Legacy), cast(right, &DataType::Float64, Mode::Legacy))
+        }
         (DataType::Null, other) => (cast(left, &other.clone(), Mode::Legacy), right),
         (other, DataType::Null) => {
             let right = cast(right, &other.clone(), Mode::Legacy);

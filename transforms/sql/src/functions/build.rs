@@ -116,8 +116,11 @@ fn literal(ty: &DataType, call: &Invocation<'_>) -> Planned<Typed> {
 }
 
 fn structure(call: Invocation<'_>, names: Vec<String>, values: Vec<Typed>) -> Planned<Typed> {
-    let fields: Vec<FieldRef> =
-        names.iter().zip(&values).map(|(name, value)| Arc::new(Field::new(name, value.ty.clone(), true)) as _).collect();
+    let fields: Vec<FieldRef> = names
+        .iter()
+        .zip(&values)
+        .map(|(name, value)| Arc::new(Field::new(name, value.ty.clone(), true)) as _)
+        .collect();
     let fields = Fields::from(fields);
     let result = fields.clone();
     let name = match call.name {
@@ -130,7 +133,8 @@ fn structure(call: Invocation<'_>, names: Vec<String>, values: Vec<Typed>) -> Pl
             format!("struct({})", parts.join(", "))
         }
         _ => {
-            let parts: Vec<_> = names.iter().zip(&values).map(|(name, value)| format!("{name}, {}", value.name)).collect();
+            let parts: Vec<_> =
+                names.iter().zip(&values).map(|(name, value)| format!("{name}, {}", value.name)).collect();
             format!("named_struct({})", parts.join(", "))
         }
     };
@@ -236,7 +240,9 @@ impl<'a> Entries<'a> {
             }
             if own.iter().any(|other| order(*other, key).is_eq()) {
                 let key = display(self.keys, key)?;
-                return Err(DataFusionError::Execution(format!("[DUPLICATED_MAP_KEY] the key {key} stands in a map twice")));
+                return Err(DataFusionError::Execution(format!(
+                    "[DUPLICATED_MAP_KEY] the key {key} stands in a map twice"
+                )));
             }
             own.push(key);
             self.key_at.push(u32::try_from(key).unwrap_or_default());

@@ -11,17 +11,32 @@ use arrow::compute::{SortOptions, concat as concat_arrays, take};
 use arrow::datatypes::{DataType, Field, Fields, Int32Type};
 use datafusion_common::{DataFusionError, Result};
 
+use super::Invocation;
 use super::cast::{Mode, cast};
 use super::field::{Indexing, items, map_value};
 use super::types::{list, list_field, map_parts, sql_name};
-use super::Invocation;
 use crate::expressions::ast::{Planned, Span};
 use crate::expressions::coerce::{Purpose, argument, common, unify};
 use crate::expressions::typed::Typed;
 
 pub(super) const NAMES: &[&str] = &[
-    "size", "cardinality", "array_size", "element_at", "try_element_at", "get", "map_keys", "map_values", "map_entries",
-    "map_contains_key", "array_contains", "array_position", "array_max", "array_min", "array_join", "slice", "flatten",
+    "size",
+    "cardinality",
+    "array_size",
+    "element_at",
+    "try_element_at",
+    "get",
+    "map_keys",
+    "map_values",
+    "map_entries",
+    "map_contains_key",
+    "array_contains",
+    "array_position",
+    "array_max",
+    "array_min",
+    "array_join",
+    "slice",
+    "flatten",
 ];
 
 pub(super) fn plan(mut call: Invocation<'_>) -> Planned<Typed> {
@@ -104,7 +119,8 @@ pub(super) fn plan(mut call: Invocation<'_>) -> Planned<Typed> {
 }
 
 fn no_map(value: &Typed, call: &Invocation<'_>) -> crate::expressions::ast::PlanError {
-    let message = format!("[DATATYPE_MISMATCH.UNEXPECTED_INPUT_TYPE] {} takes a map, not {}", call.name, sql_name(&value.ty));
+    let message =
+        format!("[DATATYPE_MISMATCH.UNEXPECTED_INPUT_TYPE] {} takes a map, not {}", call.name, sql_name(&value.ty));
     crate::expressions::ast::PlanError::new(value.span, message)
 }
 
@@ -114,8 +130,11 @@ pub(super) fn array(value: Typed, call: &Invocation<'_>) -> Planned<Typed> {
         DataType::List(_) => Ok(value),
         DataType::Null => Ok(cast(value, &list(DataType::Null), Mode::Legacy)),
         _ => {
-            let message =
-                format!("[DATATYPE_MISMATCH.UNEXPECTED_INPUT_TYPE] {} takes an array, not {}", call.name, sql_name(&value.ty));
+            let message = format!(
+                "[DATATYPE_MISMATCH.UNEXPECTED_INPUT_TYPE] {} takes an array, not {}",
+                call.name,
+                sql_name(&value.ty)
+            );
             Err(crate::expressions::ast::PlanError::new(value.span, message))
         }
     }
@@ -182,7 +201,8 @@ fn search(mut call: Invocation<'_>) -> Planned<Typed> {
             if lists.is_null(row) || wanted.is_null(row) {
                 return None;
             }
-            let found = (*start..*end).position(|at| lists.values().is_valid(at as usize) && same(at as usize, row).is_eq());
+            let found =
+                (*start..*end).position(|at| lists.values().is_valid(at as usize) && same(at as usize, row).is_eq());
             let nulls = (*start..*end).any(|at| lists.values().is_null(at as usize));
             Some((found.map_or(0, |at| at as i64 + 1), nulls))
         };
@@ -320,11 +340,8 @@ fn slice(mut call: Invocation<'_>) -> Planned<Typed> {
     let base = array(base, &call)?;
     let ansi = call.ansi();
     let ty = list(item_type(&base.ty));
-    let args = [
-        base,
-        argument(start, &DataType::Int32, ansi, "slice")?,
-        argument(length, &DataType::Int32, ansi, "slice")?,
-    ];
+    let args =
+        [base, argument(start, &DataType::Int32, ansi, "slice")?, argument(length, &DataType::Int32, ansi, "slice")?];
     let typed = Typed::call("slice", &args, ty, call.span, |args| {
         let (lists, start, length) = (args.array(0)?, args.array(1)?, args.array(2)?);
         let (lists, start, length) =
@@ -340,7 +357,8 @@ fn slice(mut call: Invocation<'_>) -> Planned<Typed> {
                 let message = format!("[INVALID_PARAMETER_VALUE.{condition}] slice: the {what} is invalid");
                 return Err(DataFusionError::Execution(message));
             }
-            let skip = if from > 0 { Some(from as usize - 1) } else { all.len().checked_sub(from.unsigned_abs() as usize) };
+            let skip =
+                if from > 0 { Some(from as usize - 1) } else { all.len().checked_sub(from.unsigned_abs() as usize) };
             if let Some(skip) = skip {
                 out.extend(all.skip(skip).take(count as usize).map(|at| u32::try_from(at).ok()));
             }

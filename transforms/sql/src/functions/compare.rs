@@ -15,7 +15,9 @@ use crate::expressions::typed::Typed;
 /// `left op right`, after both sides were brought to one type.
 pub(crate) fn plan(op: Binary, left: Typed, right: Typed, ansi: bool, span: Span) -> Planned<Typed> {
     let (values, ty) = unify(vec![left, right], ansi, Purpose::Compare, span)?;
-    let Ok([left, right]) = <[Typed; 2]>::try_from(values) else { return Err(PlanError::new(span, "two operands are needed")) };
+    let Ok([left, right]) = <[Typed; 2]>::try_from(values) else {
+        return Err(PlanError::new(span, "two operands are needed"));
+    };
     if has_map(&ty) {
         let message = "[DATATYPE_MISMATCH.INVALID_ORDERING_TYPE] maps cannot be compared";
         return Err(PlanError::new(span, message).hint("compare their keys or values"));

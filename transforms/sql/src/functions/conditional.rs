@@ -10,7 +10,8 @@ use crate::expressions::coerce::argument;
 use crate::expressions::planner::{choose, present};
 use crate::expressions::typed::Typed;
 
-pub(super) const NAMES: &[&str] = &["coalesce", "nvl", "ifnull", "nvl2", "nullif", "if", "iff", "isnull", "isnotnull", "isnan", "nanvl"];
+pub(super) const NAMES: &[&str] =
+    &["coalesce", "nvl", "ifnull", "nvl2", "nullif", "if", "iff", "isnull", "isnotnull", "isnan", "nanvl"];
 
 pub(super) fn plan(mut call: Invocation<'_>) -> Planned<Typed> {
     let (ansi, span) = (call.ansi(), call.span);

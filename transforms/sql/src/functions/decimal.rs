@@ -110,7 +110,11 @@ pub(crate) fn compute(
             Binary::Divide => {
                 // x / 10^s1 / (y / 10^s2) with `target` decimals.
                 let shift = target - s1 + s2;
-                if shift >= 0 { divide(x.checked_mul(power(shift)?)?, y) } else { divide(x, y.checked_mul(power(-shift)?)?) }
+                if shift >= 0 {
+                    divide(x.checked_mul(power(shift)?)?, y)
+                } else {
+                    divide(x, y.checked_mul(power(-shift)?)?)
+                }
             }
             Binary::Modulo => {
                 let rest = wide_rescale(x, s1, common)?.checked_rem(wide_rescale(y, s2, common)?)?;

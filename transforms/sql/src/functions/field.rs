@@ -39,7 +39,8 @@ pub(crate) fn get(base: Typed, name: &str, span: Span) -> Planned<Typed> {
             })
         }
         DataType::Map(_, _) => {
-            let key = Typed::literal(datafusion_common::ScalarValue::Utf8(Some(name.to_owned())), name.to_owned(), span);
+            let key =
+                Typed::literal(datafusion_common::ScalarValue::Utf8(Some(name.to_owned())), name.to_owned(), span);
             index(base, key, true, span)?
         }
         _ => return Err(no_fields(&base, span)),
@@ -48,7 +49,8 @@ pub(crate) fn get(base: Typed, name: &str, span: Span) -> Planned<Typed> {
 }
 
 fn no_fields(base: &Typed, span: Span) -> PlanError {
-    let message = format!("[INVALID_EXTRACT_BASE_FIELD_TYPE] '{}' is {} and has no fields", base.name, sql_name(&base.ty));
+    let message =
+        format!("[INVALID_EXTRACT_BASE_FIELD_TYPE] '{}' is {} and has no fields", base.name, sql_name(&base.ty));
     PlanError::new(span, message).hint("a name with a dot in it needs backticks")
 }
 
@@ -67,19 +69,24 @@ pub(crate) fn index(base: Typed, index: Typed, ansi: bool, span: Span) -> Planne
     let typed = match base.ty.clone() {
         DataType::List(item) => {
             if !index.ty.is_integer() && index.ty != DataType::Null {
-                let message = format!("[DATATYPE_MISMATCH] an array is indexed by a whole number, not {}", sql_name(&index.ty));
+                let message =
+                    format!("[DATATYPE_MISMATCH] an array is indexed by a whole number, not {}", sql_name(&index.ty));
                 return Err(PlanError::new(index.span, message).hint("the first item has index 0"));
             }
             let index = cast(index, &DataType::Int32, Mode::of(ansi));
             let ty = item.data_type().clone();
             Typed::call("item", &[base, index], ty, span, move |args| {
-                items(args.array(0)?.as_list::<i32>(), args.array(1)?.as_primitive::<Int32Type>(), Indexing::FromZero { ansi })
+                items(
+                    args.array(0)?.as_list::<i32>(),
+                    args.array(1)?.as_primitive::<Int32Type>(),
+                    Indexing::FromZero { ansi },
+                )
             })
             .fallible()
         }
         DataType::Map(_, _) => map_value(base, index, ansi, span)?,
         DataType::Struct(_) => match index.literal_text() {
-            Some(name) => return get(base, &name.to_owned(), span),
+            Some(name) => return get(base, name, span),
             None => return Err(no_items(&base, span)),
         },
         _ => return Err(no_items(&base, span)),
@@ -88,7 +95,10 @@ pub(crate) fn index(base: Typed, index: Typed, ansi: bool, span: Span) -> Planne
 }
 
 fn no_items(base: &Typed, span: Span) -> PlanError {
-    PlanError::new(span, format!("[INVALID_EXTRACT_BASE_FIELD_TYPE] '{}' is {}, no array or map", base.name, sql_name(&base.ty)))
+    PlanError::new(
+        span,
+        format!("[INVALID_EXTRACT_BASE_FIELD_TYPE] '{}' is {}, no array or map", base.name, sql_name(&base.ty)),
+    )
 }
 
 /// The value of a key, or null.
@@ -154,7 +164,8 @@ pub(crate) fn items(list: &ListArray, indices: &arrow::array::Int32Array, indexi
             Indexing::FromZero { .. } => ("INVALID_ARRAY_INDEX", "use get() to get NULL instead"),
             Indexing::FromOne { .. } => ("INVALID_ARRAY_INDEX_IN_ELEMENT_AT", "use try_element_at to get NULL instead"),
         };
-        let message = format!("[{condition}] the index {index} is out of bounds: the array has {length} elements; {hint}");
+        let message =
+            format!("[{condition}] the index {index} is out of bounds: the array has {length} elements; {hint}");
         Err(DataFusionError::Execution(message))
     };
     let indices = (0..list.len()).map(find).collect::<Result<UInt32Array>>()?;

@@ -43,12 +43,15 @@ pub(crate) fn plan(op: Binary, left: &Typed, right: &Typed, ansi: bool, span: Sp
             days(right.clone(), left.clone(), false, ansi, span)
         }
         (Binary::Subtract, a, b) if is_time(a) && is_time(b) => {
-            let (a, b) = (cast(left.clone(), &timestamp(), Mode::Legacy), cast(right.clone(), &timestamp(), Mode::Legacy));
+            let (a, b) =
+                (cast(left.clone(), &timestamp(), Mode::Legacy), cast(right.clone(), &timestamp(), Mode::Legacy));
             Ok(Typed::call("-", &[a, b], duration(), span, |args| {
                 let (a, b) = (args.array(0)?, args.array(1)?);
                 let (a, b) = (a.as_primitive::<TimestampMicrosecondType>(), b.as_primitive());
                 let difference = |x: i64, y: i64| x.checked_sub(y).ok_or_else(overflow);
-                Ok(Arc::new(try_binary::<_, &PrimitiveArray<TimestampMicrosecondType>, _, DurationMicrosecondType>(a, b, difference)?))
+                Ok(Arc::new(try_binary::<_, &PrimitiveArray<TimestampMicrosecondType>, _, DurationMicrosecondType>(
+                    a, b, difference,
+                )?))
             })
             .fallible())
         }
@@ -57,10 +60,11 @@ pub(crate) fn plan(op: Binary, left: &Typed, right: &Typed, ansi: bool, span: Sp
             Ok(Typed::call(op.symbol(), &[left.clone(), right.clone()], duration(), span, move |args| {
                 let (a, b) = (args.array(0)?, args.array(1)?);
                 let (a, b) = (a.as_primitive::<DurationMicrosecondType>(), b.as_primitive());
-                let sum = |x: i64, y: i64| {
-                    if subtract { x.checked_sub(y) } else { x.checked_add(y) }.ok_or_else(overflow)
-                };
-                Ok(Arc::new(try_binary::<_, &PrimitiveArray<DurationMicrosecondType>, _, DurationMicrosecondType>(a, b, sum)?))
+                let sum =
+                    |x: i64, y: i64| if subtract { x.checked_sub(y) } else { x.checked_add(y) }.ok_or_else(overflow);
+                Ok(Arc::new(try_binary::<_, &PrimitiveArray<DurationMicrosecondType>, _, DurationMicrosecondType>(
+                    a, b, sum,
+                )?))
             })
             .fallible())
         }
@@ -146,15 +150,22 @@ fn moved(times: &ArrayRef, by: &ArrayRef, sign: i64) -> Result<ArrayRef> {
                 let date = day.zip(months(by)).and_then(|(day, by)| add_months(day, by)).ok_or_else(overflow)?;
                 Ok(i64::from(date) * DAY + micros.rem_euclid(DAY))
             };
-            let moved =
-                try_binary::<_, _, _, TimestampMicrosecondType>(times.as_primitive::<TimestampMicrosecondType>(), by, add)?;
+            let moved = try_binary::<_, _, _, TimestampMicrosecondType>(
+                times.as_primitive::<TimestampMicrosecondType>(),
+                by,
+                add,
+            )?;
             Arc::new(moved.with_data_type(ty.clone()))
         }
         (ty, _) => {
             let by = by.as_primitive::<DurationMicrosecondType>();
-            let add = |micros: i64, by: i64| by.checked_mul(sign).and_then(|by| micros.checked_add(by)).ok_or_else(overflow);
-            let moved =
-                try_binary::<_, _, _, TimestampMicrosecondType>(times.as_primitive::<TimestampMicrosecondType>(), by, add)?;
+            let add =
+                |micros: i64, by: i64| by.checked_mul(sign).and_then(|by| micros.checked_add(by)).ok_or_else(overflow);
+            let moved = try_binary::<_, _, _, TimestampMicrosecondType>(
+                times.as_primitive::<TimestampMicrosecondType>(),
+                by,
+                add,
+            )?;
             Arc::new(moved.with_data_type(ty.clone()))
         }
     })

@@ -8,7 +8,6 @@ use datafusion_common::{DataFusionError, Result, ScalarValue};
 use levada_formats::json::{JsonDecoder, JsonMode, JsonOptions};
 use levada_formats::{MalformedFields, MalformedRows, ddl};
 use serde_json::Value;
-use serde_json::de::IoRead;
 
 use super::Invocation;
 use super::types::map_parts;
@@ -74,15 +73,20 @@ pub(super) fn plan(mut call: Invocation<'_>) -> Planned<Typed> {
 
 fn from_json(mut call: Invocation<'_>) -> Planned<Typed> {
     let mut args = call.between(2, 3)?.into_iter();
-    let (Some(text), Some(schema)) = (args.next(), args.next()) else { return Err(call.error("arguments are missing")) };
+    let (Some(text), Some(schema)) = (args.next(), args.next()) else {
+        return Err(call.error("arguments are missing"));
+    };
     let fail_fast = match args.next() {
         Some(options) => is_fail_fast(&options)?,
         None => false,
     };
     let text = argument(text, &DataType::Utf8, call.ansi(), call.name)?;
     let Some(ddl) = schema.literal_text() else {
-        return Err(PlanError::new(schema.span, "[INVALID_SCHEMA.NON_STRING_LITERAL] the schema has to be a constant text")
-            .hint("write it as 'a int, b string'"));
+        return Err(PlanError::new(
+            schema.span,
+            "[INVALID_SCHEMA.NON_STRING_LITERAL] the schema has to be a constant text",
+        )
+        .hint("write it as 'a int, b string'"));
     };
     let ty = parse_schema(ddl).map_err(|error| PlanError { span: schema.span, ..error })?;
     let name = format!("from_json({})", text.name);
@@ -121,7 +125,10 @@ fn from_json(mut call: Invocation<'_>) -> Planned<Typed> {
             }
         }
         if let Some(bad) = decoder.rejected().first() {
-            let message = format!("[MALFORMED_RECORD_IN_PARSING] malformed JSON: {}; use the mode PERMISSIVE to get NULL instead", bad.reason);
+            let message = format!(
+                "[MALFORMED_RECORD_IN_PARSING] malformed JSON: {}; use the mode PERMISSIVE to get NULL instead",
+                bad.reason
+            );
             return Err(DataFusionError::Execution(message));
         }
         let rows = decoder.finish_struct().map_err(failed)?;
@@ -134,9 +141,7 @@ fn from_json(mut call: Invocation<'_>) -> Planned<Typed> {
 const WRAPPER: &str = "value";
 
 fn is_json(text: &str) -> bool {
-    let mut values = serde_json::Deserializer::new(IoRead::new(text.as_bytes()));
-    let value: std::result::Result<serde::de::IgnoredAny, _> = serde::Deserialize::deserialize(&mut values);
-    value.is_ok() && values.end().is_ok()
+    serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok()
 }
 
 /// Whatever stands in a JSON text may be null.
@@ -152,7 +157,10 @@ fn parse_schema(text: &str) -> Planned<DataType> {
     match ddl::parse_schema(text) {
         Ok(schema) => Ok(DataType::Struct(schema.fields().clone())),
         Err(error) => {
-            let planned = PlanError::new(crate::expressions::ast::Span::new(0, 0), format!("[PARSE_SYNTAX_ERROR] {}", error.message()));
+            let planned = PlanError::new(
+                crate::expressions::ast::Span::new(0, 0),
+                format!("[PARSE_SYNTAX_ERROR] {}", error.message()),
+            );
             Err(planned.hint(error.remedy().unwrap_or("write the schema as 'a int, b string'")))
         }
     }
@@ -160,9 +168,12 @@ fn parse_schema(text: &str) -> Planned<DataType> {
 
 fn is_fail_fast(options: &Typed) -> Planned<bool> {
     let unsupported = |what: &str| {
-        PlanError::new(options.span, format!("from_json: {what}")).hint("the one option is map('mode', 'PERMISSIVE' or 'FAILFAST')")
+        PlanError::new(options.span, format!("from_json: {what}"))
+            .hint("the one option is map('mode', 'PERMISSIVE' or 'FAILFAST')")
     };
-    let Some(ScalarValue::Map(map)) = &options.literal else { return Err(unsupported("the options have to be constant")) };
+    let Some(ScalarValue::Map(map)) = &options.literal else {
+        return Err(unsupported("the options have to be constant"));
+    };
     let (keys, values) = (map.keys().as_string_opt::<i32>(), map.values().as_string_opt::<i32>());
     let (Some(keys), Some(values)) = (keys, values) else { return Err(unsupported("the options have to be text")) };
     let mut fail_fast = false;

@@ -17,7 +17,7 @@ pub(super) fn write(array: &ArrayRef, row: usize, out: &mut impl Write) -> Resul
             out.write_char('{')?;
             let mut first = true;
             for (field, column) in fields.iter().zip(array.as_struct().columns()) {
-                if column.is_null(row) {
+                if is_null(column, row) {
                     continue;
                 }
                 separate(&mut first, out)?;
@@ -53,7 +53,7 @@ pub(super) fn write(array: &ArrayRef, row: usize, out: &mut impl Write) -> Resul
         }
         DataType::Utf8 => text(array.as_string::<i32>().value(row), out)?,
         DataType::Date32 => text(&display(array, row)?, out)?,
-        DataType::Binary => text(&levada_formats::json::encode_base64(array.as_binary::<i32>().value(row)), out)?,
+        DataType::Binary => text(&super::binary::encode_base64(array.as_binary::<i32>().value(row)), out)?,
         DataType::Timestamp(_, zone) => {
             let micros = cast_array(&array.slice(row, 1), &timestamp(), Mode::Legacy)?;
             let micros = micros.as_primitive::<TimestampMicrosecondType>().value(0);
@@ -72,7 +72,12 @@ pub(super) fn write(array: &ArrayRef, row: usize, out: &mut impl Write) -> Resul
 }
 
 fn value(array: &ArrayRef, row: usize, out: &mut impl Write) -> Result<()> {
-    if array.is_null(row) { Ok(out.write_str("null")?) } else { write(array, row, out) }
+    if is_null(array, row) { Ok(out.write_str("null")?) } else { write(array, row, out) }
+}
+
+/// Arrays of the type without values say that nothing in them is null.
+fn is_null(array: &ArrayRef, row: usize) -> bool {
+    array.is_null(row) || *array.data_type() == DataType::Null
 }
 
 fn separate(first: &mut bool, out: &mut impl Write) -> Result<()> {

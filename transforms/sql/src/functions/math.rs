@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, AsArray, Float64Array, StringArray, make_comparator};
 use arrow::compute::{SortOptions, interleave};
 use arrow::datatypes::{DataType, Decimal128Type, Float32Type, Float64Type, Int32Type, Int64Type};
-use datafusion_common::{DataFusionError, Result, ScalarValue};
+use datafusion_common::{DataFusionError, ScalarValue};
 
 use super::cast::{Mode, cast, cast_array, overflow};
 use super::decimal::{fits, rescale};
@@ -15,10 +15,57 @@ use crate::expressions::coerce::{Purpose, argument, unify};
 use crate::expressions::typed::Typed;
 
 pub(super) const NAMES: &[&str] = &[
-    "abs", "negative", "positive", "round", "bround", "floor", "ceil", "ceiling", "sqrt", "exp", "expm1", "ln", "log", "log10",
-    "log2", "log1p", "pow", "power", "sign", "signum", "cbrt", "sin", "cos", "tan", "asin", "acos", "atan", "sinh", "cosh",
-    "tanh", "atan2", "hypot", "degrees", "radians", "rint", "pi", "e", "greatest", "least", "mod", "pmod", "try_add",
-    "try_subtract", "try_multiply", "try_divide", "try_mod", "shiftleft", "shiftright", "shiftrightunsigned", "hex", "bin",
+    "abs",
+    "negative",
+    "positive",
+    "round",
+    "bround",
+    "floor",
+    "ceil",
+    "ceiling",
+    "sqrt",
+    "exp",
+    "expm1",
+    "ln",
+    "log",
+    "log10",
+    "log2",
+    "log1p",
+    "pow",
+    "power",
+    "sign",
+    "signum",
+    "cbrt",
+    "sin",
+    "cos",
+    "tan",
+    "asin",
+    "acos",
+    "atan",
+    "sinh",
+    "cosh",
+    "tanh",
+    "atan2",
+    "hypot",
+    "degrees",
+    "radians",
+    "rint",
+    "pi",
+    "e",
+    "greatest",
+    "least",
+    "mod",
+    "pmod",
+    "try_add",
+    "try_subtract",
+    "try_multiply",
+    "try_divide",
+    "try_mod",
+    "shiftleft",
+    "shiftright",
+    "shiftrightunsigned",
+    "hex",
+    "bin",
 ];
 
 pub(super) fn plan(mut call: Invocation<'_>) -> Planned<Typed> {
@@ -30,11 +77,13 @@ pub(super) fn plan(mut call: Invocation<'_>) -> Planned<Typed> {
         }
         "negative" => {
             let [value] = call.exactly()?;
-            arithmetic::negate(value, ansi, span)
+            let name = format!("negative({})", value.name);
+            Ok(arithmetic::negate(value, ansi, span)?.named(name))
         }
         "positive" => {
             let [value] = call.exactly()?;
-            arithmetic::number(value, ansi, span)
+            let name = format!("(+ {})", value.name);
+            Ok(arithmetic::number(value, ansi, span)?.named(name))
         }
         "round" | "bround" => round(call),
         "floor" | "ceil" | "ceiling" => whole(call),
@@ -114,7 +163,10 @@ fn binary(call: Invocation<'_>, op: fn(f64, f64) -> f64) -> Planned<Typed> {
     binary_opt(call, move |a, b| Some(op(a, b)))
 }
 
-fn binary_opt(mut call: Invocation<'_>, op: impl Fn(f64, f64) -> Option<f64> + Send + Sync + 'static) -> Planned<Typed> {
+fn binary_opt(
+    mut call: Invocation<'_>,
+    op: impl Fn(f64, f64) -> Option<f64> + Send + Sync + 'static,
+) -> Planned<Typed> {
     let [left, right] = call.exactly()?;
     let args = [
         argument(left, &DataType::Float64, call.ansi(), call.name)?,
@@ -159,7 +211,8 @@ fn round(mut call: Invocation<'_>) -> Planned<Typed> {
                 Arc::new(array.as_primitive::<Float64Type>().unary::<_, Float64Type>(|v| round_double(v, digits, even)))
             }
             (DataType::Float32, _) => {
-                let round = |v: f32| round_text(v.is_finite(), &format!("{v:e}"), digits, even).unwrap_or(f64::from(v)) as f32;
+                let round =
+                    |v: f32| round_text(v.is_finite(), &format!("{v:e}"), digits, even).unwrap_or(f64::from(v)) as f32;
                 Arc::new(array.as_primitive::<Float32Type>().unary::<_, Float32Type>(round))
             }
             (DataType::Decimal128(_, from), DataType::Decimal128(precision, to)) => {
@@ -316,7 +369,10 @@ fn pmod(mut call: Invocation<'_>) -> Planned<Typed> {
             DataType::Float32 => positive!(Float32Type, 0.0),
             DataType::Decimal128(_, _) => positive!(Decimal128Type, 0),
             _ => {
-                let (rest, by) = (cast_array(&rest, &DataType::Int32, Mode::Legacy)?, cast_array(&by, &DataType::Int32, Mode::Legacy)?);
+                let (rest, by) = (
+                    cast_array(&rest, &DataType::Int32, Mode::Legacy)?,
+                    cast_array(&by, &DataType::Int32, Mode::Legacy)?,
+                );
                 let rows = rest.as_primitive::<Int32Type>().iter().zip(by.as_primitive::<Int32Type>());
                 let fix = |(rest, by): (Option<i32>, Option<i32>)| match (rest?, by?) {
                     (rest, by) if rest < 0 => Some((rest + by) % by),

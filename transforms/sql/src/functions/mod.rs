@@ -4,6 +4,7 @@
 //! typed expression. A name that no module knows is an error: there is no fallback to functions with other semantics.
 
 pub(crate) mod arithmetic;
+mod binary;
 mod build;
 pub(crate) mod cast;
 mod collection;
@@ -12,10 +13,16 @@ mod conditional;
 pub(crate) mod decimal;
 pub(crate) mod field;
 mod interval;
+mod json;
+mod json_path;
+mod json_write;
 mod math;
+mod pattern;
 mod regex;
 mod sets;
 mod text;
+mod time;
+mod time_text;
 pub(crate) mod types;
 
 use levada_connector_api::config::nearest;
@@ -46,7 +53,16 @@ const FAMILIES: &[Family] = &[
     Family { names: text::NAMES, plan: text::plan },
     Family { names: regex::NAMES, plan: regex::plan },
     Family { names: math::NAMES, plan: math::plan },
+    Family { names: time::NAMES, plan: time::plan },
+    Family { names: time_text::NAMES, plan: time_text::plan },
+    Family { names: json::NAMES, plan: json::plan },
+    Family { names: binary::NAMES, plan: binary::plan },
 ];
+
+/// The names of all functions.
+pub fn names() -> Vec<&'static str> {
+    FAMILIES.iter().flat_map(|family| family.names.iter().copied()).collect()
+}
 
 /// Plans a call. `name` is in lower case.
 pub(crate) fn plan(planner: &Planner<'_>, name: &str, args: Vec<Typed>, span: Span) -> Planned<Typed> {
@@ -55,7 +71,8 @@ pub(crate) fn plan(planner: &Planner<'_>, name: &str, args: Vec<Typed>, span: Sp
     };
     let label = label(name, &args);
     let typed = (family.plan)(Invocation { planner, name, args, span })?;
-    Ok(Typed { name: label, span, ..typed })
+    let name = if typed.titled { typed.name } else { label };
+    Ok(Typed { name, span, titled: false, ..typed })
 }
 
 /// The name of a call: an operator's for those functions that are operators.
@@ -66,14 +83,33 @@ fn label(name: &str, args: &[Typed]) -> String {
         }
         ("isnull", [value]) => format!("({} IS NULL)", value.name),
         ("isnotnull", [value]) => format!("({} IS NOT NULL)", value.name),
+        (
+            "rlike" | "regexp" | "regexp_like" | "sqrt" | "exp" | "expm1" | "log" | "log10" | "log2" | "log1p"
+            | "power" | "signum" | "cbrt" | "sin" | "cos" | "tan" | "asin" | "acos" | "atan" | "sinh" | "cosh" | "tanh"
+            | "atan2" | "hypot" | "degrees" | "radians" | "pi" | "e",
+            args,
+        ) => call_name(&name.to_uppercase(), args),
         _ => call_name(name, args),
     }
 }
 
 fn unknown(name: &str, span: Span) -> PlanError {
     const ELSEWHERE: &[&str] = &[
-        "count", "sum", "avg", "mean", "min", "max", "first", "last", "collect_list", "collect_set", "stddev", "variance",
-        "approx_count_distinct", "window", "session_window",
+        "count",
+        "sum",
+        "avg",
+        "mean",
+        "min",
+        "max",
+        "first",
+        "last",
+        "collect_list",
+        "collect_set",
+        "stddev",
+        "variance",
+        "approx_count_distinct",
+        "window",
+        "session_window",
     ];
     let error = PlanError::new(span, format!("[UNRESOLVED_ROUTINE] unknown function '{name}'"));
     if ELSEWHERE.contains(&name) {
@@ -83,8 +119,7 @@ fn unknown(name: &str, span: Span) -> PlanError {
         return PlanError::new(span, format!("{name} stands at the top of a select list only"))
             .hint("give it an item of its own and use the result in the next transform");
     }
-    let names = FAMILIES.iter().flat_map(|family| family.names.iter().copied());
-    match nearest(name, names) {
+    match nearest(name, names()) {
         Some(near) => error.hint(format!("did you mean '{near}'?")),
         None => error.hint("the functions are listed in the documentation of the Select transform"),
     }

@@ -17,7 +17,18 @@ pub(super) struct Pattern {
 }
 
 const MONTHS: [&str; 12] = [
-    "January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November", "December",
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "July",
+    "August",
+    "September",
+    "October",
+    "November",
+    "December",
 ];
 const DAYS: [&str; 7] = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"];
 
@@ -103,7 +114,8 @@ impl Pattern {
                 Piece::Text(text) => rest = rest.strip_prefix(text.as_str())?,
                 Piece::Field(letter, count) => {
                     // Fields without anything between them take as many digits as they have letters.
-                    let adjacent = matches!(self.pieces.get(index + 1), Some(Piece::Field(next, _)) if is_number(*next));
+                    let adjacent =
+                        matches!(self.pieces.get(index + 1), Some(Piece::Field(next, _)) if is_number(*next));
                     rest = parsed.take(*letter, *count, adjacent, rest)?;
                 }
             }

@@ -15,16 +15,27 @@ use crate::expressions::ast::Planned;
 use crate::expressions::coerce::argument;
 use crate::expressions::typed::Typed;
 
-pub(super) const NAMES: &[&str] =
-    &["rlike", "regexp_like", "regexp", "split", "regexp_extract", "regexp_extract_all", "regexp_replace", "regexp_count"];
+pub(super) const NAMES: &[&str] = &[
+    "rlike",
+    "regexp_like",
+    "regexp",
+    "split",
+    "regexp_extract",
+    "regexp_extract_all",
+    "regexp_replace",
+    "regexp_count",
+];
 
 /// The groups of a match: where each begins and ends.
 type Groups = Vec<Option<(usize, usize)>>;
 
+type Test = dyn Fn(&str) -> bool + Send + Sync;
+type Find = dyn Fn(&str) -> Vec<Groups> + Send + Sync;
+
 /// A compiled pattern.
 struct Pattern {
-    is_match: Box<dyn Fn(&str) -> bool + Send + Sync>,
-    find_all: Box<dyn Fn(&str) -> Vec<Groups> + Send + Sync>,
+    is_match: Box<Test>,
+    find_all: Box<Find>,
     groups: usize,
 }
 
@@ -35,7 +46,9 @@ impl Pattern {
         let compiled = compile_and_cache_regex(&translated, None, &mut cache).map_err(|error| {
             let reason = error.to_string();
             let reason = reason.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned();
-            DataFusionError::Execution(format!("[INVALID_PARAMETER_VALUE.PATTERN] the pattern '{java}' is not supported: {reason}"))
+            DataFusionError::Execution(format!(
+                "[INVALID_PARAMETER_VALUE.PATTERN] the pattern '{java}' is not supported: {reason}"
+            ))
         })?;
         let (tester, finder) = (compiled.clone(), compiled.clone());
         Ok(Self {
@@ -150,7 +163,6 @@ pub(super) fn plan(mut call: Invocation<'_>) -> Planned<Typed> {
         "rlike" | "regexp_like" | "regexp" => {
             let [text, pattern] = call.exactly()?;
             let (text, pattern) = (self::text(text, &call)?, self::text(pattern, &call)?);
-            let name = format!("RLIKE({}, {})", text.name, pattern.name);
             let patterns = Patterns::new(&pattern, &call)?;
             let typed = Typed::call("rlike", &[text, pattern], DataType::Boolean, call.span, move |args| {
                 let (text, pattern) = (args.array(0)?, args.array(1)?);
@@ -161,7 +173,7 @@ pub(super) fn plan(mut call: Invocation<'_>) -> Planned<Typed> {
                 };
                 Ok(Arc::new(rows.map(test).collect::<Result<BooleanArray>>()?))
             });
-            Ok(typed.named(name))
+            Ok(typed)
         }
         "split" => split(call),
         "regexp_replace" => replace(call),
@@ -196,10 +208,13 @@ fn int(value: Option<Typed>, missing: i32, call: &Invocation<'_>) -> Planned<Typ
 
 fn split(mut call: Invocation<'_>) -> Planned<Typed> {
     let mut args = call.between(2, 3)?.into_iter();
-    let (Some(value), Some(pattern)) = (args.next(), args.next()) else { return Err(call.error("arguments are missing")) };
+    let (Some(value), Some(pattern)) = (args.next(), args.next()) else {
+        return Err(call.error("arguments are missing"));
+    };
     let (value, pattern) = (text(value, &call)?, text(pattern, &call)?);
     let explicit = args.next();
-    let name = format!("split({}, {}, {})", value.name, pattern.name, explicit.as_ref().map_or("-1", |limit| &limit.name));
+    let name =
+        format!("split({}, {}, {})", value.name, pattern.name, explicit.as_ref().map_or("-1", |limit| &limit.name));
     let limit = int(explicit, -1, &call)?;
     let patterns = Patterns::new(&pattern, &call)?;
     // Most delimiters are plain characters.
@@ -218,7 +233,9 @@ fn split(mut call: Invocation<'_>) -> Planned<Typed> {
             let value = text.value(row);
             let most = usize::try_from(limit.value(row)).ok().filter(|most| *most > 0).unwrap_or(usize::MAX);
             match &plain {
-                Some(delimiter) => value.splitn(most, delimiter.as_str()).for_each(|part| out.values().append_value(part)),
+                Some(delimiter) => {
+                    value.splitn(most, delimiter.as_str()).for_each(|part| out.values().append_value(part))
+                }
                 None if pattern.value(row).is_empty() && !value.is_empty() => {
                     let count = value.chars().count();
                     let mut rest = value;
@@ -234,7 +251,7 @@ fn split(mut call: Invocation<'_>) -> Planned<Typed> {
                     let (mut from, mut parts) = (0, 1);
                     for (start, end) in found.iter().filter_map(|groups| groups.first().copied().flatten()) {
                         // As in Java an empty match at the beginning splits nothing.
-                        if parts >= most || end == 0 || (start == end && start == value.len()) {
+                        if parts >= most || end == 0 {
                             continue;
                         }
                         out.values().append_value(value.get(from..start).unwrap_or_default());
@@ -273,7 +290,9 @@ enum Piece {
 
 /// Java's replacements: `$1` and `${1}` are groups, a backslash takes the next character as it is.
 fn pieces(replacement: &str, groups: usize) -> Result<Vec<Piece>> {
-    let wrong = |what: String| DataFusionError::Execution(format!("[INVALID_REGEXP_REPLACE] the replacement '{replacement}' {what}"));
+    let wrong = |what: String| {
+        DataFusionError::Execution(format!("[INVALID_REGEXP_REPLACE] the replacement '{replacement}' {what}"))
+    };
     let mut pieces = Vec::new();
     let mut text = String::new();
     let mut chars = replacement.chars().peekable();
@@ -322,29 +341,32 @@ fn replace(mut call: Invocation<'_>) -> Planned<Typed> {
     let typed = Typed::call("regexp_replace", &args, DataType::Utf8, call.span, move |args| {
         let (text, pattern, replacement) = (args.array(0)?, args.array(1)?, args.array(2)?);
         let rows = text.as_string::<i32>().iter().zip(pattern.as_string::<i32>()).zip(replacement.as_string::<i32>());
-        let value = |((text, pattern), replacement): ((Option<&str>, Option<&str>), Option<&str>)| -> Result<Option<String>> {
-            let (Some(text), Some(pattern), Some(replacement)) = (text, pattern, replacement) else { return Ok(None) };
-            let pattern = patterns.get(pattern)?;
-            let pieces = pieces(replacement, pattern.groups)?;
-            let mut out = String::with_capacity(text.len());
-            let mut from = 0;
-            for groups in (pattern.find_all)(text) {
-                let Some((start, end)) = groups.first().copied().flatten() else { continue };
-                out.push_str(text.get(from..start).unwrap_or_default());
-                for piece in &pieces {
-                    match piece {
-                        Piece::Text(text) => out.push_str(text),
-                        Piece::Group(group) => {
-                            let range = groups.get(*group).copied().flatten().unwrap_or_default();
-                            out.push_str(text.get(range.0..range.1).unwrap_or_default());
+        let value =
+            |((text, pattern), replacement): ((Option<&str>, Option<&str>), Option<&str>)| -> Result<Option<String>> {
+                let (Some(text), Some(pattern), Some(replacement)) = (text, pattern, replacement) else {
+                    return Ok(None);
+                };
+                let pattern = patterns.get(pattern)?;
+                let pieces = pieces(replacement, pattern.groups)?;
+                let mut out = String::with_capacity(text.len());
+                let mut from = 0;
+                for groups in (pattern.find_all)(text) {
+                    let Some((start, end)) = groups.first().copied().flatten() else { continue };
+                    out.push_str(text.get(from..start).unwrap_or_default());
+                    for piece in &pieces {
+                        match piece {
+                            Piece::Text(text) => out.push_str(text),
+                            Piece::Group(group) => {
+                                let range = groups.get(*group).copied().flatten().unwrap_or_default();
+                                out.push_str(text.get(range.0..range.1).unwrap_or_default());
+                            }
                         }
                     }
+                    from = end;
                 }
-                from = end;
-            }
-            out.push_str(text.get(from..).unwrap_or_default());
-            Ok(Some(out))
-        };
+                out.push_str(text.get(from..).unwrap_or_default());
+                Ok(Some(out))
+            };
         Ok(Arc::new(rows.map(value).collect::<Result<StringArray>>()?))
     });
     Ok(typed.fallible().named(name))
@@ -353,7 +375,9 @@ fn replace(mut call: Invocation<'_>) -> Planned<Typed> {
 fn extract(mut call: Invocation<'_>) -> Planned<Typed> {
     let all = call.name == "regexp_extract_all";
     let mut args = call.between(2, 3)?.into_iter();
-    let (Some(value), Some(pattern)) = (args.next(), args.next()) else { return Err(call.error("arguments are missing")) };
+    let (Some(value), Some(pattern)) = (args.next(), args.next()) else {
+        return Err(call.error("arguments are missing"));
+    };
     let (value, pattern) = (text(value, &call)?, text(pattern, &call)?);
     let group = int(args.next(), 1, &call)?;
     let name = format!("{}({}, {}, {})", call.name, value.name, pattern.name, group.name);
@@ -362,7 +386,8 @@ fn extract(mut call: Invocation<'_>) -> Planned<Typed> {
     let function = call.name.to_owned();
     let typed = Typed::call(call.name, &[value, pattern, group], ty, call.span, move |args| {
         let (text, pattern, group) = (args.array(0)?, args.array(1)?, args.array(2)?);
-        let rows = text.as_string::<i32>().iter().zip(pattern.as_string::<i32>()).zip(group.as_primitive::<Int32Type>());
+        let rows =
+            text.as_string::<i32>().iter().zip(pattern.as_string::<i32>()).zip(group.as_primitive::<Int32Type>());
         let found = rows.map(|((text, pattern), group)| -> Result<Option<Vec<String>>> {
             let (Some(text), Some(pattern), Some(group)) = (text, pattern, group) else { return Ok(None) };
             let pattern = patterns.get(pattern)?;

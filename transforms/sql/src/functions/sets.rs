@@ -16,8 +16,19 @@ use crate::expressions::coerce::{Purpose, argument, unify};
 use crate::expressions::typed::Typed;
 
 pub(super) const NAMES: &[&str] = &[
-    "array_distinct", "array_compact", "array_sort", "sort_array", "array_remove", "array_append", "array_prepend",
-    "array_union", "array_intersect", "array_except", "arrays_overlap", "array_repeat", "sequence",
+    "array_distinct",
+    "array_compact",
+    "array_sort",
+    "sort_array",
+    "array_remove",
+    "array_append",
+    "array_prepend",
+    "array_union",
+    "array_intersect",
+    "array_except",
+    "arrays_overlap",
+    "array_repeat",
+    "sequence",
 ];
 
 pub(super) fn plan(mut call: Invocation<'_>) -> Planned<Typed> {
@@ -132,7 +143,8 @@ fn combine(mut call: Invocation<'_>) -> Planned<Typed> {
         picked(&values, args.rows, |row, out| {
             let (first, second) = sides(row);
             let mut own: Vec<usize> = Vec::new();
-            let candidates: Vec<usize> = if name == "array_union" { first.chain(second.clone()).collect() } else { first.collect() };
+            let candidates: Vec<usize> =
+                if name == "array_union" { first.chain(second.clone()).collect() } else { first.collect() };
             for at in candidates {
                 let shared = second.clone().any(|other| order(other, at).is_eq());
                 let wanted = match name.as_str() {
@@ -215,14 +227,16 @@ fn sequence(mut call: Invocation<'_>) -> Planned<Typed> {
             };
             let step = values.get(2).copied().unwrap_or(if stop >= start { 1 } else { -1 });
             let length = (i128::from(stop) - i128::from(start)).checked_div(step.into());
-            let Some(length) = length.filter(|length| *length >= 0 && *length < MAX_SEQUENCE).or((start == stop).then_some(0))
+            let Some(length) =
+                length.filter(|length| *length >= 0 && *length < MAX_SEQUENCE).or((start == stop).then_some(0))
             else {
                 let message = format!("Illegal sequence boundaries: {start} to {stop} by {step}");
                 return Err(DataFusionError::Execution(message));
             };
             out.push(Some((0..=length as i64).map(|at| Some(start + at * step)).collect()));
         }
-        let long: ArrayRef = std::sync::Arc::new(ListArray::from_iter_primitive::<arrow::datatypes::Int64Type, _, _>(out));
+        let long: ArrayRef =
+            std::sync::Arc::new(ListArray::from_iter_primitive::<arrow::datatypes::Int64Type, _, _>(out));
         cast_array(&long, &result, Mode::Legacy)
     });
     Ok(typed.fallible())

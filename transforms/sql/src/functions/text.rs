@@ -11,13 +11,49 @@ use super::{Invocation, collection};
 use crate::expressions::ast::Planned;
 use crate::expressions::call::Args;
 use crate::expressions::coerce::argument;
-use crate::expressions::typed::Typed;
+use crate::expressions::typed::{Typed, call_name};
 
 pub(super) const NAMES: &[&str] = &[
-    "upper", "ucase", "lower", "lcase", "trim", "ltrim", "rtrim", "btrim", "length", "char_length", "character_length", "len",
-    "octet_length", "bit_length", "substring", "substr", "left", "right", "concat", "concat_ws", "replace", "translate",
-    "reverse", "repeat", "lpad", "rpad", "initcap", "instr", "locate", "position", "startswith", "endswith", "contains",
-    "ascii", "char", "chr", "space", "split_part", "substring_index", "string",
+    "upper",
+    "ucase",
+    "lower",
+    "lcase",
+    "trim",
+    "ltrim",
+    "rtrim",
+    "btrim",
+    "length",
+    "char_length",
+    "character_length",
+    "len",
+    "octet_length",
+    "bit_length",
+    "substring",
+    "substr",
+    "left",
+    "right",
+    "concat",
+    "concat_ws",
+    "replace",
+    "translate",
+    "reverse",
+    "repeat",
+    "lpad",
+    "rpad",
+    "initcap",
+    "instr",
+    "locate",
+    "position",
+    "startswith",
+    "endswith",
+    "contains",
+    "ascii",
+    "char",
+    "chr",
+    "space",
+    "split_part",
+    "substring_index",
+    "string",
 ];
 
 pub(super) fn plan(mut call: Invocation<'_>) -> Planned<Typed> {
@@ -30,8 +66,11 @@ pub(super) fn plan(mut call: Invocation<'_>) -> Planned<Typed> {
         "octet_length" => measure(call, str::len, 1),
         "bit_length" => measure(call, str::len, 8),
         "substring" | "substr" => {
-            let args = call.between(2, 3)?;
-            ternary(call, args, i32::MAX, |text, from, length| substring(text, from, length))
+            let mut args = call.between(2, 3)?;
+            if args.len() == 2 {
+                args.push(number(i32::MAX, &call));
+            }
+            ternary(call, args, i32::MAX, substring)
         }
         "left" => {
             let [text, length] = call.exactly()?;
@@ -56,11 +95,13 @@ pub(super) fn plan(mut call: Invocation<'_>) -> Planned<Typed> {
             if args.len() == 2 {
                 args.push(text_literal("", &call));
             }
-            texts(call, args, |parts| match parts {
+            let name = call_name("replace", &args);
+            let replaced = texts(call, args, |parts| match parts {
                 // An empty pattern replaces nothing.
                 [text, from, to] => Some(if from.is_empty() { (*text).to_owned() } else { text.replace(from, to) }),
                 _ => None,
-            })
+            });
+            Ok(replaced?.named(name))
         }
         "translate" => {
             let args = call.between(3, 3)?;
@@ -85,7 +126,11 @@ pub(super) fn plan(mut call: Invocation<'_>) -> Planned<Typed> {
             let mut args = call.between(2, 3)?;
             let start = if args.len() == 3 { args.pop() } else { None };
             match <[Typed; 2]>::try_from(args) {
-                Ok([part, text]) => find(call, text, part, start),
+                Ok([part, text]) => {
+                    let start = start.unwrap_or_else(|| number(1, &call));
+                    let name = format!("locate({}, {}, {})", part.name, text.name, start.name);
+                    Ok(find(call, text, part, Some(start))?.named(name))
+                }
                 Err(_) => Err(call.error("arguments are missing")),
             }
         }
@@ -197,12 +242,7 @@ fn measure(mut call: Invocation<'_>, op: fn(&str) -> usize, factor: usize) -> Pl
 }
 
 /// A function of a text and one or two whole numbers.
-fn ternary(
-    call: Invocation<'_>,
-    args: Vec<Typed>,
-    missing: i32,
-    op: fn(&str, i32, i32) -> String,
-) -> Planned<Typed> {
+fn ternary(call: Invocation<'_>, args: Vec<Typed>, missing: i32, op: fn(&str, i32, i32) -> String) -> Planned<Typed> {
     let mut args = args.into_iter();
     let mut typed = Vec::with_capacity(3);
     typed.extend(args.next().map(|text| argument(text, &DataType::Utf8, call.ansi(), call.name)).transpose()?);
@@ -212,14 +252,16 @@ fn ternary(
     while typed.len() < 3 {
         typed.push(number(missing, &call));
     }
-    Ok(Typed::call(call.name, &typed, DataType::Utf8, call.span, move |args| {
+    let name = call_name(call.name, &typed);
+    let titled = matches!(call.name, "substring" | "substr");
+    let typed = Typed::call(call.name, &typed, DataType::Utf8, call.span, move |args| {
         let (text, first, second) = (args.array(0)?, args.array(1)?, args.array(2)?);
         let numbers = first.as_primitive::<Int32Type>().iter().zip(second.as_primitive::<Int32Type>());
-        let value = |(text, (first, second)): (Option<&str>, (Option<i32>, Option<i32>))| {
-            Some(op(text?, first?, second?))
-        };
+        let value =
+            |(text, (first, second)): (Option<&str>, (Option<i32>, Option<i32>))| Some(op(text?, first?, second?));
         Ok(Arc::new(text.as_string::<i32>().iter().zip(numbers).map(value).collect::<StringArray>()))
-    }))
+    });
+    Ok(if titled { typed.named(name) } else { typed })
 }
 
 /// From character `from`, counted from 1, or from the end when negative. What lies outside is not there.
@@ -240,7 +282,11 @@ fn initcap(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut first = true;
     for c in text.chars() {
-        if first { out.extend(c.to_uppercase()) } else { out.extend(c.to_lowercase()) }
+        if first {
+            out.extend(c.to_uppercase())
+        } else {
+            out.extend(c.to_lowercase())
+        }
         first = c == ' ';
     }
     out
@@ -248,12 +294,21 @@ fn initcap(text: &str) -> String {
 
 fn trim(mut call: Invocation<'_>) -> Planned<Typed> {
     let mut args = call.between(1, 2)?;
+    let mut name = call_name(call.name, &args);
     // trim(characters, text), but btrim(text, characters).
     if args.len() == 2 && call.name != "btrim" {
         args.reverse();
+        if let [text, set] = args.as_slice() {
+            let side = match call.name {
+                "ltrim" => "LEADING",
+                "rtrim" => "TRAILING",
+                _ => "BOTH",
+            };
+            name = format!("TRIM({side} {} FROM {})", set.name, text.name);
+        }
     }
     let (left, right) = (call.name != "rtrim", call.name != "ltrim");
-    texts(call, args, move |parts| {
+    let trimmed = texts(call, args, move |parts| {
         let (text, set) = match parts {
             [text] => (*text, " "),
             [text, set] => (*text, *set),
@@ -262,7 +317,8 @@ fn trim(mut call: Invocation<'_>) -> Planned<Typed> {
         let text = if left { text.trim_start_matches(|c| set.contains(c)) } else { text };
         let text = if right { text.trim_end_matches(|c| set.contains(c)) } else { text };
         Some(text.to_owned())
-    })
+    });
+    Ok(trimmed?.named(name))
 }
 
 fn translate(text: &str, from: &str, to: &str) -> String {
@@ -332,7 +388,9 @@ fn pad(mut call: Invocation<'_>) -> Planned<Typed> {
     if args.len() == 2 {
         args.push(text_literal(" ", &call));
     }
-    let Ok([text, length, fill]) = <[Typed; 3]>::try_from(args) else { return Err(call.error("arguments are missing")) };
+    let Ok([text, length, fill]) = <[Typed; 3]>::try_from(args) else {
+        return Err(call.error("arguments are missing"));
+    };
     let ansi = call.ansi();
     let args = [
         argument(text, &DataType::Utf8, ansi, call.name)?,
@@ -340,7 +398,8 @@ fn pad(mut call: Invocation<'_>) -> Planned<Typed> {
         argument(fill, &DataType::Utf8, ansi, call.name)?,
     ];
     let left = call.name == "lpad";
-    Ok(Typed::call(call.name, &args, DataType::Utf8, call.span, move |args: &Args<'_>| -> Result<ArrayRef> {
+    let name = call_name(call.name, &args);
+    let typed = Typed::call(call.name, &args, DataType::Utf8, call.span, move |args: &Args<'_>| -> Result<ArrayRef> {
         let (text, length, fill) = (args.array(0)?, args.array(1)?, args.array(2)?);
         let value = |((text, length), fill): ((Option<&str>, Option<i32>), Option<&str>)| -> Option<String> {
             let (text, length, fill) = (text?, usize::try_from(length?).unwrap_or(0), fill?);
@@ -353,7 +412,8 @@ fn pad(mut call: Invocation<'_>) -> Planned<Typed> {
         };
         let rows = text.as_string::<i32>().iter().zip(length.as_primitive::<Int32Type>()).zip(fill.as_string::<i32>());
         Ok(Arc::new(rows.map(value).collect::<StringArray>()))
-    }))
+    });
+    Ok(typed.named(name))
 }
 
 /// Where `part` begins in `text`, counted from 1; 0 if it does not stand there.
@@ -404,7 +464,8 @@ fn split_part(call: Invocation<'_>, text: Typed, delimiter: Typed, part: Typed) 
     ];
     let typed = Typed::call("split_part", &args, DataType::Utf8, call.span, |args| {
         let (text, delimiter, part) = (args.array(0)?, args.array(1)?, args.array(2)?);
-        let rows = text.as_string::<i32>().iter().zip(delimiter.as_string::<i32>()).zip(part.as_primitive::<Int32Type>());
+        let rows =
+            text.as_string::<i32>().iter().zip(delimiter.as_string::<i32>()).zip(part.as_primitive::<Int32Type>());
         let value = |((text, delimiter), part): ((Option<&str>, Option<&str>), Option<i32>)| -> Result<Option<String>> {
             let (Some(text), Some(delimiter), Some(part)) = (text, delimiter, part) else { return Ok(None) };
             if part == 0 {
@@ -412,7 +473,11 @@ fn split_part(call: Invocation<'_>, text: Typed, delimiter: Typed, part: Typed) 
                 return Err(datafusion_common::DataFusionError::Execution(message.into()));
             }
             let parts: Vec<&str> = if delimiter.is_empty() { vec![text] } else { text.split(delimiter).collect() };
-            let at = if part > 0 { usize::try_from(part - 1).ok() } else { parts.len().checked_sub(part.unsigned_abs() as usize) };
+            let at = if part > 0 {
+                usize::try_from(part - 1).ok()
+            } else {
+                parts.len().checked_sub(part.unsigned_abs() as usize)
+            };
             Ok(Some(at.and_then(|at| parts.get(at)).copied().unwrap_or_default().to_owned()))
         };
         Ok(Arc::new(rows.map(value).collect::<Result<StringArray>>()?))

@@ -6,7 +6,6 @@ use arrow::datatypes::{DataType, Field, FieldRef, TimeUnit};
 
 pub(crate) use levada_formats::ddl::{array_type as list, map_type as map, timestamp_type as timestamp};
 
-
 /// A day-time interval.
 pub(crate) fn duration() -> DataType {
     DataType::Duration(TimeUnit::Microsecond)

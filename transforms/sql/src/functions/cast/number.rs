@@ -40,7 +40,8 @@ fn map<A: ArrowPrimitiveType, B: ArrowPrimitiveType>(
     op: impl Fn(A::Native) -> Option<B::Native>,
 ) -> Result<ArrayRef> {
     let failed = |value: A::Native| {
-        let one: ArrayRef = Arc::new(PrimitiveArray::<A>::from_iter_values([value]).with_data_type(whole.data_type().clone()));
+        let one: ArrayRef =
+            Arc::new(PrimitiveArray::<A>::from_iter_values([value]).with_data_type(whole.data_type().clone()));
         let text = display(&one, 0).unwrap_or_default();
         overflow(&format!("{text}{}", suffix(whole.data_type())), whole.data_type(), to)
     };
@@ -82,9 +83,14 @@ where
         DataType::Int64 => Ok(Arc::new(array.unary::<_, Int64Type>(Into::into))),
         DataType::Float32 => Ok(Arc::new(array.unary::<_, Float32Type>(|v| v.into() as f32))),
         DataType::Float64 => Ok(Arc::new(array.unary::<_, Float64Type>(|v| v.into() as f64))),
-        DataType::Decimal128(precision, scale) => {
-            decimals(array, *precision, *scale, mode, |v| rescale(i128::from(v.into()), 0, *scale), |v| v.into().to_string())
-        }
+        DataType::Decimal128(precision, scale) => decimals(
+            array,
+            *precision,
+            *scale,
+            mode,
+            |v| rescale(i128::from(v.into()), 0, *scale),
+            |v| v.into().to_string(),
+        ),
         other => exec_err!("no cast from {} to {other}", whole.data_type()),
     }
 }
@@ -122,7 +128,11 @@ where
             let read = |v: A::Native| {
                 // Spark goes by the shortest text that reads back, and a float is widened first.
                 let v: f64 = v.into();
-                if v.is_finite() { levada_formats::scalar::parse_decimal(&format!("{v:e}"), *precision, *scale) } else { None }
+                if v.is_finite() {
+                    levada_formats::scalar::parse_decimal(&format!("{v:e}"), *precision, *scale)
+                } else {
+                    None
+                }
             };
             // What is no number at all is null, not an error, under ANSI too.
             let finite = array.unary_opt::<_, A>(|v| v.into().is_finite().then_some(v));

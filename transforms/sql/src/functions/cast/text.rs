@@ -131,6 +131,7 @@ fn write(array: &ArrayRef, row: usize, out: &mut impl std::fmt::Write) -> Result
         };
     }
     match array.data_type() {
+        DataType::Null => out.write_str("null")?,
         DataType::Utf8 => out.write_str(array.as_string::<i32>().value(row))?,
         DataType::Boolean => write!(out, "{}", array.as_boolean().value(row))?,
         DataType::Int8 => number!(Int8Type),

@@ -18,7 +18,8 @@ const DAY: i64 = 86_400 * SECOND;
 pub(crate) fn between(array: &ArrayRef, to: &DataType) -> Result<ArrayRef> {
     match (array.data_type(), to) {
         (DataType::Date32, _) => {
-            let micros = array.as_primitive::<Date32Type>().unary::<_, TimestampMicrosecondType>(|d| i64::from(d) * DAY);
+            let micros =
+                array.as_primitive::<Date32Type>().unary::<_, TimestampMicrosecondType>(|d| i64::from(d) * DAY);
             Ok(Arc::new(micros.with_data_type(to.clone())))
         }
         (from, DataType::Date32) if is_timestamp(from) => {
