@@ -25,13 +25,14 @@ pub(crate) struct Nulls {
 
 impl Nulls {
     /// Appends row `index`.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn push(&mut self, index: usize, valid: bool) {
         if !self.bits.is_empty() || !valid {
             self.push_slow(index, valid);
         }
     }
 
+    #[inline(never)]
     fn push_slow(&mut self, index: usize, valid: bool) {
         if self.bits.is_empty() {
             self.bits.resize(index.div_ceil(8), 0xff);
@@ -85,8 +86,22 @@ impl Bytes {
         self.close();
     }
 
+    /// Appends a value that is the start of `padded`, if that is known: copying a fixed length is one instruction.
+    #[inline(always)]
+    pub(crate) fn push_short(&mut self, bytes: &[u8], padded: Option<&[u8; 16]>) {
+        match padded {
+            Some(padded) if bytes.len() <= padded.len() => {
+                let end = self.data.len() + bytes.len();
+                self.data.extend_from_slice(padded);
+                self.data.truncate(end);
+                self.close();
+            }
+            _ => self.push(bytes),
+        }
+    }
+
     /// Ends a value whose bytes were written to [`Self::data`].
-    #[inline]
+    #[inline(always)]
     pub(crate) fn close(&mut self) {
         // `finish` refuses a buffer for which this was cut.
         self.offsets.push(i32::try_from(self.data.len()).unwrap_or(i32::MAX));
@@ -192,7 +207,7 @@ impl Column {
     }
 
     /// Counts a value that was just pushed.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn accept(&mut self) {
         self.nulls.push(self.len, true);
         self.len += 1;

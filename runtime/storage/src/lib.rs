@@ -4,7 +4,11 @@
 //! `object_store`'s own local store never flushes: what it wrote survives a killed process, but not a power cut.
 
 mod durable;
+mod error;
 mod resolve;
+mod staged;
 
-pub use durable::{DurableLocal, remove_staged};
+pub use durable::DurableLocal;
+pub use error::to_error;
 pub use resolve::{Location, resolve};
+pub use staged::remove_staged;

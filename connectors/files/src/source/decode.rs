@@ -152,11 +152,27 @@ impl LineDecoder {
         self.ends.push(self.values.len());
     }
 
+    /// Makes room for the lines of a piece at once.
+    pub(crate) fn reserve(&mut self, bytes: usize) {
+        self.values.reserve_exact(bytes);
+    }
+
     pub(crate) fn finish(&mut self) -> Result<Decoded> {
         let values = std::mem::take(&mut self.values);
         let ends = std::mem::take(&mut self.ends);
         let gaps = std::mem::take(&mut self.gaps);
         let mut rejected = std::mem::take(&mut self.rejected);
+        if let Some(Format::Text { .. }) = self.formats.first()
+            && gaps.is_empty()
+            && std::str::from_utf8(&values).is_ok()
+        {
+            // The gathered bytes become the array's buffer. Every cut is valid, too: a line ends before an ASCII byte.
+            let offsets: Vec<i32> = std::iter::once(0).chain(ends.iter().map(|end| *end as i32)).collect();
+            let offsets = OffsetBuffer::new(ScalarBuffer::from(offsets));
+            let array = StringArray::try_new(offsets, Buffer::from_vec(values), None)?;
+            let rows = RecordBatch::try_new(self.schema.clone(), vec![Arc::new(array)])?;
+            return Ok(Decoded { parts: vec![Part { rows, first: Some(0) }], rejected });
+        }
         let threads = (values.len() / BYTES_PER_THREAD).clamp(1, self.formats.len().max(1));
         let per_thread = ends.len().div_ceil(threads).max(1);
         let (values, ends) = (&values, &ends);
@@ -211,7 +227,7 @@ impl Format {
         let first = range.start;
         let (rows, bad) = match self {
             Self::Text { replace_invalid, drop_invalid } => {
-                let (array, bad) = text(values, ends, &line, *replace_invalid, *drop_invalid)?;
+                let (array, bad) = text(ends, &line, *replace_invalid, *drop_invalid)?;
                 return Ok((RecordBatch::try_new(schema.clone(), vec![Arc::new(array)])?, bad, lines));
             }
             Self::Json(decoder) => {
@@ -231,20 +247,13 @@ impl Format {
     }
 }
 
-/// Lines as they are: the gathered bytes become the array's buffer.
+/// Lines as they are, where not all of them are sure to be text.
 fn text<'a>(
-    values: &'a [u8],
     ends: &[usize],
     line: &impl Fn(usize) -> &'a [u8],
     replace_invalid: bool,
     drop_invalid: bool,
 ) -> Result<(StringArray, Vec<Rejected>)> {
-    if std::str::from_utf8(values).is_ok() {
-        // Every cut is valid, too: a line ends before an ASCII byte.
-        let offsets: Vec<i32> = std::iter::once(0).chain(ends.iter().map(|end| *end as i32)).collect();
-        let offsets = OffsetBuffer::new(ScalarBuffer::from(offsets));
-        return Ok((StringArray::try_new(offsets, Buffer::from(values), None)?, Vec::new()));
-    }
     let mut good = Vec::with_capacity(ends.len());
     let mut rejected = Vec::new();
     for i in 0..ends.len() {

@@ -20,7 +20,7 @@ use self::listing::{FileEntry, Listing};
 use self::reader::{Compression, OpenFile, PieceLimit, blocking};
 
 /// Input that is read at once: large enough to be quick, small enough to overlap with what follows.
-const CHUNK: usize = 2 << 20;
+const CHUNK: usize = 1 << 20;
 
 /// The source `Files`.
 pub struct FilesSourcePlugin;

@@ -140,6 +140,7 @@ impl OpenFile {
             let left = usize::try_from(self.until - self.position).unwrap_or(usize::MAX);
             let allowed = self.buffer.len().min(left);
             let last = self.eof || allowed == left;
+            decoder.reserve(allowed);
             let (taken, full) = self.take_lines(allowed, last, limit, bytes, decoder);
             bytes += taken;
             self.position += taken as u64;

@@ -17,7 +17,7 @@ pub(crate) enum Text<'a> {
 }
 
 impl<'a> Text<'a> {
-    #[inline]
+    #[inline(always)]
     pub(crate) fn bytes(self, scratch: &'a [u8]) -> &'a [u8] {
         match self {
             Self::Plain(bytes) => bytes,
@@ -47,7 +47,7 @@ const POWERS: [f64; 23] = [
 
 impl Number<'_> {
     /// The value if this is a whole number of 64 bits.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn to_i64(self) -> Option<i64> {
         if self.float || self.digits > 19 {
             return None;
@@ -58,7 +58,7 @@ impl Number<'_> {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn to_f64(self) -> f64 {
         // Mantissa and power are exact, so their quotient or product is rounded once, as it must be.
         if self.digits <= 19 && self.mantissa <= 1 << 53 {
@@ -80,6 +80,7 @@ impl Number<'_> {
         self.parse().unwrap_or(f32::NAN)
     }
 
+    #[cold]
     fn parse<T: std::str::FromStr>(self) -> Option<T> {
         std::str::from_utf8(self.text).ok()?.parse().ok()
     }
@@ -91,6 +92,8 @@ pub(crate) enum Numeric<'a> {
     Special(f64),
 }
 
+/// The hot methods are inlined and the cold ones take a copy, so that a decoder's cursor stays in registers.
+#[derive(Clone, Copy)]
 pub(crate) struct Cursor<'a> {
     pub(crate) bytes: &'a [u8],
     pub(crate) at: usize,
@@ -107,28 +110,28 @@ fn zeros(word: u64) -> u64 {
 
 impl<'a> Cursor<'a> {
     /// The byte here; 0, which no token starts with, at the end.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn peek(&self) -> u8 {
         self.bytes.get(self.at).copied().unwrap_or(0)
     }
 
-    pub(crate) fn at_end(&self) -> bool {
+    pub(crate) fn at_end(self) -> bool {
         self.at >= self.bytes.len()
     }
 
     #[cold]
-    pub(crate) fn fail<T>(&self, problem: &'static str) -> Result<T, Syntax> {
+    pub(crate) fn fail<T>(self, problem: &'static str) -> Result<T, Syntax> {
         Err(Syntax { at: self.at, problem: if self.at_end() { "the text ends too early" } else { problem } })
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn skip_blanks(&mut self) {
         while matches!(self.peek(), b' ' | b'\n' | b'\t' | b'\r') {
             self.at += 1;
         }
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn expect(&mut self, byte: u8, problem: &'static str) -> Result<(), Syntax> {
         if self.peek() != byte {
             return self.fail(problem);
@@ -146,7 +149,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// The rest of a string after its opening quote, with its closing quote.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn string(&mut self, quote: u8, scratch: &mut Vec<u8>) -> Result<Text<'a>, Syntax> {
         let start = self.at;
         self.at = self.plain_end(start, quote);
@@ -155,12 +158,14 @@ impl<'a> Cursor<'a> {
             self.at += 1;
             return Ok(Text::Plain(text));
         }
-        self.string_slow(start, quote, scratch)
+        let (text, at) = self.string_slow(start, quote, scratch)?;
+        self.at = at;
+        Ok(text)
     }
 
     /// The first byte that is not plain ASCII text of a string: quote, backslash, control, or beyond ASCII.
-    #[inline]
-    fn plain_end(&self, mut at: usize, quote: u8) -> usize {
+    #[inline(always)]
+    fn plain_end(self, mut at: usize, quote: u8) -> usize {
         while let Some(chunk) = self.bytes.get(at..).and_then(|rest| rest.first_chunk::<8>()) {
             let word = u64::from_le_bytes(*chunk);
             let quotes = zeros(word ^ (ONES * u64::from(quote)));
@@ -183,7 +188,7 @@ impl<'a> Cursor<'a> {
 
     /// A string with escapes or with characters beyond ASCII, of which `self.at` is the first.
     #[cold]
-    fn string_slow(&mut self, start: usize, quote: u8, scratch: &mut Vec<u8>) -> Result<Text<'a>, Syntax> {
+    fn string_slow(mut self, start: usize, quote: u8, scratch: &mut Vec<u8>) -> Result<(Text<'a>, usize), Syntax> {
         let mut segment = start;
         let mut escaped = false;
         scratch.clear();
@@ -200,10 +205,10 @@ impl<'a> Cursor<'a> {
                     }
                     self.at += 1;
                     if !escaped {
-                        return Ok(Text::Plain(text));
+                        return Ok((Text::Plain(text), self.at));
                     }
                     scratch.extend_from_slice(text);
-                    return Ok(Text::Scratch);
+                    return Ok((Text::Scratch, self.at));
                 }
                 b'\\' => {
                     let text = self.bytes.get(segment..self.at).unwrap_or_default();
@@ -275,7 +280,7 @@ impl<'a> Cursor<'a> {
         Ok(code)
     }
 
-    #[inline]
+    #[inline(always)]
     fn digits(&mut self, mantissa: &mut u64) -> usize {
         let start = self.at;
         loop {
@@ -289,7 +294,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// A number, or NaN or an infinity as a bare word.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn numeric(&mut self) -> Result<Numeric<'a>, Syntax> {
         let start = self.at;
         let negative = self.peek() == b'-';
@@ -301,7 +306,9 @@ impl<'a> Cursor<'a> {
         let mut digits = self.digits(&mut mantissa);
         if digits == 0 {
             self.at = start;
-            return self.special().map(Numeric::Special);
+            let (value, at) = self.special()?;
+            self.at = at;
+            return Ok(Numeric::Special(value));
         }
         if digits > 1 && self.bytes.get(first) == Some(&b'0') {
             return self.fail("a number must not start with 0");
@@ -341,7 +348,7 @@ impl<'a> Cursor<'a> {
     }
 
     #[cold]
-    fn special(&mut self) -> Result<f64, Syntax> {
+    fn special(self) -> Result<(f64, usize), Syntax> {
         let rest = self.bytes.get(self.at..).unwrap_or_default();
         let words: [(&[u8], f64); 6] = [
             (b"NaN", f64::NAN),
@@ -352,10 +359,7 @@ impl<'a> Cursor<'a> {
             (b"-INF", f64::NEG_INFINITY),
         ];
         match words.iter().find(|(word, _)| rest.starts_with(word)) {
-            Some((word, value)) => {
-                self.at += word.len();
-                Ok(*value)
-            }
+            Some((word, value)) => Ok((*value, self.at + word.len())),
             None => self.fail("this is no value"),
         }
     }

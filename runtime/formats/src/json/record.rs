@@ -94,7 +94,7 @@ impl Names {
     }
 
     /// Reads a name after its opening quote, with the closing one, and finds its column.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn read(
         &mut self,
         cursor: &mut Cursor<'_>,
@@ -111,12 +111,24 @@ impl Names {
             self.next += 1;
             return Ok(Some(self.next - 1));
         }
+        let (found, at) = self.read_slow(*cursor, quote, scratch)?;
+        cursor.at = at;
+        Ok(found)
+    }
+
+    #[inline(never)]
+    fn read_slow(
+        &mut self,
+        mut cursor: Cursor<'_>,
+        quote: u8,
+        scratch: &mut Vec<u8>,
+    ) -> Result<(Option<usize>, usize), Syntax> {
         let text = cursor.string(quote, scratch)?;
         let found = self.find(text.bytes(scratch));
         if let Some(index) = found {
             self.next = index + 1;
         }
-        Ok(found)
+        Ok((found, cursor.at))
     }
 
     fn find(&self, name: &[u8]) -> Option<usize> {

@@ -1,7 +1,7 @@
 //! Values into columns, by the column's type.
 
 use super::base64;
-use super::cursor::{Cursor, Number, Numeric, Syntax};
+use super::cursor::{Cursor, Number, Numeric, Syntax, Text};
 use super::record::Record;
 use super::walk::{MAX_DEPTH, Rewrite, Skip, walk};
 use crate::column::{Bytes, Column, Values};
@@ -46,11 +46,12 @@ impl Scratch {
 
 /// Reads an object after its opening bracket into row `row` of `record`. Columns that it does not name become null.
 pub(crate) fn object(
-    cursor: &mut Cursor<'_>,
+    place: &mut Cursor<'_>,
     record: &mut Record,
     row: usize,
     scratch: &mut Scratch,
 ) -> Result<Fit, Syntax> {
+    let mut cursor = *place;
     let top = scratch.depth == 0;
     let mut fit = Fit::Whole;
     let mut filled = 0;
@@ -66,7 +67,7 @@ pub(crate) fn object(
                 return cursor.fail("expected a name in quotes");
             }
             cursor.at += 1;
-            let index = names.read(cursor, quote, &mut scratch.text)?;
+            let index = names.read(&mut cursor, quote, &mut scratch.text)?;
             cursor.skip_blanks();
             cursor.expect(b':', "expected a colon after the name")?;
             cursor.skip_blanks();
@@ -75,9 +76,11 @@ pub(crate) fn object(
                     let start = cursor.at;
                     let value_fit = if column.len == row {
                         filled += 1;
-                        value(cursor, column, scratch)?
+                        value(&mut cursor, column, scratch)?
                     } else {
-                        again(cursor, column, row, scratch)?
+                        let (fit, at) = again(cursor, column, row, scratch)?;
+                        cursor.at = at;
+                        fit
                     };
                     if value_fit != Fit::Whole {
                         fit = Fit::Partly;
@@ -86,7 +89,7 @@ pub(crate) fn object(
                         }
                     }
                 }
-                None => skip(cursor, scratch)?,
+                None => skip(&mut cursor, scratch)?,
             }
             cursor.skip_blanks();
             match cursor.peek() {
@@ -108,25 +111,51 @@ pub(crate) fn object(
     if scratch.strict && required.iter().any(|i| columns.get(*i).is_some_and(|c| c.nulls.is_null(row))) {
         fit = Fit::Partly;
     }
+    *place = cursor;
     Ok(fit)
 }
 
 /// A name that came before in the same object: its last value counts, unless that one does not fit.
 #[cold]
-fn again(cursor: &mut Cursor<'_>, column: &mut Column, row: usize, scratch: &mut Scratch) -> Result<Fit, Syntax> {
+fn again(
+    mut cursor: Cursor<'_>,
+    column: &mut Column,
+    row: usize,
+    scratch: &mut Scratch,
+) -> Result<(Fit, usize), Syntax> {
     let start = cursor.at;
-    let Ok(mut trial) = Column::new(&column.data_type) else { return skip(cursor, scratch).map(|()| Fit::Not) };
-    let fit = value(cursor, &mut trial, scratch)?;
+    let Ok(mut trial) = Column::new(&column.data_type) else {
+        skip(&mut cursor, scratch)?;
+        return Ok((Fit::Not, cursor.at));
+    };
+    let fit = value_slow(&mut cursor, &mut trial, scratch)?;
     if fit != Fit::Not {
         column.truncate(row);
         cursor.at = start;
-        value(cursor, column, scratch)?;
+        value_slow(&mut cursor, column, scratch)?;
     }
-    Ok(fit)
+    Ok((fit, cursor.at))
 }
 
-pub(crate) fn skip(cursor: &mut Cursor<'_>, scratch: &mut Scratch) -> Result<(), Syntax> {
-    walk(cursor, &mut Skip, &mut scratch.open, &mut scratch.text)
+#[inline(always)]
+fn skip(cursor: &mut Cursor<'_>, scratch: &mut Scratch) -> Result<(), Syntax> {
+    match cursor.peek() {
+        b'"' => {
+            cursor.at += 1;
+            cursor.string(b'"', &mut scratch.text)?;
+        }
+        b'0'..=b'9' => {
+            cursor.numeric()?;
+        }
+        _ => cursor.at = skip_slow(*cursor, scratch)?,
+    }
+    Ok(())
+}
+
+#[inline(never)]
+fn skip_slow(mut cursor: Cursor<'_>, scratch: &mut Scratch) -> Result<usize, Syntax> {
+    walk(&mut cursor, &mut Skip, &mut scratch.open, &mut scratch.text)?;
+    Ok(cursor.at)
 }
 
 /// A value that does not fit the column.
@@ -138,7 +167,7 @@ fn misfit(cursor: &mut Cursor<'_>, column: &mut Column, scratch: &mut Scratch) -
 }
 
 /// Appends what a token gave, or a null.
-#[inline]
+#[inline(always)]
 fn fit(column: &mut Column, pushed: Option<()>) -> Fit {
     match pushed {
         Some(()) => {
@@ -153,23 +182,36 @@ fn fit(column: &mut Column, pushed: Option<()>) -> Fit {
 }
 
 /// Reads one value and appends one row to the column.
-#[inline]
-pub(crate) fn value(cursor: &mut Cursor<'_>, column: &mut Column, scratch: &mut Scratch) -> Result<Fit, Syntax> {
+#[inline(always)]
+fn value(cursor: &mut Cursor<'_>, column: &mut Column, scratch: &mut Scratch) -> Result<Fit, Syntax> {
     match cursor.peek() {
-        quote @ (b'"' | b'\'') => string(cursor, column, quote, scratch),
-        b'-' | b'0'..=b'9' | b'N' | b'I' | b'+' => number(cursor, column, scratch),
-        _ => other(cursor, column, scratch),
+        b'"' => string(cursor, column, b'"', scratch),
+        b'-' | b'0'..=b'9' => number(cursor, column, scratch),
+        _ => {
+            let mut place = *cursor;
+            let fit = other(&mut place, column, scratch)?;
+            *cursor = place;
+            Ok(fit)
+        }
     }
 }
 
-#[inline]
+/// As [`value`], where it is not worth its size.
+#[inline(never)]
+fn value_slow(cursor: &mut Cursor<'_>, column: &mut Column, scratch: &mut Scratch) -> Result<Fit, Syntax> {
+    value(cursor, column, scratch)
+}
+
+#[inline(always)]
 fn string(cursor: &mut Cursor<'_>, column: &mut Column, quote: u8, scratch: &mut Scratch) -> Result<Fit, Syntax> {
     cursor.at += 1;
+    let padded = cursor.bytes.get(cursor.at..).and_then(|rest| rest.first_chunk());
     let text = cursor.string(quote, &mut scratch.text)?;
+    let padded = if matches!(text, Text::Plain(_)) { padded } else { None };
     let text = text.bytes(&scratch.text);
     let pushed = match &mut column.values {
         Values::Utf8(v) => {
-            v.push(text);
+            v.push_short(text, padded);
             Some(())
         }
         Values::Timestamp(v) => {
@@ -181,6 +223,7 @@ fn string(cursor: &mut Cursor<'_>, column: &mut Column, quote: u8, scratch: &mut
 }
 
 /// The types that rarely come as strings.
+#[inline(never)]
 fn string_slow(values: &mut Values, text: &[u8]) -> Option<()> {
     match values {
         Values::TimestampNtz(v) => v.push(parse_timestamp_ntz(utf8(text)?, false)?),
@@ -223,7 +266,7 @@ fn date(text: &str) -> Option<i32> {
     text_to_date_lenient(text).or_else(|| text.parse().ok().filter(|days| *days >= GREGORIAN))
 }
 
-#[inline]
+#[inline(always)]
 fn number(cursor: &mut Cursor<'_>, column: &mut Column, scratch: &mut Scratch) -> Result<Fit, Syntax> {
     let start = cursor.at;
     let numeric = cursor.numeric()?;
@@ -259,7 +302,7 @@ fn rewrite_number(text: &mut Bytes, numeric: Numeric<'_>) {
     text.close();
 }
 
-#[inline]
+#[inline(always)]
 fn push_number(values: &mut Values, number: Number<'_>) -> Option<()> {
     match values {
         Values::Int32(v) => v.push(i32::try_from(number.to_i64()?).ok()?),
@@ -280,10 +323,16 @@ fn push_number(values: &mut Values, number: Number<'_>) -> Option<()> {
     Some(())
 }
 
-/// Words, objects and arrays.
+/// Values that start with neither a double quote nor a digit.
+#[inline(never)]
 fn other(cursor: &mut Cursor<'_>, column: &mut Column, scratch: &mut Scratch) -> Result<Fit, Syntax> {
     let start = cursor.at;
     let first = cursor.peek();
+    match first {
+        b'\'' => return string(cursor, column, first, scratch),
+        b'N' | b'I' | b'+' => return number(cursor, column, scratch),
+        _ => {}
+    }
     if first == b'n' {
         cursor.word(b"null")?;
         column.append_null();
@@ -387,7 +436,7 @@ fn elements(
         if fit == Fit::Not {
             skip(cursor, scratch)?;
         } else {
-            match value(cursor, items, scratch)? {
+            match value_slow(cursor, items, scratch)? {
                 Fit::Whole => {}
                 other => fit = other,
             }

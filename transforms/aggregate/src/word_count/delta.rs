@@ -17,9 +17,6 @@ use super::state::{State, WordId};
 /// The longest word that is packed.
 const SHORT: usize = 15;
 
-/// How many words are found before they are counted.
-const WAITING: usize = 128;
-
 /// Slots of a new table.
 const FIRST_SLOTS: usize = 1 << 10;
 
@@ -53,9 +50,6 @@ pub(super) struct Delta {
     long: Longs,
     /// At most how many words have been counted.
     counted: u64,
-    /// Packed words that have been found and not yet counted.
-    waiting: Box<[(u64, u64); WAITING]>,
-    waits: usize,
 }
 
 #[derive(Default)]
@@ -72,7 +66,7 @@ impl Delta {
         let random = RandomState::default();
         // Seeded at random: no input can be made to collide. Odd, so that none is zero.
         let seeds = [random.hash_one(1_u8) | 1, random.hash_one(2_u8) | 1];
-        Self { slots: Vec::new(), shift: 64, used: 0, touched: Vec::new(), seeds, long: Longs::default(), counted: 0, waiting: Box::new([(0, 0); WAITING]), waits: 0 }
+        Self { slots: Vec::new(), shift: 64, used: 0, touched: Vec::new(), seeds, long: Longs::default(), counted: 0 }
     }
 
     /// Whether `weight` more words can be counted before the counts have to be taken.
@@ -99,56 +93,27 @@ impl Delta {
 
     /// Counts the word of the first `len` of `bytes`, at most fifteen.
     #[inline]
-    #[allow(clippy::indexing_slicing, reason = "the number of waiting words is cut to their most")]
+    #[allow(clippy::indexing_slicing, reason = "the slot's number is cut to their count, a power of two")]
     pub(super) fn add_short(&mut self, bytes: u128, len: usize) {
         debug_assert!(len <= SHORT && !self.slots.is_empty());
         let word = bytes & ((1 << (8 * len)) - 1);
-        let key = (word as u64, (word >> 64) as u64 | (len as u64 + 1) << 56);
-        self.waiting[self.waits & (WAITING - 1)] = key;
-        self.waits += 1;
-        if self.waits == WAITING {
-            self.count_waiting();
-        }
-    }
-
-    /// Counts the words that wait. One after the other in a short loop, the processor looks for several at a time.
-    #[inline(never)]
-    #[allow(clippy::indexing_slicing, reason = "the slot's number is cut to their count, a power of two")]
-    pub(super) fn count_waiting(&mut self) {
-        let waits = self.waits.min(WAITING);
-        // Three quarters: beyond, words are looked for in too many slots.
-        if (self.used + waits) * 2 > self.slots.len() {
-            self.resize(self.slots.len() * 2);
-        }
+        let (low, high) = (word as u64, (word >> 64) as u64 | (len as u64 + 1) << 56);
+        let mut at = (self.hash(low, high) >> self.shift) as usize;
         let mask = self.slots.len() - 1;
-        let mut homes = [0_u32; WAITING];
-        let mut seen = 0;
-        for (home, (low, high)) in homes.iter_mut().zip(&self.waiting[..waits]) {
-            let at = (self.hash(*low, *high) >> self.shift) as usize;
-            *home = at as u32;
-            seen ^= self.slots[at & mask].low;
-        }
-        std::hint::black_box(seen);
-        for i in 0..waits {
-            let (low, high) = self.waiting[i];
-            let mut at = homes[i] as usize;
-            loop {
-                let slot = &mut self.slots[at & mask];
-                if slot.low == low && slot.high == high {
-                    if slot.count == 0 {
-                        self.touched.push((at & mask) as u32);
-                    }
-                    slot.count += 1;
-                    break;
+        loop {
+            let slot = &mut self.slots[at & mask];
+            if slot.low == low && slot.high == high {
+                if slot.count == 0 {
+                    self.touched.push((at & mask) as u32);
                 }
-                if slot.high == 0 {
-                    self.insert(at & mask, low, high);
-                    break;
-                }
-                at += 1;
+                slot.count += 1;
+                return;
             }
+            if slot.high == 0 {
+                return self.insert(at & mask, low, high);
+            }
+            at += 1;
         }
-        self.waits = 0;
     }
 
     #[inline]
@@ -164,6 +129,10 @@ impl Delta {
         self.slots[at] = Slot { low, high, count: 1, id: None };
         self.touched.push(at as u32);
         self.used += 1;
+        // Three quarters: beyond, words are looked for in too many slots.
+        if self.used * 4 > self.slots.len() * 3 {
+            self.resize(self.slots.len() * 2);
+        }
     }
 
     #[allow(clippy::indexing_slicing, reason = "the slot's number is cut to their count, a power of two")]

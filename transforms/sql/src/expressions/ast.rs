@@ -130,9 +130,9 @@ impl Node {
             | Self::IsNull(value)
             | Self::IsTruth(value, _)
             | Self::Named(value, _) => Box::new(std::iter::once(&**value)),
-            Self::Index(left, right) | Self::Binary(_, left, right) | Self::Like { value: left, pattern: right, .. } => {
-                Box::new([&**left, &**right].into_iter())
-            }
+            Self::Index(left, right)
+            | Self::Binary(_, left, right)
+            | Self::Like { value: left, pattern: right, .. } => Box::new([&**left, &**right].into_iter()),
             Self::Call { args, .. } => Box::new(args.iter()),
             Self::Between { value, low, high } => Box::new([&**value, &**low, &**high].into_iter()),
             Self::In { value, list } => Box::new(std::iter::once(&**value).chain(list)),

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::i256;
 use datafusion_common::ScalarValue;
 use levada_formats::scalar;
 
@@ -144,5 +143,5 @@ fn scaled(number: &str, factor: i64) -> Option<i64> {
     }
     let digits: i64 = format!("{whole}{fraction}").parse().ok()?;
     let scale = 10i64.pow(u32::try_from(fraction.len()).ok()?);
-    i64::try_from((i256::from_i128(digits.into()) * i256::from_i128((factor / scale).into())).to_i128()?).ok()
+    digits.checked_mul(factor / scale)
 }

@@ -13,6 +13,7 @@ mod expression;
 mod isolate;
 mod lexer;
 pub(crate) mod literal;
+pub(crate) mod operators;
 mod parse;
 pub(crate) mod planner;
 mod predicate;

@@ -133,6 +133,11 @@ impl Typed {
         if constant { typed.fold() } else { typed }
     }
 
+    /// The same under an alias, inside an expression.
+    pub(crate) fn aliased(self, name: &str) -> Self {
+        Self { source: Some(self.name), aliased: true, name: name.to_owned(), ..self }
+    }
+
     pub(crate) fn named(self, name: impl Into<String>) -> Self {
         Self { name: name.into(), titled: true, ..self }
     }

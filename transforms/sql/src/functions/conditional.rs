@@ -7,7 +7,7 @@ use super::Invocation;
 use super::compare;
 use crate::expressions::ast::{Binary, Planned};
 use crate::expressions::coerce::argument;
-use crate::expressions::planner::{choose, present};
+use crate::expressions::operators::{choose, present};
 use crate::expressions::typed::Typed;
 
 pub(super) const NAMES: &[&str] =

@@ -21,6 +21,7 @@ mod pattern;
 mod regex;
 mod sets;
 mod text;
+mod text_parts;
 mod time;
 mod time_text;
 pub(crate) mod types;

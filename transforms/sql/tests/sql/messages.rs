@@ -129,11 +129,14 @@ fn lists_are_split_at_their_own_commas_only() {
 
 #[test]
 fn what_is_deep_is_refused_rather_than_overflowing_the_stack() {
-    for expr in ["(".repeat(100_000), "-".repeat(100_000), "NOT ".repeat(50_000), format!("a{}", "[a".repeat(50_000))] {
+    for expr in ["(".repeat(100_000), "- ".repeat(100_000), "NOT ".repeat(50_000), format!("a{}", "[a".repeat(50_000))]
+    {
         let error = refusal(&expr);
         assert!(error.contains("nested more than"), "{}", &error[error.len() - 100..]);
     }
     // What is long but not deep is no problem of the stack either.
-    let long = vec!["age"; 200].join(" + ");
+    let long = vec!["age"; 149].join(" + ");
     Expression::compile(&long, &schema(), &SqlOptions::default()).unwrap();
+    let longer = vec!["age"; 100_000].join(" + ");
+    assert!(refusal(&longer).contains("more than 150 operations"));
 }
