@@ -88,7 +88,7 @@ impl Write for Packed {
 }
 
 enum Format {
-    Json(LineDelimitedWriter<Packed>),
+    Json(Box<LineDelimitedWriter<Packed>>),
     Csv(Box<arrow::csv::Writer<Packed>>),
     Parquet(Box<ArrowWriter<Buffer>>),
 }
@@ -132,7 +132,7 @@ impl Encoder {
                 ))
             }
             "csv" => Format::Csv(Box::new(arrow::csv::WriterBuilder::new().with_header(file.header).build(packed))),
-            _ => Format::Json(LineDelimitedWriter::new(packed)),
+            _ => Format::Json(Box::new(LineDelimitedWriter::new(packed))),
         };
         Ok(Self { format, buffer })
     }

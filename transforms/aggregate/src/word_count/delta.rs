@@ -17,6 +17,9 @@ use super::state::{State, WordId};
 /// The longest word that is packed.
 const SHORT: usize = 15;
 
+/// Bytes of long words for each word that the table may have.
+const LONG_BYTES: usize = 16;
+
 /// Slots of a new table.
 const FIRST_SLOTS: usize = 1 << 10;
 
@@ -159,8 +162,8 @@ impl Delta {
         self.long.add(word);
     }
 
-    /// Moves the counts into the state. A table of more than `limit` words or long words of more than `limit` bytes
-    /// are emptied, too.
+    /// Moves the counts into the state, and empties what has grown past its limit: the table if it has more than `limit`
+    /// words, the long words if they have more than `limit` times [`LONG_BYTES`].
     ///
     /// # Errors
     /// The state cannot take them.
@@ -182,15 +185,18 @@ impl Delta {
         }
         self.long.take_into(state)?;
         self.counted = 0;
-        if self.is_over(limit) {
-            self.clear();
+        if self.used > limit {
+            (self.slots, self.touched, self.used) = (Vec::new(), Vec::new(), 0);
+        }
+        if self.long.is_over(limit) {
+            self.long = Longs::default();
         }
         Ok(())
     }
 
-    /// Whether the table has more than `limit` words, or its long words more than as many bytes.
+    /// Whether something has grown past its limit.
     pub(super) fn is_over(&self, limit: usize) -> bool {
-        self.used > limit || self.long.bytes.len() > limit
+        self.used > limit || self.long.is_over(limit)
     }
 
     /// Forgets all words: their numbers are no longer those of the state.
@@ -205,6 +211,10 @@ impl Delta {
 }
 
 impl Longs {
+    fn is_over(&self, limit: usize) -> bool {
+        self.bytes.len() / LONG_BYTES > limit
+    }
+
     #[allow(clippy::indexing_slicing, reason = "numbers in the index are those of entries")]
     fn add(&mut self, word: &[u8]) {
         let hash = self.hasher.hash_one(word);
