@@ -11,8 +11,8 @@ use serde_json::Value;
 /// The file cannot be read or parsed, or a placeholder cannot be filled; every error is told.
 pub(crate) fn load(path: &Path, set: &[(String, String)]) -> Result<RawConfig, Vec<ConfigError>> {
     let place = || path.display().to_string();
-    let text = std::fs::read_to_string(path)
-        .map_err(|e| vec![ConfigError::new(place(), format!("cannot be read: {e}"))])?;
+    let text =
+        std::fs::read_to_string(path).map_err(|e| vec![ConfigError::new(place(), format!("cannot be read: {e}"))])?;
     let extension = path.extension().and_then(|e| e.to_str()).unwrap_or_default().to_ascii_lowercase();
     let mut raw = RawConfig::new();
     match extension.as_str() {
@@ -121,7 +121,10 @@ mod tests {
     #[test]
     fn all_forms_say_the_same() {
         let yaml = loaded("p.yaml", "source:\n  class: Files\n  max.files.per.trigger: 1\ntransforms: [a, b]\n");
-        let json = loaded("p.json", r#"{"name": "p", "config": {"source.class": "Files", "source": {"max": {"files.per.trigger": 1}}, "transforms": ["a", "b"]}}"#);
+        let json = loaded(
+            "p.json",
+            r#"{"name": "p", "config": {"source.class": "Files", "source": {"max": {"files.per.trigger": 1}}, "transforms": ["a", "b"]}}"#,
+        );
         let properties = loaded("p.properties", "source.class=Files\nsource.max.files.per.trigger=1\ntransforms=a,b\n");
         assert_eq!(yaml, json);
         assert_eq!(yaml, properties);

@@ -13,7 +13,11 @@ use crate::load::load;
 use crate::{Exit, say};
 
 /// Loads and checks pipelines. Every error of every file is said.
-async fn prepare(files: &[PathBuf], set: &[(String, String)], registry: &Registry) -> Result<Vec<(PipelineSpec, Plan)>, Exit> {
+async fn prepare(
+    files: &[PathBuf],
+    set: &[(String, String)],
+    registry: &Registry,
+) -> Result<Vec<(PipelineSpec, Plan)>, Exit> {
     let mut ready: Vec<(PipelineSpec, Plan)> = Vec::new();
     let mut errors = 0;
     for file in files {
@@ -55,7 +59,12 @@ pub(crate) async fn validate(files: &[PathBuf], set: &[(String, String)], regist
             let all = schema.fields().iter().map(|field| format!("{} {}", field.name(), field.data_type()));
             all.collect::<Vec<_>>().join(", ")
         };
-        crate::print(&format!("ok: {}\n  in:  {}\n  out: {}\n", describe(&spec), columns(&plan.input), columns(&plan.output)))?;
+        crate::print(&format!(
+            "ok: {}\n  in:  {}\n  out: {}\n",
+            describe(&spec),
+            columns(&plan.input),
+            columns(&plan.output)
+        ))?;
     }
     Ok(())
 }

@@ -36,20 +36,23 @@ pub(crate) fn describe(registry: &Registry, name: &str) -> Result<(), Exit> {
     let mut out = String::new();
     let all = registry.list();
     for (kind, plugin) in &all {
-        let called = plugin.name().eq_ignore_ascii_case(name) || plugin.aliases().iter().any(|a| a.eq_ignore_ascii_case(name));
+        let called =
+            plugin.name().eq_ignore_ascii_case(name) || plugin.aliases().iter().any(|a| a.eq_ignore_ascii_case(name));
         if called {
             let prefix = match kind {
                 PluginKind::Source => "source.",
                 PluginKind::Sink => "sink.",
                 PluginKind::Transform => "transforms.<alias>.",
             };
-            let _ = writeln!(out, "# {} ({}, {})\n\n{}\n", plugin.name(), kind.as_str(), plugin.version(), plugin.doc());
+            let _ =
+                writeln!(out, "# {} ({}, {})\n\n{}\n", plugin.name(), kind.as_str(), plugin.version(), plugin.doc());
             let _ = writeln!(out, "{}", plugin.config_def().to_markdown(prefix));
         }
     }
     if out.is_empty() {
         let near = nearest(name, all.iter().map(|(_, plugin)| plugin.name()));
-        let hint = near.map_or("'levada plugin list' shows them all".to_owned(), |near| format!("did you mean '{near}'?"));
+        let hint =
+            near.map_or("'levada plugin list' shows them all".to_owned(), |near| format!("did you mean '{near}'?"));
         say(&format!("error: no plugin is called '{name}'; {hint}"));
         return Err(Exit::Usage);
     }

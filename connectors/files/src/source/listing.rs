@@ -1,18 +1,11 @@
 //! Which files there are, in the order in which they are read.
 
-use std::collections::HashSet;
-use std::fs::{self, Metadata};
-use std::io::ErrorKind as Io;
-use std::path::{Path as FsPath, PathBuf};
-use std::time::UNIX_EPOCH;
-
 use futures::TryStreamExt as _;
 use globset::{GlobBuilder, GlobMatcher};
-use levada_connector_api::{Error, Result};
-use levada_storage::{Location, to_error};
+use levada_connector_api::{Error, ErrorKind, Result};
+use levada_storage::Location;
 use object_store::ObjectStoreExt as _;
 use object_store::path::Path;
-use tokio::runtime::Handle;
 
 /// A file that can be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,208 +19,94 @@ pub(crate) struct FileEntry {
 }
 
 impl FileEntry {
-    pub(crate) fn new(name: String, meta: &Metadata) -> Self {
-        let mtime = match meta.modified().map(|time| time.duration_since(UNIX_EPOCH)) {
-            Ok(Ok(after)) => i64::try_from(after.as_millis()).unwrap_or(i64::MAX),
-            Ok(Err(before)) => -i64::try_from(before.duration().as_millis()).unwrap_or(i64::MAX),
-            Err(_) => 0,
-        };
-        Self { name, size: meta.len(), mtime }
+    /// The order of reading: by time, then by name.
+    pub(crate) fn sort(entries: &mut [Self]) {
+        entries.sort_by(|a, b| (a.mtime, &a.name).cmp(&(b.mtime, &b.name)));
     }
 }
 
 /// Where files are looked for.
-#[derive(Clone)]
 pub(crate) struct Listing {
     pub(crate) base: Location,
-    /// What the path below the base must match.
     pattern: Option<GlobMatcher>,
-    /// What the file's name must match.
-    names: Option<GlobMatcher>,
-    /// How many folders below the base are looked into.
-    depth: usize,
-    /// Files that cannot be named in a checkpoint, and were reported.
-    odd: HashSet<PathBuf>,
+    recursive: bool,
+    /// The path as the user wrote it.
+    text: String,
 }
 
 impl Listing {
-    /// `text` is a folder, a file, a pattern or a URL; `names` a pattern of file names.
-    pub(crate) fn new(text: &str, names: Option<&str>, recursive: bool) -> Result<Self> {
-        let names = names.map(|pattern| matcher("glob", pattern)).transpose()?;
-        let make = |base: &str, pattern, depth| {
-            let base = levada_storage::resolve(base)?;
-            Ok(Self { base, pattern, names, depth, odd: HashSet::new() })
-        };
+    pub(crate) fn new(text: &str, recursive: bool) -> Result<Self> {
         let special = |part: &str| part.contains(['*', '?', '[', '{']);
         if !text.split('/').any(special) {
-            return make(text, None, if recursive { usize::MAX } else { 0 });
+            return Ok(Self { base: levada_storage::resolve(text)?, pattern: None, recursive, text: text.to_owned() });
         }
-        let fixed: Vec<&str> = text.split('/').take_while(|part| !special(part)).collect();
+        let mut parts = text.split('/');
+        let fixed: Vec<&str> = parts.by_ref().take_while(|part| !special(part)).collect();
         let pattern = text.get(fixed.iter().map(|part| part.len() + 1).sum()..).unwrap_or_default();
         let base = match fixed.join("/") {
             empty if empty.is_empty() && text.starts_with('/') => "/".to_owned(),
             empty if empty.is_empty() => ".".to_owned(),
             base => base,
         };
-        // Braces may hold slashes: how deep such a pattern reaches is not read from it.
-        let bounded = !pattern.contains("**") && !pattern.contains('{');
-        let depth = if bounded { pattern.matches('/').count() } else { usize::MAX };
-        make(&base, Some(matcher("path", pattern)?), depth)
+        let glob = GlobBuilder::new(pattern)
+            .literal_separator(true)
+            .build()
+            .map_err(|e| Error::config(format!("path = '{text}': the pattern cannot be read: {e}")))?;
+        let pattern = Some(glob.compile_matcher());
+        Ok(Self { base: levada_storage::resolve(&base)?, pattern, recursive: true, text: text.to_owned() })
     }
 
-    /// All files, sorted by time, then by name. Names that begin with `_` or `.` are not data, as in Spark. Blocks.
-    pub(crate) fn list(&mut self, handle: &Handle) -> Result<Vec<FileEntry>> {
-        let mut entries = match self.base.local.clone() {
-            Some(base) => self.list_local(&base)?,
-            None => self.list_remote(handle)?,
-        };
-        entries.sort_by(|a, b| (a.mtime, &a.name).cmp(&(b.mtime, &b.name)));
-        Ok(entries)
-    }
-
-    fn list_local(&mut self, base: &FsPath) -> Result<Vec<FileEntry>> {
-        let hint = |error: Error| error.hint("make the folder, or correct 'path'");
-        let meta = fs::metadata(base).map_err(|e| {
-            let missing = e.kind() == Io::NotFound;
-            let error = Error::io(base.display(), e);
-            if missing { hint(error) } else { error }
-        })?;
-        if meta.is_file() {
-            let name = base.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            return Ok(vec![FileEntry::new(name, &meta)]);
-        }
-        let mut entries = Vec::new();
-        self.walk(base, "", self.depth, &mut entries)?;
-        Ok(entries)
-    }
-
-    fn walk(&mut self, folder: &FsPath, below: &str, depth: usize, entries: &mut Vec<FileEntry>) -> Result<()> {
-        let listed = match fs::read_dir(folder) {
-            // Removed since its parent was listed.
-            Err(error) if error.kind() == Io::NotFound && !below.is_empty() => return Ok(()),
-            other => other.map_err(|e| Error::io(folder.display(), e))?,
-        };
-        for entry in listed {
-            let entry = entry.map_err(|e| Error::io(folder.display(), e))?;
-            let path = entry.path();
-            let file_name = entry.file_name();
-            let Some(name) = file_name.to_str() else {
-                if self.odd.insert(path.clone()) {
-                    tracing::warn!(file = %path.display(), "a file whose name is not UTF-8 is left out; rename it");
-                }
-                continue;
+    /// All files, sorted. Names that begin with `_` or `.` are not data, as in Spark.
+    pub(crate) async fn list(&self) -> Result<Vec<FileEntry>> {
+        let failed = |error: object_store::Error| {
+            let kind = match error {
+                object_store::Error::NotFound { .. } => ErrorKind::NotFound,
+                _ => ErrorKind::Io,
             };
-            if is_hidden(name) {
-                continue;
-            }
-            let name = if below.is_empty() { name.to_owned() } else { format!("{below}/{name}") };
-            let Some(kind) = gone(entry.file_type(), &path)? else { continue };
-            if kind.is_dir() || kind.is_symlink() {
-                let Some(meta) = gone(fs::metadata(&path), &path)? else { continue };
-                if meta.is_dir() {
-                    if depth > 0 && !(kind.is_symlink() && leads_up(&path, folder)) {
-                        self.walk(&path, &name, depth - 1, entries)?;
-                    }
-                    continue;
+            Error::new(kind, format!("{}: cannot be listed: {error}", self.text)).source(error)
+        };
+        if let Some(local) = &self.base.local {
+            match std::fs::metadata(local) {
+                Err(error) => return Err(Error::io(&self.text, error).hint("make the folder, or correct 'path'")),
+                Ok(meta) if meta.is_file() => {
+                    let meta = self.base.store.head(&self.base.path).await.map_err(failed)?;
+                    let name = self.base.path.filename().unwrap_or_default().to_owned();
+                    let mtime = meta.last_modified.timestamp_millis();
+                    return Ok(vec![FileEntry { name, size: meta.size, mtime }]);
                 }
-            }
-            if !self.wants(&name) {
-                continue;
-            }
-            // Following a link, and leaving out what is neither file nor folder.
-            if let Some(meta) = gone(fs::metadata(&path), &path)?.filter(Metadata::is_file) {
-                entries.push(FileEntry::new(name, &meta));
+                Ok(_) => {}
             }
         }
-        Ok(())
-    }
-
-    fn list_remote(&self, handle: &Handle) -> Result<Vec<FileEntry>> {
-        let base = &self.base.path;
-        let failed = |error| to_error(&self.base.url, error);
-        let objects: Vec<_> = if self.depth > 0 {
-            handle.block_on(self.base.store.list(Some(base)).try_collect()).map_err(failed)?
+        let objects: Vec<_> = if self.recursive {
+            self.base.store.list(Some(&self.base.path)).try_collect().await.map_err(failed)?
         } else {
-            let listed = handle.block_on(self.base.store.list_with_delimiter(Some(base))).map_err(failed)?.objects;
-            match listed.is_empty() {
-                // The path may be a file.
-                true => handle.block_on(self.base.store.head(base)).into_iter().collect(),
-                false => listed,
-            }
+            self.base.store.list_with_delimiter(Some(&self.base.path)).await.map_err(failed)?.objects
         };
         let mut entries = Vec::with_capacity(objects.len());
         for object in objects {
-            let name = match object.location.prefix_match(base) {
-                Some(below) => below.map(|part| part.as_ref().to_owned()).collect::<Vec<_>>().join("/"),
-                None => continue,
-            };
-            let name =
-                if name.is_empty() { object.location.filename().unwrap_or_default().to_owned() } else { name };
-            if !name.split('/').any(is_hidden) && self.wants(&name) {
-                entries.push(FileEntry {
-                    name,
-                    size: object.size,
-                    mtime: object.last_modified.timestamp_millis(),
-                });
+            let Some(below) = object.location.prefix_match(&self.base.path) else { continue };
+            let name = below.map(|part| part.as_ref().to_owned()).collect::<Vec<_>>().join("/");
+            let hidden = name.split('/').any(|part| part.starts_with(['_', '.']) && !part.contains('='));
+            if hidden || self.pattern.as_ref().is_some_and(|pattern| !pattern.is_match(&name)) {
+                continue;
             }
+            entries.push(FileEntry { name, size: object.size, mtime: object.last_modified.timestamp_millis() });
         }
+        FileEntry::sort(&mut entries);
         Ok(entries)
     }
 
-    fn wants(&self, name: &str) -> bool {
-        let file = name.rsplit('/').next().unwrap_or(name);
-        self.pattern.as_ref().is_none_or(|pattern| pattern.is_match(name))
-            && self.names.as_ref().is_none_or(|pattern| pattern.is_match(file))
-    }
-
-    /// The local path of the file `name`, if it is local.
-    pub(crate) fn local(&self, name: &str) -> Option<PathBuf> {
-        let base = self.base.local.as_ref()?;
-        let is_base = base.file_name().is_some_and(|own| own == name) && base.is_file();
-        Some(if is_base { base.clone() } else { base.join(name) })
-    }
-
-    /// The place of the file `name` in the store.
-    pub(crate) fn remote(&self, name: &str) -> Path {
+    /// The place of the file `name`.
+    pub(crate) fn path(&self, name: &str) -> Path {
+        if self.base.path.filename() == Some(name) && self.base.local.as_ref().is_some_and(|p| p.is_file()) {
+            return self.base.path.clone();
+        }
         // The name is as the store gave it: joining it part by part would escape it again.
-        let below = Path::parse(format!("{}/{name}", self.base.path));
-        let below = below.unwrap_or_else(|_| self.base.path.clone().join(name));
-        if self.base.path.filename() == Some(name) && self.depth == 0 { self.base.path.clone() } else { below }
+        Path::parse(format!("{}/{name}", self.base.path)).unwrap_or_else(|_| self.base.path.clone().join(name))
     }
 
     /// How to call the file `name` in messages.
     pub(crate) fn label(&self, name: &str) -> String {
-        match self.local(name) {
-            Some(path) => path.display().to_string(),
-            None => self.base.name(&self.remote(name)),
-        }
-    }
-}
-
-fn matcher(key: &str, pattern: &str) -> Result<GlobMatcher> {
-    let glob = GlobBuilder::new(pattern).literal_separator(true).build();
-    let glob = glob.map_err(|e| Error::config(format!("{key} = '{pattern}': the pattern cannot be read: {e}")))?;
-    Ok(glob.compile_matcher())
-}
-
-/// Spark's rule: partition folders may begin with an underscore.
-fn is_hidden(name: &str) -> bool {
-    name.starts_with('.') || (name.starts_with('_') && !name.contains('='))
-}
-
-/// `None` for what was removed since it was listed, and for links to nothing.
-fn gone<T>(result: std::io::Result<T>, path: &FsPath) -> Result<Option<T>> {
-    match result {
-        Ok(value) => Ok(Some(value)),
-        Err(error) if error.kind() == Io::NotFound => Ok(None),
-        Err(error) => Err(Error::io(path.display(), error)),
-    }
-}
-
-/// Whether a link leads to a folder that it lies in: following it would never end.
-fn leads_up(link: &FsPath, folder: &FsPath) -> bool {
-    match (fs::canonicalize(link), fs::canonicalize(folder)) {
-        (Ok(target), Ok(folder)) => folder.starts_with(target),
-        _ => true,
+        format!("/{}", self.path(name))
     }
 }
