@@ -18,7 +18,7 @@ use super::state::{State, WordId};
 const SHORT: usize = 15;
 
 /// Bytes of long words for each word that the table may have.
-const LONG_BYTES: usize = 16;
+const LONG_BYTES: usize = 8;
 
 /// Slots of a new table.
 const FIRST_SLOTS: usize = 1 << 10;
