@@ -5,6 +5,7 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, RecordBatch};
 use arrow::datatypes::{DataType, SchemaRef};
 use datafusion_physical_expr::PhysicalExpr;
+use datafusion_physical_expr::expressions::Column;
 use levada_connector_api::Result;
 
 use super::SqlOptions;
@@ -80,9 +81,19 @@ impl Expression {
 /// What Spark calls an output column without an alias.
 pub(crate) fn output_name(ast: &Ast, typed: &Typed) -> String {
     match &ast.node {
-        Node::Name(name) => name.clone(),
+        Node::Name(name) if typed.expr.downcast_ref::<Column>().is_some() => name.clone(),
+        // A cast of a column keeps its name.
+        Node::Cast { value, .. } => cast_column(value).unwrap_or(&typed.name).to_owned(),
         Node::Field(base, name) if is_path(base) => name.clone(),
         _ => typed.name.clone(),
+    }
+}
+
+fn cast_column(ast: &Ast) -> Option<&str> {
+    match &ast.node {
+        Node::Name(name) => Some(name),
+        Node::Cast { value, .. } => cast_column(value),
+        _ => None,
     }
 }
 

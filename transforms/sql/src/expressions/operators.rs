@@ -6,7 +6,7 @@ use arrow::datatypes::DataType;
 use datafusion_common::ScalarValue;
 use datafusion_expr::Operator;
 use datafusion_physical_expr::PhysicalExpr;
-use datafusion_physical_expr::expressions::{BinaryExpr, Column, case, in_list, is_not_null, is_null, like, lit};
+use datafusion_physical_expr::expressions::{BinaryExpr, case, in_list, is_not_null, is_null, like, lit};
 
 use super::ast::{Ast, Binary, PlanError, Planned, Span};
 use super::call::Lazy;
@@ -19,12 +19,8 @@ impl Planner<'_> {
     pub(super) fn cast(&self, value: &Ast, to: (&str, Span), attempt: bool, span: Span) -> Planned<Typed> {
         let value = self.plan(value)?;
         let to = parse_type(to.0, to.1)?;
-        let name = if value.expr.downcast_ref::<Column>().is_some() {
-            value.name.clone()
-        } else {
-            let function = if attempt { "TRY_CAST" } else { "CAST" };
-            format!("{function}({} AS {})", value.name, types::sql_name(&to))
-        };
+        let function = if attempt { "TRY_CAST" } else { "CAST" };
+        let name = format!("{function}({} AS {})", value.name, types::sql_name(&to));
         Ok(cast::explicit(value, &to, self.ansi, attempt, span)?.named(name))
     }
 

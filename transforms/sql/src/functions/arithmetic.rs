@@ -79,7 +79,7 @@ fn from_text(value: Typed, opposite: &DataType, ansi: bool, op: Binary) -> Plann
         return Ok(value);
     }
     let ty = match opposite {
-        DataType::Utf8 if ansi && op != Binary::Divide => {
+        DataType::Utf8 if ansi => {
             let message = format!("[DATATYPE_MISMATCH] STRING {} STRING is not possible", op.symbol());
             return Err(PlanError::new(value.span, message).hint("cast the operands to numbers"));
         }

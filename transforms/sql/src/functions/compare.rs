@@ -14,6 +14,18 @@ use crate::expressions::typed::Typed;
 
 /// `left op right`, after both sides were brought to one type.
 pub(crate) fn plan(op: Binary, left: Typed, right: Typed, ansi: bool, span: Span) -> Planned<Typed> {
+    let equality = matches!(op, Binary::Eq | Binary::NotEq | Binary::NullSafeEq);
+    let mixed = [&left, &right].iter().any(|side| side.ty == DataType::Boolean)
+        && [&left, &right].iter().any(|side| side.ty.is_numeric());
+    if mixed && !equality {
+        let message = format!(
+            "[DATATYPE_MISMATCH] a boolean and a number have no order: {} {} {}",
+            left.name,
+            op.symbol(),
+            right.name
+        );
+        return Err(PlanError::new(span, message).hint("cast one of them"));
+    }
     let (values, ty) = unify(vec![left, right], ansi, Purpose::Compare, span)?;
     let Ok([left, right]) = <[Typed; 2]>::try_from(values) else {
         return Err(PlanError::new(span, "two operands are needed"));

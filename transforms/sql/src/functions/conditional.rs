@@ -11,7 +11,7 @@ use crate::expressions::operators::{choose, present};
 use crate::expressions::typed::Typed;
 
 pub(super) const NAMES: &[&str] =
-    &["coalesce", "nvl", "ifnull", "nvl2", "nullif", "if", "iff", "isnull", "isnotnull", "isnan", "nanvl"];
+    &["coalesce", "nvl", "ifnull", "nvl2", "nullif", "if", "isnull", "isnotnull", "isnan", "nanvl"];
 
 pub(super) fn plan(mut call: Invocation<'_>) -> Planned<Typed> {
     let (ansi, span) = (call.ansi(), call.span);
@@ -34,7 +34,7 @@ pub(super) fn plan(mut call: Invocation<'_>) -> Planned<Typed> {
             let null = Typed::literal(ScalarValue::Null, "NULL".into(), span);
             choose(vec![equal], vec![null, value], ansi, span)
         }
-        "if" | "iff" => {
+        "if" => {
             let [condition, then, otherwise] = call.exactly()?;
             let condition = argument(condition, &DataType::Boolean, ansi, "if")?;
             choose(vec![condition], vec![then, otherwise], ansi, span)

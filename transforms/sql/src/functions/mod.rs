@@ -79,7 +79,7 @@ pub(crate) fn plan(planner: &Planner<'_>, name: &str, args: Vec<Typed>, span: Sp
 /// The name of a call: an operator's for those functions that are operators.
 fn label(name: &str, args: &[Typed]) -> String {
     match (name, args) {
-        ("if" | "iff", [condition, then, otherwise]) => {
+        ("if", [condition, then, otherwise]) => {
             format!("(IF({}, {}, {}))", condition.name, then.name, otherwise.name)
         }
         ("isnull", [value]) => format!("({} IS NULL)", value.name),

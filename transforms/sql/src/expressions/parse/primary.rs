@@ -182,24 +182,26 @@ impl Parser<'_> {
         self.advance();
         let mut text = String::new();
         loop {
-            let sign = if self.symbol("-") {
-                "-"
-            } else {
-                self.symbol("+");
-                ""
+            let signed = self.is_symbol_at(self.at, "-") || self.is_symbol_at(self.at, "+");
+            let amount = self.at + usize::from(signed);
+            let value = match self.token_at(amount) {
+                Token::Number { digits, .. } => digits.clone(),
+                Token::Text(value) => value.trim().to_owned(),
+                _ => break,
             };
-            match self.token() {
-                Token::Number { digits, .. } => text.push_str(&format!(" {sign}{digits}")),
-                Token::Text(value) => text.push_str(&format!(" {sign}{}", value.trim())),
-                _ => break,
+            let unit = match self.token_at(amount + 1) {
+                Token::Word { text: unit, quoted: false } if literal::is_unit(unit) => Some(unit.clone()),
+                _ => None,
+            };
+            // `INTERVAL 1 DAY + 2` is a sum, `INTERVAL 1 DAY 2 HOURS` is one interval.
+            if unit.is_none() && !text.is_empty() {
+                break;
             }
-            self.advance();
-            match self.token() {
-                Token::Word { text: unit, quoted: false } if literal::is_unit(unit) => {
-                    text.push_str(&format!(" {unit}"));
-                    self.advance();
-                }
-                _ => break,
+            let sign = if self.is_symbol_at(self.at, "-") { "-" } else { "" };
+            text.push_str(&format!(" {sign}{value} {}", unit.as_deref().unwrap_or_default()));
+            self.at = amount + 1 + usize::from(unit.is_some());
+            if unit.is_none() {
+                break;
             }
         }
         if self.is_word_at(self.at, "to") {

@@ -1,0 +1,99 @@
+//! The command as a user runs it.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests stop at the first surprise")]
+
+use std::io::{BufRead as _, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+fn example(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples").join(name).join(format!("{name}.yaml"))
+}
+
+fn levada(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_levada")).args(args).output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+fn run(file: &Path, data: &Path, more: &[&str]) -> Output {
+    let mut args = vec!["run", "--data-dir", data.to_str().unwrap(), file.to_str().unwrap()];
+    args.extend(more);
+    levada(&args)
+}
+
+#[test]
+fn word_count_counts_and_goes_on() {
+    let data = tempfile::tempdir().unwrap();
+    let first = run(&example("word-count"), data.path(), &["--available-now"]);
+    assert!(first.status.success(), "{}", text(&first.stderr));
+    let printed = text(&first.stdout);
+    assert!(printed.contains("Batch: 1") && printed.contains("|    the|    5|"), "{printed}");
+    let second = run(&example("word-count"), data.path(), &["--available-now"]);
+    assert!(second.status.success() && second.stdout.is_empty());
+    let shown = levada(&["checkpoint", "show", data.path().to_str().unwrap()]);
+    assert!(text(&shown.stdout).contains("last batch     1"), "{}", text(&shown.stdout));
+}
+
+#[test]
+fn the_csv_example_keeps_those_of_age() {
+    let data = tempfile::tempdir().unwrap();
+    let out = text(&run(&example("csv-filter"), data.path(), &["--available-now"]).stdout);
+    let names: Vec<&str> =
+        ["Ana", "Bento", "Carla", "Duarte", "Elsa"].into_iter().filter(|n| out.contains(n)).collect();
+    assert_eq!(names, ["Ana", "Carla", "Elsa"]);
+}
+
+#[test]
+fn the_parquet_example_writes_parquet() {
+    let data = tempfile::tempdir().unwrap();
+    let out = data.path().join("out");
+    let path = format!("sink.path={}", out.display());
+    let more = ["--set", "trigger=available", "--set", path.as_str(), "--set", "source.rows=100"];
+    let done = run(&example("parquet-every-5-seconds"), data.path(), &more);
+    assert!(done.status.success(), "{}", text(&done.stderr));
+    assert!(out.join("part-00000-00000000000000000000.parquet").exists());
+}
+
+#[test]
+fn every_error_is_named_before_anything_runs() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("p.yaml");
+    std::fs::write(&file, "source: {class: Fils, path: in}\nsink: {class: Console, truncat: 5}\ntriger: once\n")
+        .unwrap();
+    let out = levada(&["validate", file.to_str().unwrap()]);
+    assert_eq!(out.status.code(), Some(2));
+    let errors = text(&out.stderr);
+    for part in ["did you mean 'Files'?", "did you mean 'sink.truncate'?", "did you mean 'trigger'?"] {
+        assert!(errors.contains(part), "{part} is not in {errors}");
+    }
+}
+
+#[test]
+fn an_interrupt_ends_it_well() {
+    let data = tempfile::tempdir().unwrap();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_levada"))
+        .args(["run", "--data-dir", data.path().to_str().unwrap(), example("word-count").to_str().unwrap()])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    assert!(lines.any(|line| line.unwrap().contains("Batch: 1")));
+    let kill = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    assert!(kill.success());
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn plugins_describe_themselves() {
+    let list = text(&levada(&["plugin", "list"]).stdout);
+    for name in ["Files", "Datagen", "WordCount", "Filter", "Select", "Console", "Null"] {
+        assert!(list.contains(name), "{name} is not in {list}");
+    }
+    assert!(text(&levada(&["plugin", "describe", "files"]).stdout).contains("`source.max.files.per.trigger`"));
+    assert!(text(&levada(&["plugin", "describe", "pipeline"]).stdout).contains("`batch.max.rows`"));
+    assert_eq!(levada(&["plugin", "describe", "Consol"]).status.code(), Some(2));
+    assert!(text(&levada(&["completions", "bash"]).stdout).contains("_levada"));
+}
