@@ -8,8 +8,7 @@ use levada_connector_api::{
     Batch, BindContext, Bound, Emitted, Error, Plugin, Result, Transform, TransformPlugin, async_trait,
 };
 
-use crate::expressions::{Predicate, SqlOptions};
-use crate::reject::bad_rows;
+use levada_expressions::{Predicate, SqlOptions, bad_rows};
 
 /// Keeps the rows that meet a condition.
 #[derive(Debug)]
@@ -36,6 +35,20 @@ impl Transform for Filter {
         self.predicate = Some(predicate.map_err(|error| error.context(self.key.clone()))?);
         self.alias = context.alias.clone();
         Ok(Bound::stateless(input.clone()))
+    }
+
+    fn split_off(&mut self, column: &str) -> Option<Box<dyn Transform>> {
+        let (reading, others) = Predicate::split_by(&self.condition, column);
+        if others.is_empty() {
+            return None;
+        }
+        let mut moved = Self::new(others.join(" AND "), self.options.clone());
+        moved.key = self.key.clone();
+        self.condition = match reading.as_slice() {
+            [] => "true".to_owned(),
+            parts => parts.join(" AND "),
+        };
+        Some(Box::new(moved))
     }
 
     async fn process(&mut self, batch: Batch) -> Result<Emitted> {

@@ -4,15 +4,10 @@
 //! to DataFusion's physical expressions once, when a pipeline starts, and evaluated on columns.
 #![cfg_attr(not(test), warn(clippy::indexing_slicing))]
 
-mod expressions;
 mod filter;
-mod functions;
-mod reject;
 mod select;
 
-pub use expressions::{Expression, Isolated, Predicate, Projection, SqlOptions, split_list};
 pub use filter::{Filter, FilterPlugin};
-pub use functions::names as function_names;
 pub use select::{Select, SelectPlugin};
 
 use levada_connector_api::{Registry, Result};

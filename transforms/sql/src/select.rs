@@ -11,9 +11,8 @@ use levada_connector_api::{
     Batch, BindContext, Bound, Emitted, Error, Plugin, Result, Transform, TransformPlugin, async_trait,
 };
 
-use crate::expressions::{Projection, SqlOptions, split_list};
 use crate::filter::ansi_key;
-use crate::reject::bad_rows;
+use levada_expressions::{Projection, SqlOptions, bad_rows, split_list};
 
 /// Computes columns, and renames them.
 #[derive(Debug)]

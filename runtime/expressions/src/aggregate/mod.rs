@@ -1,0 +1,7 @@
+//! Aggregates: what is grouped by, what is aggregated, and what is made of the results.
+
+mod functions;
+mod grouping;
+
+pub use functions::{AggregateCall, AggregateFunction};
+pub use grouping::{Grouping, GroupingSpec};
