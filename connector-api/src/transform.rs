@@ -40,10 +40,20 @@ pub trait Transform: Send {
         }
     }
 
-    /// The conditions of this transform that may as well be tested before a watermark on `column` sees the rows: those
-    /// that do not read `column`. They are taken out of this transform and given back as one of their own. Called before
-    /// `bind`. Spark's optimizer does the same, and it shows: rows that they drop do not move the watermark.
-    fn split_off(&mut self, column: &str) -> Option<Box<dyn Transform>> {
+    /// Of a transform that only drops rows: takes out the conditions that read only columns for which `origin` knows an
+    /// expression over other columns, puts those in their places, and gives them back as a transform of their own, `copies`
+    /// times. Empty: there are none.
+    ///
+    /// The runtime moves conditions to before a watermark with it. Spark's optimizer does the same, and it shows: rows
+    /// that they drop do not move the watermark.
+    fn split_off(&mut self, copies: usize, origin: &dyn Fn(&str) -> Option<String>) -> Vec<Box<dyn Transform>> {
+        let _ = (copies, origin);
+        Vec::new()
+    }
+
+    /// What the output column `column` is of the input, as an expression, where dropping rows by it before this transform
+    /// is the same as dropping them after it. Called when bound.
+    fn origin(&self, column: &str) -> Option<String> {
         let _ = column;
         None
     }

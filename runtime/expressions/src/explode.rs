@@ -30,7 +30,7 @@ impl fmt::Display for Kind {
 pub(crate) fn generator(ast: &Ast) -> Option<(Kind, &[Ast])> {
     let Node::Call { name, args } = &ast.node else { return None };
     let (position, outer) = match name.as_str() {
-        "explode" => (false, false),
+        "explode" | "unnest" => (false, false),
         "explode_outer" => (false, true),
         "posexplode" => (true, false),
         "posexplode_outer" => (true, true),

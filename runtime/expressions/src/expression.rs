@@ -66,6 +66,18 @@ impl Expression {
         &self.text
     }
 
+    /// The expression without its alias, in brackets; a column of a `*` by its name.
+    pub(crate) fn source(&self) -> Option<String> {
+        if let Some(column) = self.expr.downcast_ref::<Column>() {
+            return Some(format!("`{}`", column.name().replace('`', "``")));
+        }
+        let item = parse::item(&self.text).ok()?;
+        if matches!(item.expr.node, Node::Star(_)) {
+            return None;
+        }
+        self.text.get(item.expr.span.start..item.expr.span.end).map(|text| format!("({text})"))
+    }
+
     /// Evaluates all rows of `batch`.
     ///
     /// # Errors

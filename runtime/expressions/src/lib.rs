@@ -26,10 +26,11 @@ mod reject;
 pub(crate) mod resolve;
 pub(crate) mod typed;
 
-pub use aggregate::{AggregateCall, AggregateFunction, Grouping, GroupingSpec};
+pub use aggregate::{AggregateCall, AggregateFunction, Grouping, GroupingSpec, Overflow};
 pub use expression::Expression;
 pub use functions::names as function_names;
 pub use isolate::Isolated;
+pub use parse::{From, Statement, WindowCall};
 pub use predicate::Predicate;
 pub use projection::Projection;
 pub use reject::bad_rows;
@@ -79,6 +80,14 @@ pub fn parse_interval(text: &str) -> Result<i64> {
         Err(_) => Err(Error::config(format!("'{text}' is not an interval"))
             .hint("write it as '30 seconds' or '1 hour 30 minutes'")),
     }
+}
+
+/// Takes a query apart: `SELECT … FROM input WHERE … GROUP BY … HAVING …`.
+///
+/// # Errors
+/// The text is no query, or one that cannot be streamed; the message says what is wrong, where, and what to do.
+pub fn parse_statement(text: &str) -> Result<Statement> {
+    parse::statement(text).map_err(|error| error.locate(text))
 }
 
 /// Splits a select list at its commas: not at those inside brackets and quotes.

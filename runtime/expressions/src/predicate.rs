@@ -5,7 +5,7 @@ use arrow::compute::{concat, prep_null_mask_filter};
 use arrow::datatypes::SchemaRef;
 use levada_connector_api::{Error, Result};
 
-use super::ast::{Ast, Binary, Node};
+use super::ast::{Ast, Binary, Node, Span};
 use super::isolate::isolate;
 use super::planner::Planner;
 use super::{Expression, SqlOptions, parse};
@@ -20,16 +20,22 @@ fn conjuncts<'a>(ast: &'a Ast, parts: &mut Vec<&'a Ast>) {
     }
 }
 
-/// Whether an expression reads a column, or is not the same whenever it is evaluated.
-fn reads(ast: &Ast, column: &str) -> bool {
+/// Whether all columns of an expression have origins, and it is the same whenever it is evaluated. Collects where the
+/// columns stand, with their origins.
+fn replaceable(ast: &Ast, origin: &dyn Fn(&str) -> Option<String>, places: &mut Vec<(Span, String)>) -> bool {
     const VOLATILE: &[&str] = &["rand", "randn", "random", "uuid", "now", "current_timestamp", "current_date"];
     match &ast.node {
-        Node::Name(name) => {
-            name.eq_ignore_ascii_case(column) || VOLATILE.iter().any(|known| name.eq_ignore_ascii_case(known))
-        }
-        Node::Star(_) => true,
-        Node::Call { name, .. } if VOLATILE.contains(&name.as_str()) => true,
-        node => node.children().any(|child| reads(child, column)),
+        Node::Name(name) if VOLATILE.iter().any(|known| name.eq_ignore_ascii_case(known)) => false,
+        Node::Name(name) => match origin(name) {
+            Some(expression) => {
+                places.push((ast.span, expression));
+                true
+            }
+            None => false,
+        },
+        Node::Star(_) => false,
+        Node::Call { name, .. } if VOLATILE.contains(&name.as_str()) => false,
+        node => node.children().all(|child| replaceable(child, origin, places)),
     }
 }
 
@@ -52,15 +58,32 @@ impl Predicate {
         Ok(Self { condition: Expression::new(text, String::new(), typed) })
     }
 
-    /// Splits a condition at its ANDs into the parts that read the column `column` and those that do not, each again a
-    /// condition. What cannot be understood reads the column.
-    pub fn split_by(text: &str, column: &str) -> (Vec<String>, Vec<String>) {
+    /// Splits a condition at its ANDs into the parts that must stay and those that read only columns for which `origin`
+    /// knows an expression; these have the expressions in the columns' places. What cannot be understood stays.
+    pub fn split_by(text: &str, origin: &dyn Fn(&str) -> Option<String>) -> (Vec<String>, Vec<String>) {
         let Ok(ast) = parse::expression(text) else { return (vec![text.to_owned()], Vec::new()) };
         let mut parts = Vec::new();
         conjuncts(&ast, &mut parts);
-        let source = |part: &Ast| format!("({})", text.get(part.span.start..part.span.end).unwrap_or(text));
-        let (reading, others): (Vec<&Ast>, Vec<&Ast>) = parts.into_iter().partition(|part| reads(part, column));
-        (reading.into_iter().map(source).collect(), others.into_iter().map(source).collect())
+        let (mut stay, mut moved) = (Vec::new(), Vec::new());
+        for part in parts {
+            let mut places = Vec::new();
+            let source = text.get(part.span.start..part.span.end).unwrap_or(text);
+            if !replaceable(part, origin, &mut places) {
+                stay.push(format!("({source})"));
+                continue;
+            }
+            let mut rewritten = source.to_owned();
+            // From the back, so that the places before stay where they are.
+            places.sort_by_key(|(span, _)| std::cmp::Reverse(span.start));
+            for (span, expression) in places {
+                let (from, to) = (span.start - part.span.start, span.end - part.span.start);
+                if rewritten.get(from..to).is_some() {
+                    rewritten.replace_range(from..to, &expression);
+                }
+            }
+            moved.push(format!("({rewritten})"));
+        }
+        (stay, moved)
     }
 
     /// Which rows of `batch` meet the condition. Rows for which it is unknown (null) do not.

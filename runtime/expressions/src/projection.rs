@@ -58,6 +58,14 @@ impl Projection {
         Arc::clone(&self.schema)
     }
 
+    /// The expression that the output column `at` is of the input; none if it is made by an explode.
+    pub fn source(&self, at: usize) -> Option<String> {
+        match self.outputs.get(at)? {
+            Output::Value(expression) => expression.source(),
+            Output::Generated(_) => None,
+        }
+    }
+
     /// Whether each input row gives exactly one output row.
     pub fn keeps_rows(&self) -> bool {
         self.generator.is_none()
@@ -102,6 +110,17 @@ impl Projection {
     }
 }
 
+/// The column of which an expression is the `window_time`.
+fn window_time(ast: &Ast) -> Option<&str> {
+    match &ast.node {
+        Node::Call { name, args } if name == "window_time" => match args.as_slice() {
+            [Ast { node: Node::Name(column), .. }] => Some(column),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
 fn internal(error: arrow::error::ArrowError) -> Error {
     Error::internal(error.to_string())
 }
@@ -127,12 +146,19 @@ impl List<'_> {
             return self.generate(text, kind, args, &item);
         }
         let typed = self.planner.plan(&item.expr)?;
+        let marked = window_time(&item.expr);
         let name = match item.aliases.as_slice() {
             [] => output_name(&item.expr, &typed),
             [name] => name.clone(),
             _ => return Err(PlanError::new(span, "several names are for explode and posexplode only")),
         };
         self.push(text, name, typed);
+        // The time of a window has the window's watermark.
+        if let (Some(window), Some(field)) = (marked, self.fields.last_mut()) {
+            let known = self.planner.schema.fields().iter().find(|field| field.name().eq_ignore_ascii_case(window));
+            let metadata = known.map(|window| window.metadata().clone()).unwrap_or_default();
+            *field = Arc::new(field.as_ref().clone().with_metadata(metadata));
+        }
         Ok(())
     }
 

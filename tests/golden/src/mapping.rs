@@ -68,7 +68,9 @@ impl Chain<'_> {
                 Part::Union(_) => Transform { class: "Union", keys: Vec::new() },
                 Part::Transform(transform) => transform,
             };
-            let alias = format!("t{}", self.placed.len());
+            // State is found by its transform's alias: a filter more or less must not change it.
+            let count = self.placed.iter().filter(|placed| placed.transform.class == transform.class).count();
+            let alias = format!("{}{count}", transform.class.to_lowercase());
             self.placed.push(Placed { alias: alias.clone(), inputs, transform });
             from = alias;
         }
@@ -388,12 +390,12 @@ mod tests {
             ("source.path", "/in/input"),
             ("source.header", "true"),
             ("source.max.files.per.trigger", "1"),
-            ("transforms", "t0,t1,t2,t3"),
-            ("transforms.t0.condition", "v > 'a'"),
-            ("transforms.t0.ansi", "false"),
-            ("transforms.t1.columns", "*, `a b` + 1 AS c"),
-            ("transforms.t2.rename", "`c`:`d`"),
-            ("transforms.t3.columns", "*, explode_outer(split(v, ',')) AS `x`"),
+            ("transforms", "filter0,select0,select1,select2"),
+            ("transforms.filter0.condition", "v > 'a'"),
+            ("transforms.filter0.ansi", "false"),
+            ("transforms.select0.columns", "*, `a b` + 1 AS c"),
+            ("transforms.select1.rename", "`c`:`d`"),
+            ("transforms.select2.columns", "*, explode_outer(split(v, ',')) AS `x`"),
         ] {
             assert_eq!(raw.get(key).map(String::as_str), Some(value), "{key}");
         }
@@ -404,11 +406,17 @@ mod tests {
         let explode = json!({ "op": "explode", "array": "split(v, ' ')", "as": "w", "outer": false });
         let count = json!({ "op": "aggregate", "keys": ["w"], "aggs": ["count(*) AS n"] });
         let raw = mapped(json!([explode, count])).unwrap();
-        assert_eq!(raw["transforms.t0.type"], "WordCount");
-        assert_eq!((raw["transforms.t0.word.column"].as_str(), raw["transforms.t0.count.column"].as_str()), ("w", "n"));
+        assert_eq!(raw["transforms.wordcount0.type"], "WordCount");
+        assert_eq!(
+            (raw["transforms.wordcount0.word.column"].as_str(), raw["transforms.wordcount0.count.column"].as_str()),
+            ("w", "n")
+        );
         let sum = json!({ "op": "aggregate", "keys": ["w"], "aggs": ["sum(n) AS n"] });
         let raw = mapped(json!([explode, sum])).unwrap();
-        assert_eq!((raw["transforms"].as_str(), raw["transforms.t1.type"].as_str()), ("t0,t1", "WindowedAggregate"));
+        assert_eq!(
+            (raw["transforms"].as_str(), raw["transforms.windowedaggregate0.type"].as_str()),
+            ("select0,windowedaggregate0", "WindowedAggregate")
+        );
     }
 
     #[test]

@@ -88,6 +88,11 @@ impl Transform for UnionTransform {
         Ok(Bound::stateless(schema))
     }
 
+    fn origin(&self, column: &str) -> Option<String> {
+        // The columns have the same names in all inputs.
+        Some(format!("`{}`", column.replace('`', "``")))
+    }
+
     async fn process(&mut self, batch: Batch) -> Result<Emitted> {
         self.process_input(0, batch).await
     }

@@ -7,7 +7,7 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit, TimestampMi
 use levada_connector_api::config::{Config, ConfigDef, ConfigKey, ConfigType, Importance, Validator, nearest};
 use levada_connector_api::{
     Batch, BatchInfo, BindContext, Bound, Emitted, Error, EventTime, Plugin, Result, Transform, TransformPlugin,
-    WATERMARK, async_trait,
+    WATERMARK, async_trait, watermark_delay,
 };
 
 /// Watches the event times of a column.
@@ -98,11 +98,21 @@ struct WatermarkTransform {
 #[async_trait]
 impl Transform for WatermarkTransform {
     fn bind(&mut self, input: &SchemaRef, _context: &BindContext) -> Result<Bound> {
+        if let Some(field) = input.fields().iter().find(|field| watermark_delay(field).is_some()) {
+            let message = format!("there is a watermark on '{}' already, and it cannot be redefined", field.name());
+            return Err(Error::config(message).context(self.key.clone()).hint("put one Watermark on each source"));
+        }
         let watch = Watch::new(input, &self.column, self.delay).map_err(|e| e.context(self.key.clone()))?;
         let schema = watch.mark(input);
         let name = schema.field(watch.column).name().clone();
         self.bound = Some((watch, schema.clone()));
         Ok(Bound { watermark: Some(name), ..Bound::stateless(schema) })
+    }
+
+    fn origin(&self, column: &str) -> Option<String> {
+        let (watch, schema) = self.bound.as_ref()?;
+        let name = schema.field(watch.column).name();
+        (!name.eq_ignore_ascii_case(column)).then(|| format!("`{}`", column.replace('`', "``")))
     }
 
     fn begin(&mut self, _batch: &BatchInfo) -> Result<()> {

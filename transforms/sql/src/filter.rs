@@ -37,18 +37,26 @@ impl Transform for Filter {
         Ok(Bound::stateless(input.clone()))
     }
 
-    fn split_off(&mut self, column: &str) -> Option<Box<dyn Transform>> {
-        let (reading, others) = Predicate::split_by(&self.condition, column);
-        if others.is_empty() {
-            return None;
+    fn split_off(&mut self, copies: usize, origin: &dyn Fn(&str) -> Option<String>) -> Vec<Box<dyn Transform>> {
+        let (stay, moved) = Predicate::split_by(&self.condition, origin);
+        if moved.is_empty() {
+            return Vec::new();
         }
-        let mut moved = Self::new(others.join(" AND "), self.options.clone());
-        moved.key = self.key.clone();
-        self.condition = match reading.as_slice() {
+        let moved = moved.join(" AND ");
+        self.condition = match stay.as_slice() {
             [] => "true".to_owned(),
             parts => parts.join(" AND "),
         };
-        Some(Box::new(moved))
+        let copy = |_| {
+            let mut copy = Self::new(moved.clone(), self.options.clone());
+            copy.key = self.key.clone();
+            Box::new(copy) as Box<dyn Transform>
+        };
+        (0..copies).map(copy).collect()
+    }
+
+    fn origin(&self, column: &str) -> Option<String> {
+        Some(quoted(column))
     }
 
     async fn process(&mut self, batch: Batch) -> Result<Emitted> {
@@ -71,6 +79,11 @@ impl Transform for Filter {
         };
         Ok(Emitted { batches, rejected })
     }
+}
+
+/// A column's name in an expression.
+fn quoted(name: &str) -> String {
+    format!("`{}`", name.replace('`', "``"))
 }
 
 /// Makes [`Filter`]s.

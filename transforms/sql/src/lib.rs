@@ -5,9 +5,11 @@
 #![cfg_attr(not(test), warn(clippy::indexing_slicing))]
 
 mod filter;
+mod query;
 mod select;
 
 pub use filter::{Filter, FilterPlugin};
+pub use query::SqlPlugin;
 pub use select::{Select, SelectPlugin};
 
 use levada_connector_api::{Registry, Result};
@@ -18,5 +20,6 @@ use levada_connector_api::{Registry, Result};
 /// One of their names is taken.
 pub fn register(registry: &mut Registry) -> Result<()> {
     registry.add_transform(FilterPlugin)?;
-    registry.add_transform(SelectPlugin)
+    registry.add_transform(SelectPlugin)?;
+    registry.add_transform(SqlPlugin)
 }

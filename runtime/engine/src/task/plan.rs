@@ -123,42 +123,66 @@ fn place(spec: &PipelineSpec) -> Result<Vec<Step>> {
     Ok(steps)
 }
 
-/// Moves conditions that do not read a watermark's column to before the watermark, as Spark's optimizer does.
+/// Moves conditions to before the watermarks below them, as far as they go, as Spark's optimizer does.
 fn push_filters_down(spec: &PipelineSpec, sources: &[SchemaRef], steps: &mut Vec<Step>) -> Result<()> {
-    let mut at = 1;
-    while at < steps.len() {
-        let bounds = bind_steps(spec, sources, steps.get_mut(..at).unwrap_or_default())?;
-        let below = match steps.get(at).map(|step| step.inputs.as_slice()) {
-            Some([Port::Step(below)]) => *below,
-            _ => {
-                at += 1;
-                continue;
-            }
-        };
-        let only = steps.iter().filter(|step| step.inputs.contains(&Port::Step(below))).count() == 1;
-        let column = bounds.get(below).and_then(|bound| bound.0.watermark.clone()).filter(|_| only);
-        let moved = column.and_then(|column| steps.get_mut(at)?.transform.split_off(&column));
-        if let (Some(transform), Some(watermark)) = (moved, steps.get(below)) {
-            let inputs = watermark.inputs.clone();
-            let alias = steps.get(at).map(|step| step.alias.clone()).unwrap_or_default();
-            for step in steps.iter_mut().skip(below) {
-                for port in &mut step.inputs {
-                    if let Port::Step(to) = port
-                        && *to >= below
-                    {
-                        *to += 1;
-                    }
-                }
-            }
-            if let Some(watermark) = steps.get_mut(below) {
-                watermark.inputs = vec![Port::Step(below)];
-            }
-            steps.insert(below, Step { alias, transform, inputs, stateful: false });
-            at += 1;
+    let mut at = steps.len();
+    while at > 1 {
+        at -= 1;
+        let bounds = bind_steps(spec, sources, steps)?;
+        // A step that has been moved below is looked at again in its turn.
+        let Some([Port::Step(below)]) = steps.get(at).map(|step| step.inputs.as_slice()) else { continue };
+        let below = *below;
+        let alone = steps.iter().flat_map(|step| &step.inputs).filter(|port| **port == Port::Step(below)).count() == 1;
+        if !alone || !has_watermark(below, steps, &bounds) {
+            continue;
         }
-        at += 1;
+        let (before, after) = steps.split_at_mut(at);
+        let (Some(passed), Some(filter)) = (before.get(below), after.first_mut()) else { continue };
+        let alias = filter.alias.clone();
+        let inputs = passed.inputs.clone();
+        let moved = filter.transform.split_off(inputs.len(), &|column| passed.transform.origin(column));
+        if moved.len() < inputs.len() {
+            continue;
+        }
+        for (number, transform) in moved.into_iter().enumerate() {
+            insert(
+                steps,
+                below + number,
+                (below + number, number),
+                Step { alias: alias.clone(), transform, inputs: Vec::new(), stateful: false },
+            );
+        }
+        // The filters below come before this place now.
+        at += inputs.len();
+        at = at.min(steps.len());
     }
     Ok(())
+}
+
+/// Puts `step` at `at`, between input `number` of the step that stood at `place` and what that reads.
+fn insert(steps: &mut Vec<Step>, at: usize, (place, number): (usize, usize), mut step: Step) {
+    for other in steps.iter_mut() {
+        for port in &mut other.inputs {
+            if let Port::Step(to) = port
+                && *to >= at
+            {
+                *to += 1;
+            }
+        }
+    }
+    if let Some(port) = steps.get_mut(place).and_then(|passed| passed.inputs.get_mut(number)) {
+        step.inputs = vec![*port];
+        *port = Port::Step(at);
+    }
+    steps.insert(at, step);
+}
+
+/// Whether a step, or one that its rows come through, puts a watermark on a column.
+fn has_watermark(at: usize, steps: &[Step], bounds: &[(Bound, bool)]) -> bool {
+    let own = bounds.get(at).is_some_and(|(bound, _)| bound.watermark.is_some());
+    own || steps.get(at).is_some_and(|step| {
+        step.inputs.iter().any(|port| matches!(port, Port::Step(below) if has_watermark(*below, steps, bounds)))
+    })
 }
 
 fn bind_steps(spec: &PipelineSpec, sources: &[SchemaRef], steps: &mut [Step]) -> Result<Vec<(Bound, bool)>> {

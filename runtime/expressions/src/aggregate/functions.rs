@@ -136,6 +136,17 @@ const MISSING: &[&str] = &[
     "string_agg",
 ];
 
+/// What becomes of a result that its type cannot hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Overflow {
+    /// An error.
+    Error,
+    /// Whole numbers wrap; decimals become null.
+    Wrap,
+    /// Null.
+    Null,
+}
+
 /// An aggregate that was compiled for a schema.
 #[derive(Debug, Clone)]
 pub struct AggregateCall {
@@ -147,8 +158,8 @@ pub struct AggregateCall {
     pub filter: Option<Expression>,
     /// The type of the result.
     pub ty: DataType,
-    /// Whether a result that its type cannot hold is an error; otherwise it wraps (whole numbers) or is null (decimals).
-    pub checked: bool,
+    /// What becomes of a result that its type cannot hold.
+    pub overflow: Overflow,
     /// As Spark names it.
     pub name: String,
 }
@@ -221,7 +232,11 @@ pub(crate) fn plan(
         args: values.into_iter().map(expression).collect(),
         filter: condition.map(expression),
         ty,
-        checked: planner.ansi && !name.starts_with("try_"),
+        overflow: match planner.ansi {
+            _ if name.starts_with("try_") => Overflow::Null,
+            true => Overflow::Error,
+            false => Overflow::Wrap,
+        },
         name: title,
     })
 }

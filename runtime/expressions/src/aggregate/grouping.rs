@@ -132,6 +132,13 @@ impl Grouping {
         &self.calls
     }
 
+    /// The expression over the input that the output column `at` is, if that is a key.
+    pub fn key_source(&self, at: usize) -> Option<String> {
+        let name = self.schema.fields().get(at)?.name();
+        let plain = self.outputs.get(at)?.source()? == format!("`{}`", name.replace('`', "``"));
+        self.keys.iter().find(|key| plain && key.name() == name)?.source()
+    }
+
     /// Made columns, keys, and the results of the calls: what [`finish`](Self::finish) takes.
     pub fn grouped(&self) -> &SchemaRef {
         &self.grouped

@@ -3,5 +3,6 @@
 mod functions;
 mod grouping;
 
-pub use functions::{AggregateCall, AggregateFunction};
+pub(crate) use functions::is_aggregate;
+pub use functions::{AggregateCall, AggregateFunction, Overflow};
 pub use grouping::{Grouping, GroupingSpec};

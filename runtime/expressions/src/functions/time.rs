@@ -18,6 +18,7 @@ use crate::coerce::argument;
 use crate::typed::Typed;
 
 pub(super) const NAMES: &[&str] = &[
+    "window_time",
     "year",
     "quarter",
     "month",
@@ -74,6 +75,14 @@ pub(super) fn plan(mut call: Invocation<'_>) -> Planned<Typed> {
                 _ => format!("{}({}, {})", call.name, field.name, value.name),
             };
             Ok(part(&call, canonical(&name), value)?.named(label))
+        }
+        "window_time" => {
+            let [window] = call.exactly()?;
+            let label = format!("window_time({})", window.name);
+            let end = super::field::get(window, "end", span)?;
+            let micro = datafusion_common::ScalarValue::DurationMicrosecond(Some(1));
+            let micro = Typed::literal(micro, "INTERVAL '0.000001' SECOND".to_owned(), span);
+            Ok(call.planner.binary(crate::ast::Binary::Subtract, end, micro, span)?.named(label))
         }
         "date_trunc" => truncate(call),
         "trunc" => trunc(call),

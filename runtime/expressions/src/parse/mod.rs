@@ -5,6 +5,10 @@
 
 mod operators;
 mod primary;
+mod statement;
+
+pub(crate) use statement::statement;
+pub use statement::{From, Statement, WindowCall};
 
 use super::ast::{Ast, Item, Node, PlanError, Planned, Span};
 use super::lexer::{Spanned, Token, tokens};
@@ -55,11 +59,13 @@ struct Parser<'a> {
     tokens: Vec<Spanned>,
     at: usize,
     depth: usize,
+    /// Whether a whole query is parsed: the words that begin its parts are no names of columns.
+    statement: bool,
 }
 
 impl<'a> Parser<'a> {
     pub(super) fn new(text: &'a str) -> Planned<Self> {
-        Ok(Self { text, tokens: tokens(text)?, at: 0, depth: 0 })
+        Ok(Self { text, tokens: tokens(text)?, at: 0, depth: 0, statement: false })
     }
 
     pub(super) fn token_at(&self, at: usize) -> &Token {
@@ -151,6 +157,7 @@ impl<'a> Parser<'a> {
             return Ok(names);
         }
         Ok(match self.token() {
+            _ if self.statement && self.is_clause() => Vec::new(),
             Token::Word { .. } => vec![self.name("a name")?],
             _ => Vec::new(),
         })

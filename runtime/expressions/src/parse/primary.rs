@@ -115,7 +115,7 @@ impl Parser<'_> {
         if self.symbol("(") {
             let start = self.previous();
             let distinct = self.word("distinct");
-            let call = Node::Call { name: lower, args: self.list(")")? };
+            let call = plain(lower, self.list(")")?);
             let span = start.to(self.previous());
             let filter = if self.is_word_at(self.at, "filter") && self.is_symbol_at(self.at + 1, "(") {
                 self.at += 2;
@@ -281,6 +281,19 @@ impl Parser<'_> {
         self.at = start;
         Ok(None)
     }
+}
+
+/// Names of other databases for what Spark has.
+fn plain(name: String, mut args: Vec<Ast>) -> Node {
+    if name == "string_to_array"
+        && let [_, Ast { node: Node::Literal(ScalarValue::Utf8(Some(separator))), .. }] = args.as_mut_slice()
+    {
+        // Spark's split takes a regular expression.
+        let escape = |c: char| if c.is_alphanumeric() || c == ' ' { c.to_string() } else { format!("\\{c}") };
+        *separator = separator.chars().map(escape).collect();
+        return Node::Call { name: "split".into(), args };
+    }
+    Node::Call { name, args }
 }
 
 fn lambda(span: Span) -> PlanError {

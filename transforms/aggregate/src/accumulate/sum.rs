@@ -6,7 +6,7 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Decimal128Array, Float64Array, Int64Array, PrimitiveArray};
 use arrow::datatypes::{ArrowPrimitiveType, DataType, Decimal128Type, Float64Type, Int64Type};
 use levada_connector_api::{Error, Result};
-use levada_expressions::{AggregateCall, AggregateFunction};
+use levada_expressions::{AggregateCall, AggregateFunction, Overflow};
 
 use super::{Accumulator, column, counting, overflow, same, unfit};
 
@@ -15,7 +15,7 @@ pub(super) fn make(call: &AggregateCall, input: &DataType) -> Result<Box<dyn Acc
     let kind = |kind| Ok(kind);
     match (input, &call.ty) {
         (DataType::Int64, DataType::Int64) => {
-            kind(Box::new(Sums::<Int64Type>::new(Rule::Whole { checked: call.checked }, DataType::Int64)) as _)
+            kind(Box::new(Sums::<Int64Type>::new(Rule::Whole(call.overflow), DataType::Int64)) as _)
         }
         (DataType::Float64, _) => {
             let rule = if average { Rule::Mean } else { Rule::Plain };
@@ -25,8 +25,14 @@ pub(super) fn make(call: &AggregateCall, input: &DataType) -> Result<Box<dyn Acc
             // The sum has ten digits more than its values, whatever it is for.
             let held = (*precision + 10).min(38);
             let rule = match average {
-                true => Rule::DecimalMean { held, from: *scale, precision: *p, scale: *s, checked: call.checked },
-                false => Rule::Decimal { precision: held, checked: call.checked },
+                true => Rule::DecimalMean {
+                    held,
+                    from: *scale,
+                    precision: *p,
+                    scale: *s,
+                    checked: call.overflow == Overflow::Error,
+                },
+                false => Rule::Decimal { precision: held, checked: call.overflow == Overflow::Error },
             };
             kind(Box::new(Sums::<Decimal128Type>::new(rule, DataType::Decimal128(38, *scale))))
         }
@@ -41,8 +47,8 @@ enum Rule {
     Plain,
     /// A double divided by the count.
     Mean,
-    /// A bigint: too large is an error, or wraps.
-    Whole { checked: bool },
+    /// A bigint.
+    Whole(Overflow),
     /// A decimal: too large is an error, or null.
     Decimal { precision: u8, checked: bool },
     /// A decimal divided by the count, half up.
@@ -108,8 +114,8 @@ where
             return Ok(());
         }
         match self.rule {
-            Rule::Whole { checked: true } => Err(overflow("long overflow in sum")),
-            Rule::Whole { checked: false } => {
+            Rule::Whole(Overflow::Error) => Err(overflow("long overflow in sum")),
+            Rule::Whole(Overflow::Wrap) => {
                 self.sums[group] = sum;
                 self.counts[group] += count;
                 Ok(())
@@ -199,7 +205,7 @@ trait Finish {
 #[allow(clippy::indexing_slicing, reason = "numbers of groups are valid by contract")]
 impl Finish for Sums<Int64Type> {
     fn finish(&self, groups: &[u32]) -> Result<ArrayRef> {
-        let value = |group: &u32| (self.counts[*group as usize] != 0).then_some(self.sums[*group as usize]);
+        let value = |group: &u32| (self.counts[*group as usize] > 0).then_some(self.sums[*group as usize]);
         Ok(Arc::new(groups.iter().map(value).collect::<Int64Array>()))
     }
 }

@@ -141,6 +141,14 @@ impl Transform for Grouped {
         Ok(Bound { stateful: true, aggregates: true, ..Bound::stateless(schema) })
     }
 
+    fn origin(&self, column: &str) -> Option<String> {
+        // With a watermark of its own, conditions on keys would have to go below it, into this transform.
+        let plan = self.plan.as_ref().filter(|_| self.watch.is_none())?;
+        let schema = plan.grouping.schema();
+        let at = schema.fields().iter().position(|field| field.name().eq_ignore_ascii_case(column))?;
+        plan.grouping.key_source(at)
+    }
+
     async fn open(&mut self, _context: &TaskContext) -> Result<()> {
         let plan = self.plan()?;
         if matches!(plan.shape, Shape::Sessions(_)) && plan.grouping.keys().is_empty() {
