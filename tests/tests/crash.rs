@@ -144,6 +144,33 @@ fn a_checkpoint_that_rolls_over_killed_at_its_fault_points() {
 }
 
 #[test]
+fn windows_of_windows_killed_at_every_fault_point() {
+    kill_at_points(&Case::windows(), |_| true);
+}
+
+#[test]
+fn sessions_killed_at_every_fault_point() {
+    kill_at_points(&Case::sessions(), |_| true);
+}
+
+#[test]
+fn duplicates_killed_at_every_fault_point() {
+    kill_at_points(&Case::duplicates(), |_| true);
+}
+
+#[test]
+fn updates_killed_at_every_fault_point() {
+    kill_at_points(&Case::updates(), |_| true);
+}
+
+#[test]
+fn stateful_transforms_killed_at_random_moments() {
+    for (number, case) in [Case::windows(), Case::sessions(), Case::duplicates(), Case::updates()].iter().enumerate() {
+        kill_at_random(case, 20 + number as u64);
+    }
+}
+
+#[test]
 fn word_count_killed_at_random_moments() {
     kill_at_random(&Case::word_count(), 11);
 }

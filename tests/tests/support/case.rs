@@ -21,6 +21,7 @@ pub(crate) struct Case {
     pub(crate) rows: Vec<String>,
     /// The rows that must become dead letters.
     pub(crate) bad: Vec<Bad>,
+    any_order: bool,
     input: TempDir,
     config: Vec<(String, String)>,
 }
@@ -50,7 +51,7 @@ impl Case {
             ("output.mode", "complete"),
             ("batch.max.rows", "100"),
         ]);
-        Self { name: "word count", rows, bad: Vec::new(), input, config }
+        Self { name: "word count", rows, bad: Vec::new(), any_order: false, input, config }
     }
 
     /// JSON lines, some of them bad → filter → Parquet: ten micro-batches, two a file.
@@ -94,7 +95,7 @@ impl Case {
             ("errors.tolerance", "all"),
             ("batch.max.rows", "100"),
         ]);
-        Self { name: "filter", rows, bad, input, config }
+        Self { name: "filter", rows, bad, any_order: false, input, config }
     }
 
     /// A word count whose state outgrows a checkpoint segment, in update mode: the log rolls over.
@@ -118,7 +119,102 @@ impl Case {
             ("sink.format", "json"),
             ("output.mode", "update"),
         ]);
-        Self { name: "rolling", rows: Vec::new(), bad: Vec::new(), input, config }
+        Self { name: "rolling", rows: Vec::new(), bad: Vec::new(), any_order: false, input, config }
+    }
+
+    /// JSON lines with event times, mostly in order, some late → `transforms` → JSON lines, append mode.
+    fn events(name: &'static str, transforms: &[(&str, &str)]) -> Self {
+        let input = TempDir::new().unwrap();
+        let mut random = SmallRng::seed_from_u64(4);
+        for file in 0..8i64 {
+            let mut text = String::new();
+            for line in 0..150i64 {
+                let late = if random.random_range(0..10) == 0 { random.random_range(0..90) } else { 0 };
+                let at = 1_700_000_000 + file * 60 + line * 60 / 150 - late;
+                let at = chrono::DateTime::from_timestamp(at, 0).unwrap().to_rfc3339();
+                let (key, value) = (format!("k{}", random.random_range(0..25)), random.random_range(0..100));
+                writeln!(text, "{}", json!({"at": at, "key": key, "value": value})).unwrap();
+            }
+            fs::write(input.path().join(format!("{file}.jsonl")), text).unwrap();
+        }
+        let mut all = config(&[
+            ("name", "events"),
+            ("source.format", "json"),
+            ("source.schema", "at TIMESTAMP, key STRING, value INT"),
+            ("sink.format", "json"),
+            ("output.mode", "append"),
+        ]);
+        all.extend(config(transforms));
+        Self { name, rows: Vec::new(), bad: Vec::new(), any_order: true, input, config: all }
+    }
+
+    /// Sliding windows, then windows of those windows.
+    pub(crate) fn windows() -> Self {
+        Self::events(
+            "windows of windows",
+            &[
+                ("transforms", "slide,sum"),
+                ("transforms.slide.type", "WindowedAggregate"),
+                ("transforms.slide.time", "at"),
+                ("transforms.slide.watermark", "30 seconds"),
+                ("transforms.slide.window", "20 seconds"),
+                ("transforms.slide.slide", "10 seconds"),
+                ("transforms.slide.group.by", "key"),
+                (
+                    "transforms.slide.aggregates",
+                    "count(*) AS n, sum(value) AS s, avg(value) AS a, max(value) AS m, collect_list(value) AS l",
+                ),
+                ("transforms.sum.type", "WindowedAggregate"),
+                ("transforms.sum.time", "window"),
+                ("transforms.sum.window", "1 minute"),
+                ("transforms.sum.aggregates", "sum(n) AS n, count(*) AS groups, stddev(a) AS d"),
+            ],
+        )
+    }
+
+    /// Sessions, by SQL.
+    pub(crate) fn sessions() -> Self {
+        let query = "SELECT session_window, key, count(*) AS n, min(value) AS low FROM input WHERE value > 3 GROUP BY \
+                     session(at, INTERVAL '7 seconds'), key";
+        Self::events(
+            "sessions",
+            &[
+                ("transforms", "sessions"),
+                ("transforms.sessions.type", "Sql"),
+                ("transforms.sessions.query", query),
+                ("transforms.sessions.watermark", "20 seconds"),
+            ],
+        )
+    }
+
+    /// Duplicates dropped, those of a key within the watermark's delay.
+    pub(crate) fn duplicates() -> Self {
+        Self::events(
+            "duplicates",
+            &[
+                ("transforms", "late,once"),
+                ("transforms.late.type", "Watermark"),
+                ("transforms.late.column", "at"),
+                ("transforms.late.delay", "40 seconds"),
+                ("transforms.once.type", "Deduplicate"),
+                ("transforms.once.columns", "key,value"),
+                ("transforms.once.within.watermark", "true"),
+            ],
+        )
+    }
+
+    /// A count without windows, in update mode: every batch gives out what it touched.
+    pub(crate) fn updates() -> Self {
+        Self::events(
+            "updates",
+            &[
+                ("output.mode", "update"),
+                ("transforms", "count"),
+                ("transforms.count.type", "WindowedAggregate"),
+                ("transforms.count.group.by", "key"),
+                ("transforms.count.aggregates", "count(*) AS n, min(value) AS low, max_by(at, value) AS top"),
+            ],
+        )
     }
 
     /// Sets a key of the pipeline.
@@ -157,7 +253,7 @@ impl Case {
     pub(crate) fn uninterrupted(&self) -> Output {
         let site = self.site();
         site.run(&[]).succeeded();
-        let output = site.output();
+        let output = Output { any_order: self.any_order, ..site.output() };
         if !self.rows.is_empty() {
             output.same_rows(&self.rows).unwrap_or_else(|problem| panic!("{}: {problem}", self.name));
         }
