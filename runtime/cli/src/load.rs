@@ -2,24 +2,21 @@
 
 use std::path::Path;
 
-use levada_connector_api::config::{ConfigError, RawConfig};
+use levada_connector_api::config::RawConfig;
 use serde_json::Value;
 
-/// Reads a pipeline file. The name defaults to the file's stem.
+/// Reads a pipeline file. Errors do not say which file it is. The name defaults to the file's stem.
 ///
 /// # Errors
 /// The file cannot be read or parsed, or a placeholder cannot be filled; every error is told.
-pub(crate) fn load(path: &Path, set: &[(String, String)]) -> Result<RawConfig, Vec<ConfigError>> {
-    let place = || path.display().to_string();
-    let text =
-        std::fs::read_to_string(path).map_err(|e| vec![ConfigError::new(place(), format!("cannot be read: {e}"))])?;
+pub(crate) fn load(path: &Path, set: &[(String, String)]) -> Result<RawConfig, Vec<String>> {
+    let text = std::fs::read_to_string(path).map_err(|e| vec![unreadable(&e)])?;
     let extension = path.extension().and_then(|e| e.to_str()).unwrap_or_default().to_ascii_lowercase();
     let mut raw = RawConfig::new();
     match extension.as_str() {
         "properties" => {
             raw.extend(
-                java_properties::read(text.as_bytes())
-                    .map_err(|e| vec![ConfigError::new(place(), format!("is no properties file: {e}"))])?,
+                java_properties::read(text.as_bytes()).map_err(|e| vec![format!("is no properties file: {e}")])?,
             );
         }
         "yaml" | "yml" | "json" => {
@@ -28,14 +25,14 @@ pub(crate) fn load(path: &Path, set: &[(String, String)]) -> Result<RawConfig, V
                 "json" => serde_json::from_str(&text).map_err(|e| e.to_string()),
                 _ => serde_yaml_ng::from_str(&text).map_err(|e| e.to_string()),
             };
-            let mut value = parsed.map_err(|e| vec![ConfigError::new(place(), format!("cannot be parsed: {e}"))])?;
+            let mut value = parsed.map_err(|e| vec![format!("cannot be parsed: {e}")])?;
             unwrap_connect(&mut value);
             if !value.is_object() {
-                return Err(vec![ConfigError::new(place(), "must be a map of keys and values")]);
+                return Err(vec!["must be a map of keys and values".to_owned()]);
             }
             flatten("", &value, &mut raw);
         }
-        _ => return Err(vec![ConfigError::new(place(), "must end in .yaml, .yml, .json or .properties")]),
+        _ => return Err(vec!["must end in .yaml, .yml, .json or .properties".to_owned()]),
     }
     raw.extend(set.iter().cloned());
     if let Some(stem) = path.file_stem().and_then(|stem| stem.to_str()) {
@@ -44,6 +41,13 @@ pub(crate) fn load(path: &Path, set: &[(String, String)]) -> Result<RawConfig, V
     let folder = std::path::absolute(path).ok().and_then(|p| p.parent().map(|p| p.display().to_string()));
     fill(&mut raw, &folder.unwrap_or_default())?;
     Ok(raw)
+}
+
+fn unreadable(error: &std::io::Error) -> String {
+    match error.kind() {
+        std::io::ErrorKind::NotFound => "does not exist".to_owned(),
+        _ => format!("cannot be read: {error}"),
+    }
 }
 
 /// Kafka Connect's form: `{"name": …, "config": {…}}`.
@@ -81,7 +85,7 @@ fn flatten(prefix: &str, value: &Value, out: &mut RawConfig) {
 }
 
 /// Fills `${dir}` with the file's folder and `${env:NAME}` with a variable of the environment.
-fn fill(raw: &mut RawConfig, folder: &str) -> Result<(), Vec<ConfigError>> {
+fn fill(raw: &mut RawConfig, folder: &str) -> Result<(), Vec<String>> {
     let mut errors = Vec::new();
     for (key, value) in raw.iter_mut() {
         if value.contains("${dir}") {
@@ -89,14 +93,13 @@ fn fill(raw: &mut RawConfig, folder: &str) -> Result<(), Vec<ConfigError>> {
         }
         while let Some((before, rest)) = value.split_once("${env:") {
             let Some((name, after)) = rest.split_once('}') else {
-                errors.push(ConfigError::invalid(key, value.as_str(), "'${env:' without its '}'"));
+                errors.push(format!("{key} = '{value}': '${{env:' without its '}}'"));
                 break;
             };
             match std::env::var(name) {
                 Ok(found) => *value = format!("{before}{found}{after}"),
                 Err(_) => {
-                    let message = format!("the environment variable {name} is not set; export it first");
-                    errors.push(ConfigError::new(key, message));
+                    errors.push(format!("{key}: the environment variable {name} is not set; export it first"));
                     break;
                 }
             }
@@ -137,6 +140,6 @@ mod tests {
         let path = folder.path().join("p.yaml");
         std::fs::write(&path, "a: ${env:LEVADA_NOT_SET_1}\nb: ${dir}/in\n").unwrap();
         let errors = load(&path, &[]).unwrap_err();
-        assert!(errors[0].to_string().contains("LEVADA_NOT_SET_1 is not set"), "{errors:?}");
+        assert!(errors[0].contains("LEVADA_NOT_SET_1 is not set"), "{errors:?}");
     }
 }
