@@ -3,6 +3,7 @@
 
 mod arbitrary;
 mod canonical;
+mod docs;
 mod golden;
 mod messages;
 mod spark;
