@@ -233,7 +233,7 @@ mod tests {
     async fn state_in_several_tasks_is_refused_with_its_reason() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("p.yaml");
-        let mut registry = crate::plugins().unwrap();
+        let mut registry = levada_plugins::registry().unwrap();
         registry.add_source(Splits(levada_connector_files::FilesSourcePlugin)).unwrap();
         let checked = async |transforms: &str| {
             let config = format!(

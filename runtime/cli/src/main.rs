@@ -11,7 +11,6 @@ use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser as _};
-use levada_connector_api::{Registry, Result};
 use tracing_subscriber::EnvFilter;
 
 use crate::args::{Args, Checkpoint, Command, LogFormat, Plugin};
@@ -28,16 +27,6 @@ enum Exit {
     InUse = 3,
     /// A second Ctrl-C.
     Aborted = 130,
-}
-
-/// Every plugin that is built in.
-fn plugins() -> Result<Registry> {
-    let mut registry = Registry::new();
-    levada_connector_basic::register(&mut registry)?;
-    levada_connector_files::register(&mut registry)?;
-    levada_transform_aggregate::register(&mut registry)?;
-    levada_transform_sql::register(&mut registry)?;
-    Ok(registry)
 }
 
 /// Says something to the user. Stdout belongs to the sinks.
@@ -68,7 +57,7 @@ fn logging(format: LogFormat, level: &str, status: &Status) {
 }
 
 async fn execute(args: Args) -> Result<(), Exit> {
-    let registry = plugins().map_err(|error| {
+    let registry = levada_plugins::registry().map_err(|error| {
         say(&format!("error: {error}"));
         Exit::Failed
     })?;
