@@ -119,7 +119,7 @@ pub(crate) async fn run(args: &Run, registry: &Registry, status: Status) -> Resu
     let told = status.clone();
     tokio::spawn(async move {
         signal().await;
-        told.aside(|| say("stopping: the batch under way is finished; Ctrl-C again aborts it"));
+        told.aside(|| say("stopping after the batch under way; Ctrl-C again aborts it"));
         stoppers.iter().for_each(|stop| stop());
         signal().await;
         std::process::exit(Exit::Aborted as i32);
@@ -127,7 +127,10 @@ pub(crate) async fn run(args: &Run, registry: &Registry, status: Status) -> Resu
     let mut outcome = Ok(());
     for handle in handles {
         if let Err(error) = handle.join().await {
-            status.aside(|| say(&format!("error: {error}")));
+            // The log has told it, at the moment at which it happened.
+            if !tracing::enabled!(tracing::Level::ERROR) {
+                say(&format!("error: {error}"));
+            }
             outcome = Err(worse(outcome, &error));
         }
     }

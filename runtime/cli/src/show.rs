@@ -160,7 +160,10 @@ pub(crate) async fn checkpoint(location: &Path, as_json: bool) -> Result<(), Exi
         let _ = writeln!(out, "  last records");
         for record in records.iter().rev().take(5).rev() {
             let line = match record {
-                Record::Snapshot(snapshot) => format!("snapshot after batch {}", text(snapshot.batch_id)),
+                Record::Snapshot(snapshot) => match snapshot.batch_id {
+                    Some(batch) => format!("snapshot after batch {batch}"),
+                    None => "begun".to_owned(),
+                },
                 Record::Start(start) => format!("run {} begins", start.epoch),
                 Record::Prepare(prepared) => format!("batch {} prepared: {} rows", prepared.batch_id, prepared.rows),
                 Record::Commit { batch_id, .. } => format!("batch {batch_id} committed"),

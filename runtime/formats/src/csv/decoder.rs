@@ -180,7 +180,10 @@ impl CsvDecoder {
             MalformedRows::Drop => {}
             MalformedRows::Error => {
                 let reason = match bad.filter(|_| !ragged) {
-                    None => format!("the line has {count} values, the schema {} columns", self.columns.len()),
+                    None => {
+                        let plural = if count == 1 { "" } else { "s" };
+                        format!("the line has {count} value{plural}, the columns are {}", self.columns.len())
+                    }
                     Some((at, text)) => self.bad_field(at, text),
                 };
                 self.rows.reject(index, reason);
