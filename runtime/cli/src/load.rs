@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use levada_connector_api::config::RawConfig;
-use serde_json::Value;
+
+use crate::tree::Tree;
 
 /// Reads a pipeline file. Errors do not say which file it is. The name defaults to the file's stem.
 ///
@@ -21,16 +22,19 @@ pub(crate) fn load(path: &Path, set: &[(String, String)]) -> Result<RawConfig, V
         }
         "yaml" | "yml" | "json" => {
             // YAML is a superset of JSON, but its errors for JSON would confuse.
-            let parsed: Result<Value, String> = match extension.as_str() {
+            let parsed: Result<Tree, String> = match extension.as_str() {
                 "json" => serde_json::from_str(&text).map_err(|e| e.to_string()),
                 _ => serde_yaml_ng::from_str(&text).map_err(|e| e.to_string()),
             };
-            let mut value = parsed.map_err(|e| vec![format!("cannot be parsed: {e}")])?;
-            unwrap_connect(&mut value);
-            if !value.is_object() {
+            let tree = unwrap_connect(parsed.map_err(|e| vec![format!("cannot be parsed: {e}")])?);
+            if !matches!(tree, Tree::Map(_)) {
                 return Err(vec!["must be a map of keys and values".to_owned()]);
             }
-            flatten("", &value, &mut raw);
+            let mut errors = Vec::new();
+            flatten("", &tree, &mut raw, &mut errors);
+            if !errors.is_empty() {
+                return Err(errors);
+            }
         }
         _ => return Err(vec!["must end in .yaml, .yml, .json or .properties".to_owned()]),
     }
@@ -51,37 +55,48 @@ fn unreadable(error: &std::io::Error) -> String {
 }
 
 /// Kafka Connect's form: `{"name": …, "config": {…}}`.
-fn unwrap_connect(value: &mut Value) {
-    let Value::Object(map) = value else { return };
-    if let Some(Value::Object(config)) = map.get("config")
-        && map.keys().all(|key| key == "name" || key == "config")
-    {
-        let mut config = config.clone();
-        if let Some(name) = map.get("name") {
-            config.entry("name").or_insert_with(|| name.clone());
-        }
-        *map = config;
+fn unwrap_connect(tree: Tree) -> Tree {
+    let Tree::Map(entries) = &tree else { return tree };
+    let Some(Tree::Map(config)) = tree.get("config") else { return tree };
+    if !entries.iter().all(|(key, _)| key == "name" || key == "config") {
+        return tree;
     }
+    let mut config = config.clone();
+    if let Some(name) = tree.get("name").filter(|_| !config.iter().any(|(key, _)| key == "name")) {
+        config.push(("name".to_owned(), name.clone()));
+    }
+    Tree::Map(config)
 }
 
-fn flatten(prefix: &str, value: &Value, out: &mut RawConfig) {
-    let text = match value {
-        Value::Object(map) => {
-            for (key, value) in map {
+fn flatten(prefix: &str, tree: &Tree, out: &mut RawConfig, errors: &mut Vec<String>) {
+    let text = match tree {
+        Tree::Map(entries) => {
+            for (key, value) in entries {
                 let key = if prefix.is_empty() { key.clone() } else { format!("{prefix}.{key}") };
-                flatten(&key, value, out);
+                flatten(&key, value, out, errors);
             }
             return;
         }
-        Value::Array(items) => {
-            let scalar = |item: &Value| item.as_str().map_or_else(|| item.to_string(), str::to_owned);
-            items.iter().map(scalar).collect::<Vec<_>>().join(",")
+        Tree::List(items) => {
+            let mut texts = Vec::new();
+            for item in items {
+                match item {
+                    Tree::Text(text) => texts.push(text.as_str()),
+                    _ => return errors.push(format!("{prefix}: a list may hold scalars only")),
+                }
+            }
+            texts.join(",")
         }
-        Value::String(text) => text.clone(),
-        Value::Null => return,
-        other => other.to_string(),
+        Tree::Text(text) => text.clone(),
+        // A plugin is called so.
+        Tree::Nothing if prefix.ends_with(".class") => {
+            return errors.push(format!("{prefix}: empty; for the plugin Null write \"Null\" in quotes"));
+        }
+        Tree::Nothing => return,
     };
-    out.insert(prefix.to_owned(), text);
+    if out.insert(prefix.to_owned(), text).is_some() {
+        errors.push(format!("{prefix}: the key is given twice, once with dots and once nested"));
+    }
 }
 
 /// Fills `${dir}` with the file's folder and `${env:NAME}` with a variable of the environment.
@@ -141,5 +156,26 @@ mod tests {
         std::fs::write(&path, "a: ${env:LEVADA_NOT_SET_1}\nb: ${dir}/in\n").unwrap();
         let errors = load(&path, &[]).unwrap_err();
         assert!(errors[0].contains("LEVADA_NOT_SET_1 is not set"), "{errors:?}");
+    }
+
+    #[test]
+    fn what_is_said_twice_or_cannot_be_meant_is_an_error() {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, text, part) in [
+            ("a.yaml", "source:\n  path: a\n  path: b\n", "'path' is given twice"),
+            ("a.json", r#"{"a": 1, "a": 2}"#, "'a' is given twice"),
+            ("b.yaml", "source.path: a\nsource:\n  path: b\n", "source.path: the key is given twice"),
+            ("c.yaml", "sink:\n  class: Null\n", "sink.class: empty; for the plugin Null write \"Null\" in quotes"),
+            ("d.yaml", "transforms: [a, [b]]\n", "transforms: a list may hold scalars only"),
+            ("e.yaml", "just text\n", "must be a map"),
+        ] {
+            let path = folder.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            let errors = load(&path, &[]).unwrap_err().join("\n");
+            assert!(errors.contains(part), "{text}: {errors}");
+        }
+        let odd = loaded("f.yaml", "a: 5\nb: 1.5\nc: true\nd: ~\n1: x\ne: 12345678901\n");
+        let entries: Vec<String> = odd.iter().map(|(k, v)| format!("{k}={v}")).collect();
+        assert_eq!(entries, ["1=x", "a=5", "b=1.5", "c=true", "e=12345678901", "name=f"]);
     }
 }

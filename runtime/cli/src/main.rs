@@ -6,6 +6,7 @@ mod load;
 mod run;
 mod show;
 mod status;
+mod tree;
 
 use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
