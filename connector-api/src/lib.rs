@@ -37,6 +37,9 @@ pub use plugin::{Plugin, PluginKind, SinkPlugin, SourcePlugin, TransformPlugin};
 pub use registry::Registry;
 pub use sink::{Commit, Sink};
 pub use source::{PollLimit, PollStatus, Polled, Source};
-pub use transform::{BindContext, Bound, Emitted, StateImage, StateKind, StateSection, StateStats, Transform};
+pub use transform::{
+    BatchInfo, BindContext, Bound, Emitted, EventTime, StateImage, StateKind, StateSection, StateStats, Transform,
+    WATERMARK, watermark_delay,
+};
 
 pub use async_trait::async_trait;

@@ -1,10 +1,12 @@
 //! Loading and checking pipelines: every error of every file is said before anything runs.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use arrow::datatypes::SchemaRef;
 use levada_connector_api::config::{ConfigError, RawConfig};
-use levada_connector_api::{BindContext, Registry};
-use levada_engine::{PipelineSpec, Plan, plan};
+use levada_connector_api::{BindContext, Registry, SourcePlugin};
+use levada_engine::{PipelineSpec, Plan, StageSpec, plan};
 
 use crate::load::load;
 use crate::{Exit, say};
@@ -80,7 +82,7 @@ async fn check_one(
 /// in error. `None` if the source is in error: then there are no columns to check anything against.
 fn without(raw: &RawConfig, errors: &[ConfigError]) -> Option<RawConfig> {
     let wrong = |prefix: &str| errors.iter().any(|error| error.key.starts_with(prefix));
-    if wrong("source.") {
+    if wrong("source") {
         return None;
     }
     let mut sound = raw.clone();
@@ -107,6 +109,12 @@ fn without(raw: &RawConfig, errors: &[ConfigError]) -> Option<RawConfig> {
     sound.retain(|key, _| is_kept(key));
     sound.insert("transforms".to_owned(), kept.join(","));
     sound.entry("name".to_owned()).or_insert_with(|| "pipeline".to_owned());
+    if !whole
+        && raw.keys().any(|key| key.starts_with("transforms.") && (key.ends_with(".inputs") || key.ends_with(".input")))
+    {
+        // Of a net, what is left has loose ends that the whole has not.
+        return None;
+    }
     if !whole {
         // What is left of the chain may not give the mode that the whole chain would.
         sound.insert("output.mode".to_owned(), "update".to_owned());
@@ -124,10 +132,13 @@ fn tasks(raw: &RawConfig, spec: &PipelineSpec, plan: &Plan) -> Result<Option<Str
     if max < 2 {
         return Ok(None);
     }
-    let split = spec.source.plugin.split(&spec.source.config, max).map_or(1, |tasks| tasks.len());
-    if split < 2 {
-        let source = spec.source.plugin.name();
-        return Ok(Some(format!("tasks.max = {max}, but the source '{source}' cannot be split: one task runs")));
+    let splits = |source: &&StageSpec<dyn SourcePlugin>| {
+        source.plugin.split(&source.config, max).is_ok_and(|tasks| tasks.len() > 1)
+    };
+    if !spec.sources.iter().any(|source| splits(&source)) {
+        let sources: Vec<_> = spec.sources.iter().map(|source| format!("'{}'", source.plugin.name())).collect();
+        let sources = sources.join(", ");
+        return Ok(Some(format!("tasks.max = {max}, but the source {sources} cannot be split: one task runs")));
     }
     if let Some(alias) = stateful(spec, plan) {
         let message = format!(
@@ -141,15 +152,24 @@ fn tasks(raw: &RawConfig, spec: &PipelineSpec, plan: &Plan) -> Result<Option<Str
 
 /// The first transform that has state.
 fn stateful<'a>(spec: &'a PipelineSpec, plan: &Plan) -> Option<&'a str> {
-    let mut schema = plan.input.clone();
+    let mut yields: BTreeMap<&str, (SchemaRef, bool)> = BTreeMap::new();
+    yields.extend(spec.sources.iter().zip(&plan.inputs).map(|(source, s)| (source.alias.as_str(), (s.clone(), false))));
+    let mut before = spec.sources.first()?.alias.as_str();
     for stage in &spec.transforms {
-        let context = BindContext { alias: stage.alias.clone(), output_mode: spec.output_mode };
-        let bound =
-            stage.plugin.create(&stage.config).and_then(|mut transform| transform.bind(&schema, &context)).ok()?;
+        let inputs: Vec<_> = match stage.inputs.is_empty() {
+            true => yields.get(before).into_iter().collect(),
+            false => stage.inputs.iter().filter_map(|name| yields.get(name.as_str())).collect(),
+        };
+        let aggregated = inputs.iter().any(|input| input.1);
+        let schemas: Vec<SchemaRef> = inputs.into_iter().map(|input| input.0.clone()).collect();
+        let context = BindContext { aggregated, ..BindContext::new(stage.alias.as_str(), spec.output_mode) };
+        let mut transform = stage.plugin.create(&stage.config).ok()?;
+        let bound = transform.bind_all(&schemas, &context).ok()?;
         if bound.stateful {
             return Some(&stage.alias);
         }
-        schema = bound.schema;
+        before = &stage.alias;
+        yields.insert(before, (bound.schema, aggregated || bound.aggregates));
     }
     None
 }
@@ -157,7 +177,7 @@ fn stateful<'a>(spec: &'a PipelineSpec, plan: &Plan) -> Option<&'a str> {
 #[cfg(test)]
 mod tests {
     use levada_connector_api::config::{Config, ConfigDef};
-    use levada_connector_api::{Plugin, Source, SourceCapabilities, SourcePlugin};
+    use levada_connector_api::{Plugin, Source, SourceCapabilities};
 
     use super::*;
 

@@ -14,7 +14,8 @@ use crate::status::Status;
 use crate::{Exit, say};
 
 fn describe(spec: &PipelineSpec) -> String {
-    let mut chain = vec![spec.source.plugin.name().to_owned()];
+    let sources: Vec<&str> = spec.sources.iter().map(|source| source.plugin.name()).collect();
+    let mut chain = vec![sources.join(" + ")];
     chain.extend(spec.transforms.iter().map(|stage| format!("{} ({})", stage.alias, stage.plugin.name())));
     chain.push(spec.sink.plugin.name().to_owned());
     format!("{}: {}; {}; {}", spec.name, chain.join(" -> "), spec.output_mode, spec.guarantee())
@@ -27,7 +28,7 @@ pub(crate) async fn validate(files: &[PathBuf], set: &[(String, String)], regist
         crate::print(&format!(
             "ok: {}\n  in:  {}\n  out: {}\n",
             describe(&spec),
-            to_ddl(&plan.input),
+            plan.inputs.iter().map(|columns| to_ddl(columns)).collect::<Vec<_>>().join("; "),
             to_ddl(&plan.output)
         ))?;
     }
@@ -107,9 +108,10 @@ pub(crate) async fn run(args: &Run, registry: &Registry, status: Status) -> Resu
     let environment = Environment { observer, ..Environment::new(&args.data_dir) };
     let mut handles = Vec::new();
     for Ready { spec, .. } in ready {
-        if spec.source.plugin.name() == "Files" && !spec.trigger.ends() {
-            let path = spec.source.config.string("path");
-            tracing::info!("new files in {path} become new batches; Ctrl-C stops");
+        let folders: Vec<_> = spec.sources.iter().filter(|source| source.plugin.name() == "Files").collect();
+        if !folders.is_empty() && !spec.trigger.ends() {
+            let paths: Vec<_> = folders.iter().map(|source| source.config.string("path")).collect();
+            tracing::info!("new files in {} become new batches; Ctrl-C stops", paths.join(", "));
         } else if spec.trigger == Trigger::Available || matches!(spec.trigger, Trigger::Interval(_)) {
             tracing::info!("running until Ctrl-C");
         }

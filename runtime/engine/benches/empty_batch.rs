@@ -9,7 +9,7 @@
 use std::time::Instant;
 
 use levada_connector_api::{Offset, OffsetRange, OffsetRanges, Partition};
-use levada_engine::checkpoint::{Checkpoint, Prepared};
+use levada_engine::checkpoint::{Checkpoint, Prepared, Watermarks};
 
 const BATCHES: u64 = 1000;
 
@@ -25,8 +25,15 @@ fn main() {
             let mut ranges = OffsetRanges::default();
             let from = (batch_id > 0).then(|| Offset::at(batch_id));
             ranges.push(Partition::named("p", 0), OffsetRange::new(from, Offset::at(batch_id + 1)).unwrap()).unwrap();
-            let prepared =
-                Prepared { batch_id, epoch: 1, timestamp: 0, rows: 0, ranges: ranges.clone(), state: Vec::new() };
+            let prepared = Prepared {
+                batch_id,
+                epoch: 1,
+                timestamp: 0,
+                rows: 0,
+                ranges: ranges.clone(),
+                watermarks: Watermarks::default(),
+                state: Vec::new(),
+            };
             checkpoint.prepare(prepared).await.unwrap();
             checkpoint.commit(batch_id, &ranges).await.unwrap();
             checkpoint.sync().await.unwrap();

@@ -29,8 +29,8 @@ mod task;
 mod trigger;
 
 pub use environment::{Environment, Observer, TaskState, TaskStatus};
-pub use pipeline::{ErrorTolerance, Limits, PipelineSpec, StageSpec};
-pub use progress::{Durations, Progress, SinkProgress, SourceProgress, StateProgress};
+pub use pipeline::{ErrorTolerance, Limits, PipelineSpec, StageSpec, WatermarkPolicy};
+pub use progress::{Durations, EventTimeProgress, Progress, SinkProgress, SourceProgress, StateProgress};
 pub use supervisor::{PipelineHandle, RunError, start};
 pub use task::plan::{Plan, plan};
 pub use trigger::Trigger;

@@ -30,9 +30,12 @@ pub struct Progress {
     pub processed_rows_per_second: f64,
     /// Where the time went.
     pub duration_ms: Durations,
-    /// The stateful transforms.
+    /// Event time, when the pipeline has a watermark.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub event_time: Option<EventTimeProgress>,
+    /// The stateful transforms, the last of the chain first.
     pub state_operators: Vec<StateProgress>,
-    /// The source.
+    /// The sources.
     pub sources: Vec<SourceProgress>,
     /// The sink.
     pub sink: SinkProgress,
@@ -56,6 +59,22 @@ pub struct Durations {
     pub commit_offsets: u64,
     /// All of it.
     pub trigger_execution: u64,
+}
+
+/// The event times of a batch, ISO-8601 in UTC.
+#[derive(Debug, Clone, Serialize)]
+pub struct EventTimeProgress {
+    /// The earliest.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub min: Option<String>,
+    /// The latest.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max: Option<String>,
+    /// The mean.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub avg: Option<String>,
+    /// The watermark that the batch used.
+    pub watermark: String,
 }
 
 /// One stateful transform.

@@ -124,8 +124,8 @@ pub(crate) struct Expected {
     pub(crate) last: Option<Vec<String>>,
     /// Names and Spark types.
     pub(crate) schema: Option<Vec<(String, String)>>,
-    /// The input rows of each batch.
-    pub(crate) input_rows: BTreeMap<u64, u64>,
+    /// The counters of each batch.
+    pub(crate) progress: BTreeMap<u64, ExpectedProgress>,
 }
 
 /// What one run did: a line of `runs.jsonl`.
@@ -161,11 +161,29 @@ pub(crate) enum Phase {
     Run,
 }
 
-#[derive(Deserialize)]
+/// The counters of a batch: a line of `progress.jsonl`.
+#[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct ProgressLine {
+pub(crate) struct ExpectedProgress {
     batch_id: u64,
-    num_input_rows: u64,
+    /// Rows read.
+    pub(crate) num_input_rows: u64,
+    /// The watermark that the batch used.
+    #[serde(default)]
+    pub(crate) watermark_used: Option<String>,
+    /// The stateful operators, the root first.
+    #[serde(default)]
+    pub(crate) state_operators: Vec<ExpectedState>,
+}
+
+/// The counters of a stateful operator.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct ExpectedState {
+    pub(crate) num_rows_total: u64,
+    pub(crate) num_rows_updated: u64,
+    pub(crate) num_rows_removed: u64,
+    pub(crate) num_rows_dropped_by_watermark: u64,
 }
 
 fn yes() -> bool {
@@ -220,8 +238,8 @@ impl Expected {
                     expected.schema = Some(schema.map_err(|error| format!("expected/{name}: {error}"))?);
                 }
                 "progress.jsonl" => {
-                    let lines: Vec<ProgressLine> = json_lines(&path)?;
-                    expected.input_rows = lines.into_iter().map(|line| (line.batch_id, line.num_input_rows)).collect();
+                    let lines: Vec<ExpectedProgress> = json_lines(&path)?;
+                    expected.progress = lines.into_iter().map(|line| (line.batch_id, line)).collect();
                 }
                 _ => match numbers(name) {
                     Some((batch, None)) => {

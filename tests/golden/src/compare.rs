@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::case::{Case, Expected, ExpectedError};
+use crate::case::{Case, Expected, ExpectedError, ExpectedState};
 use crate::run::{Failure, Outcome};
 use crate::sink::Attempt;
 
@@ -48,17 +48,45 @@ pub(crate) fn compare(case: &Case, expected: &Expected, outcome: &Outcome) -> Fi
     // Spark pushes filters into its readers, and inner joins filter nulls: its counts are those after them.
     let filters = case.ops().any(|op| matches!(op.op.as_str(), "filter" | "join"));
     if !filters && !case.final_only {
-        for (batch, want) in &expected.input_rows {
-            match outcome.input_rows.get(batch) {
-                Some(got) if got != want => {
-                    differences.push(format!("batch {batch}: numInputRows: expected {want}, got {got}"))
-                }
-                // A missing batch was told of above.
-                _ => {}
+        for (batch, want) in &expected.progress {
+            // A missing batch was told of above.
+            let Some(got) = outcome.progress.get(batch) else { continue };
+            let (want, got) = (want.num_input_rows, got.num_input_rows);
+            if want != got {
+                differences.push(format!("batch {batch}: numInputRows: expected {want}, got {got}"));
             }
         }
     }
+    compare_progress(case, expected, outcome, &mut findings);
     findings
+}
+
+/// The watermarks of the batches; and, not judged, the counters of their operators.
+fn compare_progress(case: &Case, expected: &Expected, outcome: &Outcome, findings: &mut Findings) {
+    let watermarked = case.ops().any(|op| op.op == "watermark");
+    for (batch, want) in &expected.progress {
+        let Some(got) = outcome.progress.get(batch) else { continue };
+        if let (true, Some(want)) = (watermarked, &want.watermark_used) {
+            let got = got.event_time.as_ref().map(|event_time| event_time.watermark.as_str()).unwrap_or_default();
+            // Spark's are recorded with microseconds, ours are whole milliseconds.
+            if want.trim_end_matches('Z').trim_end_matches('0') != got.trim_end_matches('Z').trim_end_matches('0') {
+                findings.differences.push(format!("batch {batch}: the watermark: expected {want}, got {got}"));
+            }
+        }
+        let counters: Vec<ExpectedState> = got
+            .state_operators
+            .iter()
+            .map(|operator| ExpectedState {
+                num_rows_total: operator.num_rows_total,
+                num_rows_updated: operator.num_rows_updated,
+                num_rows_removed: operator.num_rows_removed,
+                num_rows_dropped_by_watermark: operator.num_rows_dropped_by_watermark,
+            })
+            .collect();
+        if counters != want.state_operators {
+            findings.notes.push(format!("batch {batch}: Spark counted {:?}, we {counters:?}", want.state_operators));
+        }
+    }
 }
 
 /// The batches of each run, and how it ended.

@@ -16,11 +16,16 @@ mod watch;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::{Parser, Subcommand};
+use tokio::sync::Semaphore;
 
 use case::{Case, Expected};
 use run::Trouble;
+
+/// How many cases run at the same time.
+const AT_A_TIME: usize = 8;
 
 /// Runs cases with known results through the engine and judges it.
 #[derive(Parser)]
@@ -102,10 +107,20 @@ fn spark(dir: &Path, filter: Option<&str>, verbose: bool, out: &mut dyn Write) -
     }
     let runtime = tokio::runtime::Runtime::new()?;
     let (mut passed, mut failed, mut skipped) = (0, 0, 0);
-    for folder in folders {
-        let name = name(dir, &folder);
-        // A task of its own: a panic is a failed case, not the end of all.
-        let judged = runtime.block_on(async { tokio::spawn(async move { judge(&folder).await }).await });
+    // Cases mostly wait for the next look at their input: several at a time. A task of its own each: a panic is a failed
+    // case, not the end of all.
+    let turns = Arc::new(Semaphore::new(AT_A_TIME));
+    let start = |folder: PathBuf| {
+        let (turns, name) = (turns.clone(), name(dir, &folder));
+        let task = runtime.spawn(async move {
+            let _turn = turns.acquire_owned().await;
+            judge(&folder).await
+        });
+        (name, task)
+    };
+    let tasks: Vec<_> = folders.into_iter().map(start).collect();
+    for (name, task) in tasks {
+        let judged = runtime.block_on(task);
         let judged = judged.unwrap_or_else(|error| failure(error.to_string()));
         match judged.verdict {
             Verdict::Pass => {

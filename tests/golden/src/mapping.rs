@@ -3,7 +3,7 @@
 //! To teach the runner an operator, add a match arm to [`map_ops`] and a function beside [`filter`] that answers with
 //! the transform's keys. What has no arm is skipped with the operator's name.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use levada_connector_api::config::RawConfig;
@@ -21,6 +21,63 @@ struct Transform {
     keys: Vec<(&'static str, String)>,
 }
 
+/// A transform in its place.
+struct Placed {
+    alias: String,
+    /// What it reads: sources or transforms. Empty: the one before it.
+    inputs: Vec<String>,
+    transform: Transform,
+}
+
+/// The transforms of a query and of the streams that it is made of.
+struct Chain<'a> {
+    case: &'a Case,
+    placed: Vec<Placed>,
+    /// The sources that are read, each once.
+    sources: Vec<String>,
+    /// The streams that are placed, with where their rows come out.
+    streams: BTreeMap<String, String>,
+}
+
+impl Chain<'_> {
+    /// Places what `name` is and answers with where its rows come out: a source or a transform.
+    fn stream(&mut self, name: &str) -> Result<String, Unsupported> {
+        if let Some(end) = self.streams.get(name) {
+            return Ok(end.clone());
+        }
+        if self.case.sources.contains_key(name) {
+            if !self.sources.iter().any(|known| known == name) {
+                self.sources.push(name.to_owned());
+            }
+            return Ok(name.to_owned());
+        }
+        let query = self.case.streams.get(name).ok_or_else(|| format!("a query from '{name}'"))?;
+        let end = self.query(query)?;
+        self.streams.insert(name.to_owned(), end.clone());
+        Ok(end)
+    }
+
+    fn query(&mut self, query: &Query) -> Result<String, Unsupported> {
+        let mut from = self.stream(&query.from)?;
+        for part in map_ops(&query.ops, self.case.ansi)? {
+            let inputs = match &part {
+                Part::Union(with) => vec![from, self.stream(with)?],
+                Part::Transform(_) => vec![from],
+            };
+            let transform = match part {
+                Part::Union(_) => Transform { class: "Union", keys: Vec::new() },
+                Part::Transform(transform) => transform,
+            };
+            // State is found by its transform's alias: a filter more or less must not change it.
+            let count = self.placed.iter().filter(|placed| placed.transform.class == transform.class).count();
+            let alias = format!("{}{count}", transform.class.to_lowercase());
+            self.placed.push(Placed { alias: alias.clone(), inputs, transform });
+            from = alias;
+        }
+        Ok(from)
+    }
+}
+
 /// The configuration of `query`, but for what changes with each run: trigger and checkpoint.
 pub(crate) fn pipeline(case: &Case, query: &Query, folder: &Path) -> Result<RawConfig, Unsupported> {
     let unknown: BTreeSet<String> = case.ops().filter_map(unknown).collect();
@@ -28,22 +85,14 @@ pub(crate) fn pipeline(case: &Case, query: &Query, folder: &Path) -> Result<RawC
         let names: Vec<String> = unknown.into_iter().collect();
         return Err(format!("operator{} {}", if names.len() > 1 { "s" } else { "" }, names.join(", ")));
     }
-    if !case.streams.is_empty() {
-        return Err("named streams".to_owned());
-    }
     if !case.tables.is_empty() {
         return Err("static tables".to_owned());
-    }
-    if case.sources.len() > 1 {
-        return Err("several sources".to_owned());
     }
     if case.timezone != "UTC" {
         return Err(format!("time zone {}", case.timezone));
     }
-    if let Some(policy) = case.watermark_policy.as_deref().filter(|policy| *policy != "min") {
-        return Err(format!("watermark policy {policy}"));
-    }
-    let source = case.sources.get(&query.from).ok_or_else(|| format!("a query from '{}'", query.from))?;
+    let mut chain = Chain { case, placed: Vec::new(), sources: Vec::new(), streams: BTreeMap::new() };
+    chain.query(query)?;
 
     let mut raw = RawConfig::new();
     let mut set = |key: &str, value: &str| raw.insert(key.to_owned(), value.to_owned());
@@ -51,29 +100,48 @@ pub(crate) fn pipeline(case: &Case, query: &Query, folder: &Path) -> Result<RawC
     set("output.mode", &case.output_mode);
     set("restart.attempts", "0");
     set("sink.class", GOLDEN);
-    for (key, value) in map_source(source, folder)? {
-        set(&format!("source.{key}"), &value);
+    if let Some(policy) = case.watermark_policy.as_deref() {
+        set("watermark.policy", policy);
     }
-    let transforms = map_ops(&query.ops, case.ansi)?;
-    let aliases: Vec<String> = (0..transforms.len()).map(|i| format!("t{i}")).collect();
+    let several = chain.sources.len() > 1;
+    if several {
+        set("sources", &chain.sources.join(","));
+    }
+    for name in &chain.sources {
+        let source = case.sources.get(name).ok_or_else(|| format!("a query from '{name}'"))?;
+        let prefix = if several { format!("sources.{name}") } else { "source".to_owned() };
+        for (key, value) in map_source(source, folder)? {
+            set(&format!("{prefix}.{key}"), &value);
+        }
+    }
+    let aliases: Vec<&str> = chain.placed.iter().map(|placed| placed.alias.as_str()).collect();
     set("transforms", &aliases.join(","));
-    for (alias, transform) in aliases.iter().zip(transforms) {
+    let lone = if several { None } else { chain.sources.first() };
+    for Placed { alias, inputs, transform } in &chain.placed {
         set(&format!("transforms.{alias}.type"), transform.class);
-        for (key, value) in transform.keys {
-            set(&format!("transforms.{alias}.{key}"), &value);
+        if several || inputs.iter().any(|input| Some(input) != lone) {
+            // The lone source has no alias that the configuration could name.
+            let named: Vec<&str> =
+                inputs.iter().map(|input| if Some(input) == lone { "source" } else { input }).collect();
+            set(&format!("transforms.{alias}.inputs"), &named.join(","));
+        }
+        for (key, value) in &transform.keys {
+            set(&format!("transforms.{alias}.{key}"), value);
         }
     }
     Ok(raw)
 }
 
+/// An operator, or several that are one.
+enum Part {
+    Transform(Transform),
+    Union(String),
+}
+
 /// The name of an operator for which there is no transform at all.
 fn unknown(op: &Op) -> Option<String> {
-    let given = |name: &str| op.args.get(name).is_some_and(|value| !value.is_null());
     match op.op.as_str() {
-        "filter" | "select" | "rename" | "explode" => None,
-        "aggregate" => {
-            ["window", "session"].into_iter().find(|name| given(name)).map(|name| format!("aggregate ({name})"))
-        }
+        "filter" | "select" | "rename" | "explode" | "aggregate" | "watermark" | "dedup" | "union" => None,
         other => Some(other.to_owned()),
     }
 }
@@ -131,23 +199,30 @@ fn map_source(source: &Source, folder: &Path) -> Result<Vec<(&'static str, Strin
 }
 
 /// The transforms of a chain of operators. Some need more than one operator.
-fn map_ops(mut ops: &[Op], ansi: bool) -> Result<Vec<Transform>, Unsupported> {
+fn map_ops(mut ops: &[Op], ansi: bool) -> Result<Vec<Part>, Unsupported> {
     let mut transforms = Vec::new();
     loop {
         let (transform, rest) = match ops {
             [] => return Ok(transforms),
-            [explode, aggregate, rest @ ..] if explode.op == "explode" && aggregate.op == "aggregate" => {
-                (word_count(explode, aggregate)?, rest)
+            [explode, aggregate, rest @ ..] if is_word_count(explode, aggregate) => {
+                (Part::Transform(word_count(explode, aggregate)?), rest)
+            }
+            [union, rest @ ..] if union.op == "union" => {
+                only(union, &["with"])?;
+                (Part::Union(text(union, "with")?), rest)
             }
             [op, rest @ ..] => {
                 let transform = match op.op.as_str() {
+                    "aggregate" => aggregate(op, ansi)?,
+                    "watermark" => watermark(op)?,
+                    "dedup" => dedup(op)?,
                     "filter" => filter(op, ansi)?,
                     "select" => select(op, ansi)?,
                     "rename" => rename(op)?,
                     "explode" => explode(op, ansi)?,
                     other => return Err(unsupported(other, op)),
                 };
-                (transform, rest)
+                (Part::Transform(transform), rest)
             }
         };
         transforms.push(transform);
@@ -186,6 +261,64 @@ fn explode(op: &Op, ansi: bool) -> Result<Transform, Unsupported> {
     let function = if outer { "explode_outer" } else { "explode" };
     let columns = format!("*, {function}({}) AS {}", text(op, "array")?, quoted(&text(op, "as")?));
     Ok(Transform { class: "Select", keys: vec![("columns", columns), ("ansi", ansi.to_string())] })
+}
+
+fn watermark(op: &Op) -> Result<Transform, Unsupported> {
+    only(op, &["column", "delay"])?;
+    Ok(Transform { class: "Watermark", keys: vec![("column", text(op, "column")?), ("delay", text(op, "delay")?)] })
+}
+
+fn dedup(op: &Op) -> Result<Transform, Unsupported> {
+    only(op, &["keys", "within_watermark"])?;
+    let columns = match op.args.get("keys") {
+        None | Some(Value::Null) => String::new(),
+        Some(_) => texts(op, "keys")?.join(","),
+    };
+    let within = op.args.get("within_watermark").and_then(Value::as_bool).unwrap_or(false);
+    let mut keys = vec![("within.watermark", within.to_string())];
+    if !columns.is_empty() {
+        keys.push(("columns", columns));
+    }
+    Ok(Transform { class: "Deduplicate", keys })
+}
+
+/// An aggregation in windows, in sessions, or over everything.
+fn aggregate(op: &Op, ansi: bool) -> Result<Transform, Unsupported> {
+    only(op, &["keys", "aggs", "window", "session"])?;
+    let mut keys = vec![("ansi", ansi.to_string())];
+    let group = match op.args.get("keys") {
+        None | Some(Value::Null) => Vec::new(),
+        Some(_) => texts(op, "keys")?,
+    };
+    keys.push(("group.by", group.join(", ")));
+    keys.push(("aggregates", texts(op, "aggs")?.join(", ")));
+    for (name, known) in
+        [("window", ["column", "size", "slide", "offset"]), ("session", ["column", "gap", "gap_expr", ""])]
+    {
+        let Some(value) = op.args.get(name).filter(|value| !value.is_null()) else { continue };
+        let fields = value.as_object().ok_or_else(|| unsupported("aggregate", op))?;
+        for (field, value) in fields.iter().filter(|(_, value)| !value.is_null()) {
+            let value = value.as_str().ok_or_else(|| unsupported("aggregate", op))?.to_owned();
+            let key = match field.as_str() {
+                "column" => "time",
+                "size" => "window",
+                "slide" => "slide",
+                "offset" => "offset",
+                "gap" | "gap_expr" => "session.gap",
+                _ => return Err(unsupported("aggregate", op)),
+            };
+            if !known.contains(&field.as_str()) {
+                return Err(unsupported("aggregate", op));
+            }
+            keys.push((key, value));
+        }
+    }
+    Ok(Transform { class: "WindowedAggregate", keys })
+}
+
+/// Whether an explode and an aggregation are what the word count does.
+fn is_word_count(explode: &Op, aggregate: &Op) -> bool {
+    explode.op == "explode" && aggregate.op == "aggregate" && word_count(explode, aggregate).is_ok()
 }
 
 /// An explode of words and their count.
@@ -271,12 +404,12 @@ mod tests {
             ("source.path", "/in/input"),
             ("source.header", "true"),
             ("source.max.files.per.trigger", "1"),
-            ("transforms", "t0,t1,t2,t3"),
-            ("transforms.t0.condition", "v > 'a'"),
-            ("transforms.t0.ansi", "false"),
-            ("transforms.t1.columns", "*, `a b` + 1 AS c"),
-            ("transforms.t2.rename", "`c`:`d`"),
-            ("transforms.t3.columns", "*, explode_outer(split(v, ',')) AS `x`"),
+            ("transforms", "filter0,select0,select1,select2"),
+            ("transforms.filter0.condition", "v > 'a'"),
+            ("transforms.filter0.ansi", "false"),
+            ("transforms.select0.columns", "*, `a b` + 1 AS c"),
+            ("transforms.select1.rename", "`c`:`d`"),
+            ("transforms.select2.columns", "*, explode_outer(split(v, ',')) AS `x`"),
         ] {
             assert_eq!(raw.get(key).map(String::as_str), Some(value), "{key}");
         }
@@ -287,18 +420,24 @@ mod tests {
         let explode = json!({ "op": "explode", "array": "split(v, ' ')", "as": "w", "outer": false });
         let count = json!({ "op": "aggregate", "keys": ["w"], "aggs": ["count(*) AS n"] });
         let raw = mapped(json!([explode, count])).unwrap();
-        assert_eq!(raw["transforms.t0.type"], "WordCount");
-        assert_eq!((raw["transforms.t0.word.column"].as_str(), raw["transforms.t0.count.column"].as_str()), ("w", "n"));
+        assert_eq!(raw["transforms.wordcount0.type"], "WordCount");
+        assert_eq!(
+            (raw["transforms.wordcount0.word.column"].as_str(), raw["transforms.wordcount0.count.column"].as_str()),
+            ("w", "n")
+        );
         let sum = json!({ "op": "aggregate", "keys": ["w"], "aggs": ["sum(n) AS n"] });
-        assert!(mapped(json!([explode, sum])).unwrap_err().starts_with("operator aggregate {"));
+        let raw = mapped(json!([explode, sum])).unwrap();
+        assert_eq!(
+            (raw["transforms"].as_str(), raw["transforms.windowedaggregate0.type"].as_str()),
+            ("select0,windowedaggregate0", "WindowedAggregate")
+        );
     }
 
     #[test]
     fn what_is_not_known_is_named() {
-        let window = json!({ "op": "aggregate", "keys": [], "aggs": [], "window": { "column": "t" }, "session": null });
-        let ops = json!([{ "op": "watermark", "column": "t" }, window]);
-        assert_eq!(mapped(ops).unwrap_err(), "operators aggregate (window), watermark");
-        assert_eq!(mapped(json!([{ "op": "dedup", "keys": ["v"] }])).unwrap_err(), "operator dedup");
+        let window = json!({ "op": "aggregate", "keys": [], "aggs": [], "window": { "column": "t", "x": "y" } });
+        assert!(mapped(json!([window])).unwrap_err().starts_with("operator aggregate {"));
+        assert_eq!(mapped(json!([{ "op": "join", "with": "v" }])).unwrap_err(), "operator join");
         assert_eq!(mapped(json!([{ "op": "filter", "where": "v", "x": 1 }])).unwrap_err(), "operator filter with x");
     }
 }

@@ -30,8 +30,8 @@ pub(crate) struct Outcome {
     pub(crate) runs: Vec<Option<Failure>>,
     /// What the sink saw.
     pub(crate) sink: Collected,
-    /// The input rows of each batch.
-    pub(crate) input_rows: BTreeMap<u64, u64>,
+    /// What the engine told of each batch.
+    pub(crate) progress: BTreeMap<u64, Progress>,
 }
 
 /// A run that did not end well.
@@ -73,7 +73,7 @@ pub(crate) async fn run(case: &Case, folder: &Path, details: &mut Vec<String>) -
         files,
         data_dir: temp.path().join("data"),
         sink: Shared::default(),
-        input_rows: Arc::default(),
+        told: Arc::default(),
         laid: 0,
     };
     bench.sink.with(|sink| sink.failures = case.sink_failures.clone());
@@ -89,8 +89,8 @@ pub(crate) async fn run(case: &Case, folder: &Path, details: &mut Vec<String>) -
         let failure = bench.run(&raw, &run.drive).await;
         runs.push(failure.map_err(|error| Trouble::Broken(format!("run {number}: {error}")))?);
     }
-    let input_rows = std::mem::take(&mut *bench.input_rows.0.lock().unwrap_or_else(PoisonError::into_inner));
-    Ok(Outcome { runs, sink: bench.sink.with(std::mem::take), input_rows })
+    let progress = std::mem::take(&mut *bench.told.0.lock().unwrap_or_else(PoisonError::into_inner));
+    Ok(Outcome { runs, sink: bench.sink.with(std::mem::take), progress })
 }
 
 /// What the runs of a case share.
@@ -102,7 +102,7 @@ struct Bench {
     /// Where the engine keeps its checkpoint.
     data_dir: PathBuf,
     sink: Shared,
-    input_rows: Arc<InputRows>,
+    told: Arc<Told>,
     /// How many files were laid.
     laid: u64,
 }
@@ -122,7 +122,7 @@ impl Bench {
         if let Err(error) = plan(&spec).await {
             return refused(error.to_string());
         }
-        let environment = Environment { observer: self.input_rows.clone(), ..Environment::new(&self.data_dir) };
+        let environment = Environment { observer: self.told.clone(), ..Environment::new(&self.data_dir) };
         let handle = start(spec, environment);
         let stop = handle.stopper();
         let mut end = pin!(handle.join());
@@ -196,12 +196,12 @@ fn registry(sink: &Shared, watch: &Watch) -> levada_connector_api::Result<Regist
     Ok(registry)
 }
 
-/// The input rows of the committed batches.
+/// The progress of the committed batches.
 #[derive(Debug, Default)]
-struct InputRows(Mutex<BTreeMap<u64, u64>>);
+struct Told(Mutex<BTreeMap<u64, Progress>>);
 
-impl Observer for InputRows {
+impl Observer for Told {
     fn progress(&self, progress: &Progress) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(progress.batch_id, progress.num_input_rows);
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(progress.batch_id, progress.clone());
     }
 }

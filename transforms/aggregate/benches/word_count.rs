@@ -117,7 +117,7 @@ async fn run(text: &[Batch], options: &[(&str, &str)], mode: OutputMode) -> Time
     let raw: RawConfig = options.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
     let config = WordCount.config_def().parse(&raw, "").unwrap();
     let mut transform = WordCount.create(&config).unwrap();
-    let context = BindContext { alias: "words".into(), output_mode: mode };
+    let context = BindContext::new("words", mode);
     transform.bind(&text[0].rows.schema(), &context).unwrap();
     transform.open(&TaskContext::new("bench")).await.unwrap();
     let mut times = Times::default();

@@ -1,10 +1,22 @@
-//! Transforms that aggregate: [`WordCount`].
+//! Transforms that keep state over micro-batches: [`WindowedAggregate`], [`WordCount`], [`Deduplicate`]; and what they
+//! need beside them: [`Watermark`], [`Union`].
 //!
-//! They keep state over micro-batches, which the runtime checkpoints, and answer in Spark's output modes.
+//! The runtime checkpoints the state. What is emitted when follows Spark Structured Streaming, to the batch.
 #![cfg_attr(not(test), warn(clippy::indexing_slicing))]
 
+mod accumulate;
+mod dedup;
+mod grouped;
+mod keys;
+mod times;
+mod union;
+mod watermark;
 mod word_count;
 
+pub use dedup::Deduplicate;
+pub use grouped::{Grouped, GroupedSpec, TimeSpec, WindowedAggregate};
+pub use union::Union;
+pub use watermark::Watermark;
 pub use word_count::WordCount;
 
 use levada_connector_api::{Registry, Result};
@@ -14,5 +26,9 @@ use levada_connector_api::{Registry, Result};
 /// # Errors
 /// One of their names is taken.
 pub fn register(registry: &mut Registry) -> Result<()> {
+    registry.add_transform(Deduplicate)?;
+    registry.add_transform(Union)?;
+    registry.add_transform(Watermark)?;
+    registry.add_transform(WindowedAggregate)?;
     registry.add_transform(WordCount)
 }

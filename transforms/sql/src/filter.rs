@@ -8,8 +8,7 @@ use levada_connector_api::{
     Batch, BindContext, Bound, Emitted, Error, Plugin, Result, Transform, TransformPlugin, async_trait,
 };
 
-use crate::expressions::{Predicate, SqlOptions};
-use crate::reject::bad_rows;
+use levada_expressions::{Predicate, SqlOptions, bad_rows};
 
 /// Keeps the rows that meet a condition.
 #[derive(Debug)]
@@ -38,6 +37,28 @@ impl Transform for Filter {
         Ok(Bound::stateless(input.clone()))
     }
 
+    fn split_off(&mut self, copies: usize, origin: &dyn Fn(&str) -> Option<String>) -> Vec<Box<dyn Transform>> {
+        let (stay, moved) = Predicate::split_by(&self.condition, origin);
+        if moved.is_empty() {
+            return Vec::new();
+        }
+        let moved = moved.join(" AND ");
+        self.condition = match stay.as_slice() {
+            [] => "true".to_owned(),
+            parts => parts.join(" AND "),
+        };
+        let copy = |_| {
+            let mut copy = Self::new(moved.clone(), self.options.clone());
+            copy.key = self.key.clone();
+            Box::new(copy) as Box<dyn Transform>
+        };
+        (0..copies).map(copy).collect()
+    }
+
+    fn origin(&self, column: &str) -> Option<String> {
+        Some(quoted(column))
+    }
+
     async fn process(&mut self, batch: Batch) -> Result<Emitted> {
         let Some(predicate) = &self.predicate else { return Err(Error::internal("process was called before bind")) };
         let (mask, bad) = predicate.evaluate_isolating(&batch.rows)?;
@@ -58,6 +79,11 @@ impl Transform for Filter {
         };
         Ok(Emitted { batches, rejected })
     }
+}
+
+/// A column's name in an expression.
+fn quoted(name: &str) -> String {
+    format!("`{}`", name.replace('`', "``"))
 }
 
 /// Makes [`Filter`]s.

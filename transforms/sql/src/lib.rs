@@ -4,15 +4,12 @@
 //! to DataFusion's physical expressions once, when a pipeline starts, and evaluated on columns.
 #![cfg_attr(not(test), warn(clippy::indexing_slicing))]
 
-mod expressions;
 mod filter;
-mod functions;
-mod reject;
+mod query;
 mod select;
 
-pub use expressions::{Expression, Isolated, Predicate, Projection, SqlOptions, split_list};
 pub use filter::{Filter, FilterPlugin};
-pub use functions::names as function_names;
+pub use query::SqlPlugin;
 pub use select::{Select, SelectPlugin};
 
 use levada_connector_api::{Registry, Result};
@@ -23,5 +20,6 @@ use levada_connector_api::{Registry, Result};
 /// One of their names is taken.
 pub fn register(registry: &mut Registry) -> Result<()> {
     registry.add_transform(FilterPlugin)?;
-    registry.add_transform(SelectPlugin)
+    registry.add_transform(SelectPlugin)?;
+    registry.add_transform(SqlPlugin)
 }

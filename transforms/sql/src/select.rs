@@ -11,14 +11,14 @@ use levada_connector_api::{
     Batch, BindContext, Bound, Emitted, Error, Plugin, Result, Transform, TransformPlugin, async_trait,
 };
 
-use crate::expressions::{Projection, SqlOptions, split_list};
 use crate::filter::ansi_key;
-use crate::reject::bad_rows;
+use levada_expressions::{Projection, SqlOptions, bad_rows, split_list};
 
 /// Computes columns, and renames them.
 #[derive(Debug)]
 pub struct Select {
-    columns: String,
+    /// The items of the select list.
+    items: Vec<String>,
     renames: Vec<(String, String)>,
     prefix: String,
     options: SqlOptions,
@@ -30,12 +30,19 @@ impl Select {
     /// A select list in Spark SQL, and pairs of names: the columns called by the first get the second.
     pub fn new(columns: impl Into<String>, renames: Vec<(String, String)>, options: SqlOptions) -> Self {
         let (prefix, alias) = (String::new(), "Select".to_owned());
-        Self { columns: columns.into(), renames, prefix, options, alias, bound: None }
+        let columns = columns.into();
+        // A list that cannot be split is an item that cannot be compiled, with the same message.
+        let items = split_list(&columns).unwrap_or_else(|_| vec![columns]);
+        Self { items, renames, prefix, options, alias, bound: None }
+    }
+
+    /// A select list whose items are known.
+    pub(crate) fn of(items: Vec<String>, options: SqlOptions) -> Self {
+        Self { items, ..Self::new("*", Vec::new(), options) }
     }
 
     fn project(&self, input: &SchemaRef) -> Result<Projection> {
-        let items = split_list(&self.columns)?;
-        let items: Vec<_> = items.iter().map(String::as_str).collect();
+        let items: Vec<_> = self.items.iter().map(String::as_str).collect();
         Projection::compile(&items, input, &self.options)
     }
 
@@ -78,6 +85,12 @@ impl Transform for Select {
         self.bound = Some((projection, Arc::clone(&schema)));
         self.alias = context.alias.clone();
         Ok(Bound::stateless(schema))
+    }
+
+    fn origin(&self, column: &str) -> Option<String> {
+        let (projection, schema) = self.bound.as_ref()?;
+        let at = schema.fields().iter().position(|field| field.name().eq_ignore_ascii_case(column))?;
+        projection.source(at)
     }
 
     async fn process(&mut self, batch: Batch) -> Result<Emitted> {

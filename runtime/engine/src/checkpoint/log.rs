@@ -4,7 +4,7 @@ use bytes::Bytes;
 use levada_connector_api::{Error, OffsetRanges, Offsets, Result};
 
 use super::frame;
-use super::record::{Prepared, Record, Snapshot, Start, StateEntry};
+use super::record::{Prepared, Record, Snapshot, Start, StateEntry, Watermarks};
 use super::store::{SegmentStore, open_store};
 
 /// Segments smaller than this are not worth a new snapshot, whatever the snapshot's size.
@@ -23,6 +23,8 @@ pub struct Recovered {
     pub last: Option<u64>,
     /// Where the source stands after it.
     pub offsets: Offsets,
+    /// Its watermarks.
+    pub watermarks: Watermarks,
     /// A batch after it that was prepared: it may or may not be in the sink.
     pub pending: Option<Prepared>,
     /// The state, to be applied in this order: of each transform a snapshot, if there is one, then deltas.
@@ -48,6 +50,7 @@ impl Recovered {
     fn apply(&mut self, prepared: Prepared) -> Result<()> {
         self.offsets.apply(&prepared.ranges)?;
         self.last = Some(prepared.batch_id);
+        self.watermarks = prepared.watermarks;
         self.state.extend(prepared.state);
         Ok(())
     }
@@ -97,6 +100,7 @@ pub async fn read_log(store: &mut dyn SegmentStore) -> Result<(Recovered, Vec<Re
             recovered.epoch = snapshot.epoch;
             recovered.last = snapshot.batch_id;
             recovered.offsets = snapshot.offsets;
+            recovered.watermarks = snapshot.watermarks;
             recovered.state = snapshot.state;
         }
         _ => return Err(Error::corrupt(format!("{name}: the segment does not begin with a snapshot"))),
@@ -120,6 +124,9 @@ pub struct Checkpoint {
     segment: u64,
     offsets: Offsets,
     last: Option<u64>,
+    /// Those of the last batch, and of the one that is prepared.
+    watermarks: Watermarks,
+    pending: Watermarks,
     snapshot_bytes: usize,
     bytes_since: usize,
     unsynced: bool,
@@ -148,6 +155,8 @@ impl Checkpoint {
             segment: recovered.segment,
             offsets: Offsets::new(),
             last: None,
+            watermarks: Watermarks::default(),
+            pending: Watermarks::default(),
             snapshot_bytes: recovered.snapshot_bytes,
             bytes_since: 0,
             unsynced: false,
@@ -177,6 +186,8 @@ impl Checkpoint {
     pub async fn begin(&mut self, recovered: &Recovered, timestamp: i64) -> Result<()> {
         self.offsets = recovered.offsets.clone();
         self.last = recovered.last;
+        self.watermarks = recovered.watermarks;
+        self.pending = recovered.pending.as_ref().map_or(recovered.watermarks, |pending| pending.watermarks);
         let start = Record::Start(Start { epoch: self.epoch, run_id: self.run_id.clone(), timestamp });
         if recovered.segment == 0 || recovered.sealed {
             self.create_segment(recovered.state.clone(), Some(&start)).await?;
@@ -195,6 +206,7 @@ impl Checkpoint {
     /// # Errors
     /// The log cannot be written; the batch is then not fixed, or its record is torn and will be left out.
     pub async fn prepare(&mut self, prepared: Prepared) -> Result<()> {
+        self.pending = prepared.watermarks;
         self.append(&Record::Prepare(prepared), true).await?;
         self.unsynced = false;
         Ok(())
@@ -208,6 +220,7 @@ impl Checkpoint {
     pub async fn commit(&mut self, batch_id: u64, ranges: &OffsetRanges) -> Result<()> {
         self.offsets.apply(ranges)?;
         self.last = Some(batch_id);
+        self.watermarks = self.pending;
         self.append(&Record::Commit { batch_id, epoch: self.epoch }, false).await?;
         self.unsynced = true;
         Ok(())
@@ -254,6 +267,7 @@ impl Checkpoint {
             epoch: self.epoch,
             batch_id: self.last,
             offsets: self.offsets.clone(),
+            watermarks: self.watermarks,
             state,
         });
         let mut content = frame::header().to_vec();

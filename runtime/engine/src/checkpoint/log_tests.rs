@@ -10,7 +10,15 @@ fn ranges(from: u64, to: u64) -> OffsetRanges {
 }
 
 fn prepared(batch_id: u64, epoch: u64, state: Vec<StateEntry>) -> Prepared {
-    Prepared { batch_id, epoch, timestamp: 0, rows: 1, ranges: ranges(batch_id, batch_id + 1), state }
+    Prepared {
+        batch_id,
+        epoch,
+        timestamp: 0,
+        rows: 1,
+        ranges: ranges(batch_id, batch_id + 1),
+        watermarks: Watermarks::default(),
+        state,
+    }
 }
 
 fn entry(bytes: usize, snapshot: bool) -> StateEntry {
@@ -137,6 +145,8 @@ async fn in_an_object_store_the_second_run_fences_the_first() {
             segment: recovered.segment,
             offsets: Offsets::new(),
             last: None,
+            watermarks: Watermarks::default(),
+            pending: Watermarks::default(),
             snapshot_bytes: recovered.snapshot_bytes,
             bytes_since: 0,
             unsynced: false,

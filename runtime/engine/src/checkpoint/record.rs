@@ -42,6 +42,9 @@ pub struct Snapshot {
     pub batch_id: Option<u64>,
     /// Where the source stood after it.
     pub offsets: Offsets,
+    /// Its watermarks.
+    #[serde(default)]
+    pub watermarks: Watermarks,
     /// The state after it.
     pub state: Vec<StateEntry>,
 }
@@ -70,8 +73,22 @@ pub struct Prepared {
     pub rows: u64,
     /// Which offsets it covers.
     pub ranges: OffsetRanges,
+    /// Its watermarks.
+    #[serde(default)]
+    pub watermarks: Watermarks,
     /// What it changes in the state.
     pub state: Vec<StateEntry>,
+}
+
+/// The watermarks of a batch, in milliseconds since the epoch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Watermarks {
+    /// What the batch before closed: rows behind it are late.
+    pub late: i64,
+    /// What the batch closes.
+    pub used: i64,
+    /// What the next batch closes.
+    pub next: i64,
 }
 
 /// The state of one transform, or a change of it.

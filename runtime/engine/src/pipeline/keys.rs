@@ -32,6 +32,11 @@ pub fn definition() -> ConfigDef {
                 .default(1)
                 .validator(Validator::at_least(1)),
         )
+        .key(
+            key("sources", List, Medium, "The aliases of the sources, when there are several; their keys are 'sources.<alias>.…'. \
+                A transform names what it reads in 'input' or 'inputs'.")
+                .default(""),
+        )
         .key(key("transforms", List, High, "The aliases of the transforms, in order.").default(""))
         .key(
             key("trigger", String, High, "When a micro-batch starts: an interval ('5 seconds', aligned to its multiples), \
@@ -47,6 +52,13 @@ pub fn definition() -> ConfigDef {
                 .default("append")
                 .group("Batches")
                 .one_of(&OutputMode::NAMES),
+        )
+        .key(
+            key("watermark.policy", String, Low, "How the watermarks of several inputs become one: 'min' waits for the slowest \
+                input, 'max' follows the fastest.")
+                .default("min")
+                .group("Batches")
+                .one_of(&["min", "max"]),
         )
         .key(
             key("batch.max.rows", Long, Medium, "How many rows a micro-batch may have.")

@@ -4,15 +4,16 @@
 //! behind a prefix: `source.`, `sink.`, `transforms.<alias>.`. [`PipelineSpec::parse`] names every error at once.
 
 mod keys;
+mod sections;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use levada_connector_api::config::{Config, ConfigError, RawConfig, nearest};
+use levada_connector_api::config::{Config, ConfigError, RawConfig};
 use levada_connector_api::{Guarantee, OutputMode, Plugin, Registry, SinkPlugin, SourcePlugin, TransformPlugin};
 
 pub use keys::definition;
+use sections::Sections;
 
 use crate::Trigger;
 
@@ -55,20 +56,33 @@ pub struct StageSpec<P: ?Sized> {
     pub plugin: Arc<P>,
     /// Its configuration.
     pub config: Config,
+    /// Where its rows come from: aliases of sources and transforms. Empty: from the one before it.
+    pub inputs: Vec<String>,
+}
+
+/// How the watermarks of several inputs become one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WatermarkPolicy {
+    /// The slowest counts: no row is late because another input is ahead.
+    Min,
+    /// The fastest counts: results come early, and rows of slow inputs may be late.
+    Max,
 }
 
 /// A pipeline whose configuration has been checked.
 pub struct PipelineSpec {
     /// Its name.
     pub name: String,
-    /// Where rows come from.
-    pub source: StageSpec<dyn SourcePlugin>,
+    /// Where rows come from: one or more.
+    pub sources: Vec<StageSpec<dyn SourcePlugin>>,
     /// What happens to them.
     pub transforms: Vec<StageSpec<dyn TransformPlugin>>,
     /// Where they go.
     pub sink: StageSpec<dyn SinkPlugin>,
     /// What of the result goes to the sink.
     pub output_mode: OutputMode,
+    /// How several watermarks become one.
+    pub watermark_policy: WatermarkPolicy,
     /// When batches start.
     pub trigger: Trigger,
     /// How large they may become.
@@ -94,7 +108,7 @@ impl PipelineSpec {
     /// All errors at once: unknown keys with the nearest known one, missing keys, wrong values, unknown plugins.
     pub fn parse(raw: &RawConfig, registry: &Registry) -> Result<Self, Vec<ConfigError>> {
         let mut errors = Vec::new();
-        let Sections { own, source, sink, mut transforms, unknown } = Sections::split(raw);
+        let Sections { own, mut sources, sink, mut transforms, unknown } = Sections::split(raw);
         let config = match keys::definition().parse(&own, "") {
             Ok(config) => config,
             Err(found) => {
@@ -109,33 +123,35 @@ impl PipelineSpec {
         };
         errors.extend(unknown);
 
-        let aliases = own.get("transforms").map(String::as_str).unwrap_or_default();
-        let aliases: Vec<&str> = aliases.split(',').map(str::trim).filter(|a| !a.is_empty()).collect();
-        let source = stage("source", "source.", "class", source, |n| registry.source(n), &mut errors);
+        let names = sections::aliases(&own, "sources", &mut errors);
+        let mut from = Vec::new();
+        if names.is_empty() {
+            let keys = sources.remove("").unwrap_or_default();
+            from.extend(stage("source", "source.", "class", keys, |n| registry.source(n), &mut errors));
+        }
+        for alias in &names {
+            let keys = sources.remove(alias.as_str()).unwrap_or_default();
+            let prefix = format!("sources.{alias}.");
+            from.extend(stage(alias, &prefix, "class", keys, |n| registry.source(n), &mut errors));
+        }
+        sections::strangers("sources", sources, &names, &mut errors);
+        let names = if names.is_empty() { vec!["source".to_owned()] } else { names };
         let sink = stage("sink", "sink.", "class", sink, |n| registry.sink(n), &mut errors);
-        let mut stages = Vec::new();
+        let aliases = sections::aliases(&own, "transforms", &mut errors);
+        let mut stages: Vec<StageSpec<dyn TransformPlugin>> = Vec::new();
         for (i, alias) in aliases.iter().enumerate() {
-            if aliases.iter().skip(i + 1).any(|other| other == alias) {
-                errors.push(ConfigError::invalid(
-                    "transforms",
-                    aliases.join(","),
-                    format!("'{alias}' stands there twice"),
-                ));
-            }
             let prefix = format!("transforms.{alias}.");
-            let keys = transforms.remove(*alias).unwrap_or_default();
-            stages.extend(stage(alias, &prefix, "type", keys, |n| registry.transform(n), &mut errors));
+            let mut keys = transforms.remove(alias.as_str()).unwrap_or_default();
+            let inputs =
+                sections::inputs(&prefix, &mut keys, &names, aliases.get(..i).unwrap_or_default(), &mut errors);
+            if let Some(mut stage) = stage(alias, &prefix, "type", keys, |n| registry.transform(n), &mut errors) {
+                stage.inputs = inputs;
+                stages.push(stage);
+            }
         }
-        for (alias, keys) in transforms {
-            let key = keys.keys().next().map(String::as_str).unwrap_or("type");
-            let message = match nearest(&alias, aliases.iter().copied()) {
-                Some(near) => format!("'{alias}' is not in 'transforms'; did you mean 'transforms.{near}.{key}'?"),
-                None => format!("'{alias}' is not in 'transforms'; add it there or remove its keys"),
-            };
-            errors.push(ConfigError::new(format!("transforms.{alias}.{key}"), message));
-        }
+        sections::strangers("transforms", transforms, &aliases, &mut errors);
 
-        let (Some(source), Some(sink)) = (source, sink) else { return Err(errors) };
+        let (Some(sink), false) = (sink, from.is_empty()) else { return Err(errors) };
         let output_mode = config.string("output.mode").parse().unwrap_or(OutputMode::Append);
         let capabilities = sink.plugin.capabilities(&sink.config);
         if !capabilities.modes.contains(&output_mode) {
@@ -152,10 +168,14 @@ impl PipelineSpec {
         let unlimited = |value: Option<usize>| value.unwrap_or(usize::MAX);
         Ok(Self {
             name: config.string("name"),
-            source,
+            sources: from,
             transforms: stages,
             sink,
             output_mode,
+            watermark_policy: match config.string("watermark.policy").to_ascii_lowercase().as_str() {
+                "max" => WatermarkPolicy::Max,
+                _ => WatermarkPolicy::Min,
+            },
             trigger: config.string("trigger").parse().unwrap_or(Trigger::Available),
             limits: Limits {
                 rows: unlimited(config.int_opt("batch.max.rows").and_then(|rows| usize::try_from(rows).ok())),
@@ -181,47 +201,8 @@ impl PipelineSpec {
     /// What the pipeline as a whole promises, given its source and sink.
     pub fn guarantee(&self) -> Guarantee {
         let sink = self.sink.plugin.capabilities(&self.sink.config).guarantee;
-        let replayable = self.source.plugin.capabilities(&self.source.config).replayable;
+        let replayable = self.sources.iter().all(|source| source.plugin.capabilities(&source.config).replayable);
         if sink == Guarantee::Idempotent && !replayable { Guarantee::AtLeastOnce } else { sink }
-    }
-}
-
-/// The keys of a configuration, sorted by whom they are for.
-struct Sections {
-    own: RawConfig,
-    source: RawConfig,
-    sink: RawConfig,
-    transforms: BTreeMap<String, RawConfig>,
-    unknown: Vec<ConfigError>,
-}
-
-impl Sections {
-    fn split(raw: &RawConfig) -> Self {
-        let mut sections = Self {
-            own: RawConfig::new(),
-            source: RawConfig::new(),
-            sink: RawConfig::new(),
-            transforms: BTreeMap::new(),
-            unknown: Vec::new(),
-        };
-        for (key, value) in raw {
-            let (target, key) = if let Some(rest) = key.strip_prefix("source.") {
-                (&mut sections.source, rest)
-            } else if let Some(rest) = key.strip_prefix("sink.") {
-                (&mut sections.sink, rest)
-            } else if let Some(rest) = key.strip_prefix("transforms.") {
-                let Some((alias, rest)) = rest.split_once('.') else {
-                    let message = "a transform's key is 'transforms.<alias>.<option>'";
-                    sections.unknown.push(ConfigError::new(key.clone(), message));
-                    continue;
-                };
-                (sections.transforms.entry(alias.to_owned()).or_default(), rest)
-            } else {
-                (&mut sections.own, key.as_str())
-            };
-            target.insert(key.to_owned(), value.clone());
-        }
-        sections
     }
 }
 
@@ -249,7 +230,7 @@ fn stage<P: Plugin + ?Sized>(
         Ok(config) => {
             let found = plugin.validate(&config);
             if found.is_empty() {
-                return Some(StageSpec { alias: alias.to_owned(), plugin, config });
+                return Some(StageSpec { alias: alias.to_owned(), plugin, config, inputs: Vec::new() });
             }
             errors.extend(found.into_iter().map(|error| error.prefixed(prefix)));
         }

@@ -4,13 +4,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use levada_connector_api::{Commit, Error, Result, Sink, StateStats, TaskContext};
+use levada_connector_api::{Commit, Error, EventTime, Result, Sink, StateStats, TaskContext};
 use tokio::sync::mpsc;
 
-use super::messages::{BatchDone, Committed, Work};
+use super::inputs::of_source;
+use super::messages::{BatchDone, BatchRead, Committed, Work};
 use crate::checkpoint::{Checkpoint, Prepared};
 use crate::dead_letters::DeadLetters;
-use crate::progress::{Durations, Progress, SinkProgress, SourceProgress, StateProgress};
+use crate::progress::{Durations, EventTimeProgress, Progress, SinkProgress, SourceProgress, StateProgress};
 use crate::{Observer, PipelineSpec};
 
 pub(crate) struct Committer {
@@ -108,7 +109,7 @@ impl Committer {
         since_last: std::time::Duration,
         untold: &mut Vec<Committed>,
     ) -> Result<Committed> {
-        let BatchDone { read, deltas, snapshot, stats } = done;
+        let BatchDone { read, deltas, snapshot, stats, watermarks, seen } = done;
         let batch_id = read.batch_id;
         let faults = self.context.faults.clone();
         let mut durations = Durations { get_batch: millis(read.reading), ..Durations::default() };
@@ -122,8 +123,9 @@ impl Committer {
                     batch_id,
                     epoch: self.context.epoch,
                     timestamp: read.timestamp_ms,
-                    rows: read.rows,
+                    rows: read.num_rows(),
                     ranges: read.ranges.clone(),
+                    watermarks,
                     state: deltas,
                 })
                 .await?;
@@ -162,7 +164,8 @@ impl Committer {
 
         let took = read.started.elapsed();
         durations.trigger_execution = millis(took);
-        let per_second = |span: std::time::Duration| read.rows as f64 / span.as_secs_f64().max(1e-3);
+        let rows = read.num_rows();
+        let per_second = |span: std::time::Duration| rows as f64 / span.as_secs_f64().max(1e-3);
         let progress = Progress {
             id: self.checkpoint.id().to_owned(),
             run_id: self.checkpoint.run_id().to_owned(),
@@ -171,12 +174,13 @@ impl Committer {
             timestamp: iso8601(read.timestamp_ms),
             batch_id,
             batch_duration: millis(took),
-            num_input_rows: read.rows,
+            num_input_rows: rows,
             input_rows_per_second: per_second(since_last),
             processed_rows_per_second: per_second(took),
             duration_ms: durations,
             state_operators: stats.into_iter().map(state_progress).collect(),
-            sources: vec![SourceProgress::new(self.spec.source.plugin.name(), &read.ranges, read.rows)],
+            event_time: event_time(&seen, watermarks.used),
+            sources: self.sources(&read)?,
             sink: SinkProgress {
                 description: self.spec.sink.plugin.name().to_owned(),
                 num_output_rows: counts.output_rows,
@@ -185,8 +189,40 @@ impl Committer {
             num_rejected_rows: counts.rejected_rows,
         };
         self.observer.progress(&progress);
-        Ok(Committed { offsets: read.ranges.ends(), rows: read.rows, took })
+        Ok(Committed { offsets: read.ranges.ends(), rows, took })
     }
+
+    fn sources(&self, read: &BatchRead) -> Result<Vec<SourceProgress>> {
+        let rows = |at: usize| read.rows.get(at).copied().unwrap_or_default();
+        match self.spec.sources.as_slice() {
+            [one] => Ok(vec![SourceProgress::new(one.plugin.name(), &read.ranges, rows(0))]),
+            several => several
+                .iter()
+                .enumerate()
+                .map(|(at, source)| {
+                    let description = format!("{} ({})", source.alias, source.plugin.name());
+                    Ok(SourceProgress::new(&description, &of_source(&read.ranges, &source.alias)?, rows(at)))
+                })
+                .collect(),
+        }
+    }
+}
+
+/// Spark's event time statistics; none when no transform watches event time.
+fn event_time(seen: &[EventTime], watermark: i64) -> Option<EventTimeProgress> {
+    if seen.is_empty() {
+        return None;
+    }
+    let some = || seen.iter().filter(|seen| seen.count > 0);
+    let count: u64 = some().map(|seen| seen.count).sum();
+    let sum: i128 = some().map(|seen| seen.sum).sum();
+    let mean = (count > 0).then(|| i64::try_from(sum.div_euclid(i128::from(count))).unwrap_or(i64::MAX));
+    Some(EventTimeProgress {
+        min: some().map(|seen| seen.min).min().map(iso8601),
+        max: some().map(|seen| seen.max).max().map(iso8601),
+        avg: mean.map(iso8601),
+        watermark: iso8601(watermark),
+    })
 }
 
 fn state_progress(stats: StateStats) -> StateProgress {
@@ -196,7 +232,7 @@ fn state_progress(stats: StateStats) -> StateProgress {
         num_rows_updated: stats.rows_updated,
         num_rows_removed: stats.rows_removed,
         memory_used_bytes: stats.memory_bytes,
-        num_rows_dropped_by_watermark: 0,
+        num_rows_dropped_by_watermark: stats.rows_dropped,
     }
 }
 

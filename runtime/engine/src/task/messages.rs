@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use levada_connector_api::{BadRow, Batch, OffsetRanges, Offsets, StateStats};
+use levada_connector_api::{BadRow, Batch, EventTime, OffsetRanges, Offsets, StateStats};
 
-use crate::checkpoint::StateEntry;
+use crate::checkpoint::{StateEntry, Watermarks};
 
 /// From the reader to the worker.
 pub(crate) enum Read {
     /// Rows of the current micro-batch.
-    Piece { batch_id: u64, batches: Vec<Batch>, rejected: Vec<BadRow> },
+    Piece { batch_id: u64, source: usize, batches: Vec<Batch>, rejected: Vec<BadRow> },
     /// The micro-batch is complete.
     End(BatchRead),
 }
@@ -22,9 +22,25 @@ pub(crate) struct BatchRead {
     /// Whether the checkpoint has its record already: the batch is being repeated.
     pub(crate) repeated: bool,
     pub(crate) timestamp_ms: i64,
-    pub(crate) rows: u64,
+    /// Rows read, by source.
+    pub(crate) rows: Vec<u64>,
     pub(crate) reading: Duration,
     pub(crate) started: std::time::Instant,
+}
+
+impl BatchRead {
+    pub(crate) fn num_rows(&self) -> u64 {
+        self.rows.iter().sum()
+    }
+}
+
+/// How far the worker has come: what the reader needs to know to cut a batch without data.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Worked {
+    /// The last batch of this run that the worker finished.
+    pub(crate) batch_id: Option<u64>,
+    /// Whether the watermark moved and something may close: a batch is wanted even if there is no data.
+    pub(crate) again: bool,
 }
 
 /// From the worker to the committer.
@@ -45,6 +61,9 @@ pub(crate) struct BatchDone {
     /// All of the state, when a new segment is due.
     pub(crate) snapshot: Option<Vec<StateEntry>>,
     pub(crate) stats: Vec<StateStats>,
+    pub(crate) watermarks: Watermarks,
+    /// What was seen of event time.
+    pub(crate) seen: Vec<EventTime>,
 }
 
 /// From the committer to the reader: everything before these offsets is durable.

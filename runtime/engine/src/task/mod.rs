@@ -1,10 +1,12 @@
 //! One run of one task: recovery, then the three stages until the end, a stop or an error.
 
 mod committer;
+mod inputs;
 mod messages;
 pub(crate) mod plan;
 mod reader;
 mod recover;
+mod watermark;
 mod worker;
 
 use std::sync::Arc;
@@ -12,7 +14,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use levada_connector_api::{Error, ErrorKind, Result, TaskContext};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -58,8 +60,8 @@ impl Task {
     pub(crate) async fn run(&self) -> Result<()> {
         let spec = &self.spec;
         let location = self.checkpoint_location();
-        let mut source = plan::make_source(spec)?;
-        let (mut steps, plan) = plan::bind(spec, source.as_mut()).await?;
+        let mut sources = inputs::Inputs::make(spec)?;
+        let plan::Chain { mut steps, output, closes, plan } = plan::bind(spec, &mut sources).await?;
         let (mut checkpoint, mut recovered) = Checkpoint::open(&location, &spec.name).await?;
         let context = TaskContext {
             pipeline: spec.name.clone(),
@@ -78,8 +80,7 @@ impl Task {
         let held = sink.open(&context, plan.output.clone(), spec.output_mode).await.map_err(at_sink)?;
         recover::reconcile(spec, &mut checkpoint, &mut recovered, held).await?;
         recover::restore(&mut steps, &context, &recovered.state).await?;
-        let at_source = |e: Error| e.context(format!("source '{}'", spec.source.plugin.name()));
-        source.open(&context, &recovered.offsets).await.map_err(at_source)?;
+        sources.open(&context, &recovered.offsets).await?;
         if let Some(last) = recovered.last {
             tracing::info!(pipeline = %spec.name, batch = last + 1, epoch = context.epoch, "going on after batch {last}");
         }
@@ -88,22 +89,31 @@ impl Task {
         let (read_out, read_in) = mpsc::channel(QUEUE);
         let (work_out, work_in) = mpsc::channel(QUEUE);
         let (committed_out, committed_in) = mpsc::unbounded_channel();
+        let (worked_out, worked_in) = watch::channel(messages::Worked::default());
         let snapshot_due = Arc::new(AtomicBool::new(false));
         let reader = reader::Reader {
-            source,
-            name: spec.source.plugin.name().to_owned(),
+            inputs: sources,
+            sources: spec.sources.len(),
             context: context.clone(),
             trigger: spec.trigger,
             limits: spec.limits,
             next_batch: recovered.last.map_or(0, |last| last + 1),
-            pending: recovered.pending.take(),
+            pending: recovered.pending.clone(),
             out: read_out,
             committed: committed_in,
+            worked: worked_in,
             stop: self.stop.clone(),
             target_rows: usize::MAX,
+            sent: false,
         };
         let worker = worker::Worker {
             steps,
+            output,
+            closes,
+            tracker: watermark::Tracker::new(spec.watermark_policy, recovered.watermarks),
+            repeats: recovered.pending.as_ref().map(|pending| (pending.batch_id, pending.watermarks)),
+            begun: None,
+            worked: worked_out,
             context: context.clone(),
             tolerance: spec.tolerance,
             input: read_in,

@@ -1,15 +1,16 @@
 //! Checking a chain before it runs.
 
 use arrow::datatypes::SchemaRef;
-use levada_connector_api::{BindContext, Error, OutputMode, Result, Source, Transform};
+use levada_connector_api::{BindContext, Bound, Error, OutputMode, Result, Transform};
 
+use super::inputs::Inputs;
 use crate::PipelineSpec;
 
 /// What a pipeline reads and what it yields.
 #[derive(Debug, Clone)]
 pub struct Plan {
-    /// The source's columns.
-    pub input: SchemaRef,
+    /// The columns of each source.
+    pub inputs: Vec<SchemaRef>,
     /// What the sink is given.
     pub output: SchemaRef,
 }
@@ -19,42 +20,196 @@ pub struct Plan {
 /// # Errors
 /// A part cannot work on what the one before yields, or the chain cannot give the output mode.
 pub async fn plan(spec: &PipelineSpec) -> Result<Plan> {
-    let mut source = make_source(spec)?;
-    let (_, plan) = bind(spec, source.as_mut()).await?;
-    Ok(plan)
+    let mut inputs = Inputs::make(spec)?;
+    Ok(bind(spec, &mut inputs).await?.plan)
 }
 
-pub(crate) fn make_source(spec: &PipelineSpec) -> Result<Box<dyn Source>> {
-    let name = spec.source.plugin.name();
-    spec.source.plugin.create(&spec.source.config).map_err(|e| e.context(format!("source '{name}'")))
+/// Where rows come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Port {
+    /// The source of that number.
+    Source(usize),
+    /// The step of that number.
+    Step(usize),
 }
 
+/// A transform in its place. Its inputs stand before it.
 pub(crate) struct Step {
     pub(crate) alias: String,
     pub(crate) transform: Box<dyn Transform>,
+    pub(crate) inputs: Vec<Port>,
     pub(crate) stateful: bool,
 }
 
-pub(crate) async fn bind(spec: &PipelineSpec, source: &mut dyn Source) -> Result<(Vec<Step>, Plan)> {
-    let name = spec.source.plugin.name();
-    let input = source.schema().await.map_err(|e| e.context(format!("source '{name}'")))?;
-    let mut schema = input.clone();
-    let mut steps = Vec::new();
-    let mut aggregates = false;
-    for stage in &spec.transforms {
-        let place = |e: Error| e.context(format!("transform '{}'", stage.alias));
-        let mut transform = stage.plugin.create(&stage.config).map_err(place)?;
-        let context = BindContext { alias: stage.alias.clone(), output_mode: spec.output_mode };
-        let bound = transform.bind(&schema, &context).map_err(place)?;
-        schema = bound.schema;
-        aggregates |= bound.aggregates;
-        steps.push(Step { alias: stage.alias.clone(), transform, stateful: bound.stateful });
-    }
-    if spec.output_mode == OutputMode::Complete && !aggregates {
+/// A chain that was checked.
+pub(crate) struct Chain {
+    pub(crate) steps: Vec<Step>,
+    /// Whose rows go to the sink.
+    pub(crate) output: Port,
+    /// Whether a moved watermark may close something.
+    pub(crate) closes: bool,
+    pub(crate) plan: Plan,
+}
+
+/// What a port yields.
+#[derive(Clone)]
+struct Yield {
+    schema: SchemaRef,
+    aggregated: bool,
+}
+
+pub(crate) async fn bind(spec: &PipelineSpec, inputs: &mut Inputs) -> Result<Chain> {
+    let sources = inputs.schemas().await?;
+    let mut steps = place(spec)?;
+    push_filters_down(spec, &sources, &mut steps)?;
+    let bounds = bind_steps(spec, &sources, &mut steps)?;
+    let output = match steps.len() {
+        0 => Port::Source(0),
+        count => Port::Step(count - 1),
+    };
+    let last = yielded(output, &sources, &bounds);
+    if spec.output_mode == OutputMode::Complete && !last.aggregated {
         return Err(Error::config(
             "output.mode = 'complete': there is no aggregation whose result could be kept complete",
         )
         .hint("use append or update, or add an aggregating transform such as WordCount"));
     }
-    Ok((steps, Plan { input, output: schema }))
+    for (step, bound) in steps.iter_mut().zip(&bounds) {
+        step.stateful = bound.0.stateful;
+    }
+    let closes = spec.output_mode != OutputMode::Complete && steps.iter().any(|step| step.stateful);
+    Ok(Chain { steps, output, closes, plan: Plan { inputs: sources, output: last.schema } })
+}
+
+/// Makes the transforms and joins each to its inputs.
+fn place(spec: &PipelineSpec) -> Result<Vec<Step>> {
+    let mut steps: Vec<Step> = Vec::new();
+    for (at, stage) in spec.transforms.iter().enumerate() {
+        let transform = stage.plugin.create(&stage.config).map_err(|e| in_step(&stage.alias, e))?;
+        let port = |name: &String| {
+            let step = spec.transforms.iter().take(at).position(|other| other.alias == *name).map(Port::Step);
+            step.or_else(|| spec.sources.iter().position(|source| source.alias == *name).map(Port::Source))
+        };
+        let mut inputs: Vec<Port> = stage.inputs.iter().filter_map(port).collect();
+        if inputs.is_empty() {
+            inputs.push(match at {
+                0 if spec.sources.len() > 1 => {
+                    return Err(Error::config(format!(
+                        "transforms.{}.inputs: missing; there are several sources",
+                        stage.alias
+                    ))
+                    .hint("name the one that it reads, or all of them for a Union"));
+                }
+                0 => Port::Source(0),
+                at => Port::Step(at - 1),
+            });
+        }
+        steps.push(Step { alias: stage.alias.clone(), transform, inputs, stateful: false });
+    }
+    let count = steps.len();
+    let read = |port: Port| steps.iter().any(|step| step.inputs.contains(&port));
+    for (at, source) in spec.sources.iter().enumerate() {
+        if !read(Port::Source(at)) && (count > 0 || spec.sources.len() > 1) {
+            return Err(Error::config(format!("nothing reads the source '{}'", source.alias))
+                .hint("name it in the 'inputs' of a Union, or remove it from 'sources'"));
+        }
+    }
+    for (at, step) in steps.iter().enumerate() {
+        if at + 1 < count && !read(Port::Step(at)) {
+            return Err(Error::config(format!("nothing reads what the transform '{}' yields", step.alias))
+                .hint("name it in the 'inputs' of a later one, or remove it"));
+        }
+    }
+    Ok(steps)
+}
+
+/// Moves conditions to before the watermarks below them, as far as they go, as Spark's optimizer does.
+fn push_filters_down(spec: &PipelineSpec, sources: &[SchemaRef], steps: &mut Vec<Step>) -> Result<()> {
+    let mut at = steps.len();
+    while at > 1 {
+        at -= 1;
+        let bounds = bind_steps(spec, sources, steps)?;
+        // A step that has been moved below is looked at again in its turn.
+        let Some([Port::Step(below)]) = steps.get(at).map(|step| step.inputs.as_slice()) else { continue };
+        let below = *below;
+        let alone = steps.iter().flat_map(|step| &step.inputs).filter(|port| **port == Port::Step(below)).count() == 1;
+        if !alone || !has_watermark(below, steps, &bounds) {
+            continue;
+        }
+        let (before, after) = steps.split_at_mut(at);
+        let (Some(passed), Some(filter)) = (before.get(below), after.first_mut()) else { continue };
+        let alias = filter.alias.clone();
+        let inputs = passed.inputs.clone();
+        let moved = filter.transform.split_off(inputs.len(), &|column| passed.transform.origin(column));
+        if moved.len() < inputs.len() {
+            continue;
+        }
+        for (number, transform) in moved.into_iter().enumerate() {
+            insert(
+                steps,
+                below + number,
+                (below + number, number),
+                Step { alias: alias.clone(), transform, inputs: Vec::new(), stateful: false },
+            );
+        }
+        // The filters below come before this place now.
+        at += inputs.len();
+        at = at.min(steps.len());
+    }
+    Ok(())
+}
+
+/// Puts `step` at `at`, between input `number` of the step that stood at `place` and what that reads.
+fn insert(steps: &mut Vec<Step>, at: usize, (place, number): (usize, usize), mut step: Step) {
+    for other in steps.iter_mut() {
+        for port in &mut other.inputs {
+            if let Port::Step(to) = port
+                && *to >= at
+            {
+                *to += 1;
+            }
+        }
+    }
+    if let Some(port) = steps.get_mut(place).and_then(|passed| passed.inputs.get_mut(number)) {
+        step.inputs = vec![*port];
+        *port = Port::Step(at);
+    }
+    steps.insert(at, step);
+}
+
+/// Whether a step, or one that its rows come through, puts a watermark on a column.
+fn has_watermark(at: usize, steps: &[Step], bounds: &[(Bound, bool)]) -> bool {
+    let own = bounds.get(at).is_some_and(|(bound, _)| bound.watermark.is_some());
+    own || steps.get(at).is_some_and(|step| {
+        step.inputs.iter().any(|port| matches!(port, Port::Step(below) if has_watermark(*below, steps, bounds)))
+    })
+}
+
+fn bind_steps(spec: &PipelineSpec, sources: &[SchemaRef], steps: &mut [Step]) -> Result<Vec<(Bound, bool)>> {
+    let mut bounds: Vec<(Bound, bool)> = Vec::new();
+    for step in steps {
+        let inputs: Vec<Yield> = step.inputs.iter().map(|port| yielded(*port, sources, &bounds)).collect();
+        let aggregated = inputs.iter().any(|input| input.aggregated);
+        let context = BindContext { alias: step.alias.clone(), output_mode: spec.output_mode, aggregated };
+        let schemas: Vec<SchemaRef> = inputs.into_iter().map(|input| input.schema).collect();
+        let bound = step.transform.bind_all(&schemas, &context).map_err(|e| in_step(&step.alias, e))?;
+        let aggregated = aggregated || bound.aggregates;
+        bounds.push((bound, aggregated));
+    }
+    Ok(bounds)
+}
+
+fn yielded(port: Port, sources: &[SchemaRef], bounds: &[(Bound, bool)]) -> Yield {
+    let nothing = || Yield { schema: arrow::datatypes::Schema::empty().into(), aggregated: false };
+    match port {
+        Port::Source(at) => sources.get(at).map(|schema| Yield { schema: schema.clone(), aggregated: false }),
+        Port::Step(at) => {
+            bounds.get(at).map(|(bound, aggregated)| Yield { schema: bound.schema.clone(), aggregated: *aggregated })
+        }
+    }
+    .unwrap_or_else(nothing)
+}
+
+fn in_step(alias: &str, error: Error) -> Error {
+    error.context(format!("transform '{alias}'"))
 }

@@ -3,13 +3,12 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use levada_connector_api::{
-    Error, OffsetRanges, Offsets, PollLimit, PollStatus, Polled, Result, Retry, Source, TaskContext,
-};
-use tokio::sync::mpsc;
+use levada_connector_api::{Error, OffsetRanges, Offsets, PollLimit, PollStatus, Polled, Result, TaskContext};
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::messages::{BatchRead, Committed, Read};
+use super::inputs::Inputs;
+use super::messages::{BatchRead, Committed, Read, Worked};
 use crate::checkpoint::Prepared;
 use crate::{Limits, Trigger};
 
@@ -17,8 +16,9 @@ use crate::{Limits, Trigger};
 const POLL_WAIT: Duration = Duration::from_millis(50);
 
 pub(crate) struct Reader {
-    pub(crate) source: Box<dyn Source>,
-    pub(crate) name: String,
+    pub(crate) inputs: Inputs,
+    /// How many sources that is.
+    pub(crate) sources: usize,
     pub(crate) context: TaskContext,
     pub(crate) trigger: Trigger,
     pub(crate) limits: Limits,
@@ -27,8 +27,11 @@ pub(crate) struct Reader {
     pub(crate) next_batch: u64,
     pub(crate) out: mpsc::Sender<Read>,
     pub(crate) committed: mpsc::UnboundedReceiver<Committed>,
+    pub(crate) worked: watch::Receiver<Worked>,
     pub(crate) stop: CancellationToken,
     pub(crate) target_rows: usize,
+    /// Whether this run has read a batch.
+    pub(crate) sent: bool,
 }
 
 /// Why a batch ended.
@@ -50,11 +53,7 @@ impl Reader {
         while let Some(committed) = self.committed.recv().await {
             self.acknowledge(committed).await?;
         }
-        self.source.close().await.map_err(|e| self.at_source(e))
-    }
-
-    fn at_source(&self, error: Error) -> Error {
-        error.context(format!("source '{}'", self.name))
+        self.inputs.close().await
     }
 
     async fn read_all(&mut self) -> Result<()> {
@@ -62,7 +61,7 @@ impl Reader {
             self.repeat(pending).await?;
         }
         let until = match self.trigger.ends() {
-            true => Some(Arc::new(self.source.latest().await.map_err(|e| self.at_source(e))?)),
+            true => Some(Arc::new(self.inputs.latest().await?)),
             false => None,
         };
         let mut first = true;
@@ -80,7 +79,7 @@ impl Reader {
                 return Ok(());
             }
             if self.read_batch(until.clone()).await? == Ended::Finished || self.trigger == Trigger::Once {
-                return Ok(());
+                return self.close_what_is_due().await;
             }
         }
     }
@@ -95,29 +94,30 @@ impl Reader {
         let until = Arc::new(pending.ranges.ends());
         let (started, batch_id) = (Instant::now(), pending.batch_id);
         let mut ranges = OffsetRanges::default();
-        let mut rows = 0;
-        loop {
+        let mut rows = vec![0; self.sources];
+        // A batch without data is repeated without looking at the sources.
+        while !pending.ranges.is_empty() {
             let limit = PollLimit { until: Some(until.clone()), wait: POLL_WAIT, ..PollLimit::unlimited(batch_id) };
-            let polled = self.poll(&limit).await?;
+            let (source, polled) = self.poll(&limit).await?;
             let status = polled.status;
-            rows += self.hand_over(batch_id, polled, &mut ranges).await?;
+            self.hand_over(batch_id, source, polled, &mut ranges, &mut rows).await?;
             match status {
                 PollStatus::End => break,
                 PollStatus::Idle if self.stop.is_cancelled() => return Ok(()),
                 PollStatus::Idle if started.elapsed() > Duration::from_secs(60) => {
-                    return Err(self.at_source(
-                        Error::data(format!("batch {batch_id} cannot be repeated: the source no longer has its rows"))
-                            .hint("bring the missing input back, or start anew with another checkpoint.location"),
-                    ));
+                    return Err(Error::data(format!(
+                        "batch {batch_id} cannot be repeated: the source no longer has its rows"
+                    ))
+                    .hint("bring the missing input back, or start anew with another checkpoint.location"));
                 }
                 _ => {}
             }
         }
         if ranges.ends() != pending.ranges.ends() {
-            return Err(self.at_source(Error::internal(format!(
+            return Err(Error::internal(format!(
                 "batch {batch_id} was to be repeated as {:?} but was read as {ranges:?}",
                 pending.ranges
-            ))));
+            )));
         }
         self.next_batch = batch_id + 1;
         let read = BatchRead {
@@ -142,7 +142,8 @@ impl Reader {
         let mut timestamp_ms = self.context.clock.now_ms();
         let mut reading = Duration::ZERO;
         let mut ranges = OffsetRanges::default();
-        let mut rows = 0;
+        let mut rows = vec![0; self.sources];
+        let mut due = false;
         let ended = loop {
             let waits = ranges.is_empty() && self.trigger == Trigger::Available;
             let limit = PollLimit {
@@ -153,7 +154,7 @@ impl Reader {
                 until: until.clone(),
             };
             let before = Instant::now();
-            let polled = self.poll(&limit).await?;
+            let (source, polled) = self.poll(&limit).await?;
             if ranges.is_empty() {
                 // Waiting for the first row is not part of the batch.
                 started = if polled.ranges.is_empty() { Instant::now() } else { before };
@@ -162,22 +163,29 @@ impl Reader {
             reading += before.elapsed();
             let status = polled.status;
             left_bytes = left_bytes.saturating_sub(polled.bytes);
-            let read = self.hand_over(batch_id, polled, &mut ranges).await?;
+            let read = self.hand_over(batch_id, source, polled, &mut ranges, &mut rows).await?;
             left_rows = left_rows.saturating_sub(usize::try_from(read).unwrap_or(usize::MAX));
-            rows += read;
             match status {
                 PollStatus::End => break Ended::Finished,
                 PollStatus::Boundary if once => {}
                 PollStatus::Boundary => break Ended::Cut,
                 PollStatus::Idle if until.is_some() => break Ended::Finished,
-                PollStatus::Idle if !ranges.is_empty() || self.trigger != Trigger::Available => break Ended::Cut,
+                PollStatus::Idle if !ranges.is_empty() => break Ended::Cut,
+                PollStatus::Idle if self.trigger != Trigger::Available => {
+                    due = until.is_none() && self.is_due(batch_id);
+                    break Ended::Cut;
+                }
+                PollStatus::Idle if until.is_none() && self.is_due(batch_id) => {
+                    due = true;
+                    break Ended::Cut;
+                }
                 PollStatus::Idle | PollStatus::More => {}
             }
             if left_rows == 0 || left_bytes == 0 || self.stop.is_cancelled() {
                 break Ended::Cut;
             }
         };
-        if !ranges.is_empty() {
+        if !ranges.is_empty() || due {
             self.next_batch += 1;
             let read = BatchRead { batch_id, ranges, repeated: false, timestamp_ms, rows, reading, started };
             self.send(Read::End(read)).await?;
@@ -185,7 +193,38 @@ impl Reader {
         Ok(ended)
     }
 
-    async fn poll(&mut self, limit: &PollLimit) -> Result<Polled> {
+    /// Whether batch `batch_id` is wanted even without data: the batch before it moved the watermark.
+    fn is_due(&self, batch_id: u64) -> bool {
+        let worked = *self.worked.borrow();
+        worked.again && worked.batch_id.is_some_and(|last| last + 1 == batch_id)
+    }
+
+    /// There is no more data to come: closes what the last batch's watermark lets close.
+    async fn close_what_is_due(&mut self) -> Result<()> {
+        if self.trigger == Trigger::Once {
+            return Ok(());
+        }
+        // When this run has read no batch, what an earlier one left open waits for data.
+        while self.sent && !self.stop.is_cancelled() {
+            let batch_id = self.next_batch;
+            let caught_up = move |worked: &Worked| worked.batch_id.is_some_and(|last| last + 1 == batch_id);
+            if self.worked.wait_for(caught_up).await.is_err() {
+                return Err(super::stage_ended());
+            }
+            if !self.is_due(batch_id) {
+                return Ok(());
+            }
+            self.next_batch += 1;
+            let (started, timestamp_ms) = (Instant::now(), self.context.clock.now_ms());
+            let (ranges, rows) = (OffsetRanges::default(), vec![0; self.sources]);
+            let reading = Duration::ZERO;
+            self.send(Read::End(BatchRead { batch_id, ranges, repeated: false, timestamp_ms, rows, reading, started }))
+                .await?;
+        }
+        Ok(())
+    }
+
+    async fn poll(&mut self, limit: &PollLimit) -> Result<(usize, Polled)> {
         while let Ok(committed) = self.committed.try_recv() {
             self.acknowledge(committed).await?;
         }
@@ -193,29 +232,33 @@ impl Reader {
             return Err(super::stage_ended());
         }
         self.context.faults.at("read.before")?;
-        let polled = self.source.poll(limit).await.map_err(|e| self.at_source(e))?;
+        let polled = self.inputs.poll(limit).await?;
         self.context.faults.at("read.after")?;
         Ok(polled)
     }
 
-    async fn hand_over(&mut self, batch_id: u64, polled: Polled, ranges: &mut OffsetRanges) -> Result<u64> {
-        let rows = (polled.num_rows() + polled.rejected.len()) as u64;
-        ranges.append(polled.ranges).map_err(|e| self.at_source(e))?;
+    async fn hand_over(
+        &mut self,
+        batch_id: u64,
+        source: usize,
+        polled: Polled,
+        ranges: &mut OffsetRanges,
+        rows: &mut [u64],
+    ) -> Result<u64> {
+        let read = (polled.num_rows() + polled.rejected.len()) as u64;
+        rows.iter_mut().skip(source).take(1).for_each(|rows| *rows += read);
+        ranges.append(polled.ranges)?;
         if !polled.batches.is_empty() || !polled.rejected.is_empty() {
-            self.send(Read::Piece { batch_id, batches: polled.batches, rejected: polled.rejected }).await?;
+            let (batches, rejected) = (polled.batches, polled.rejected);
+            self.send(Read::Piece { batch_id, source, batches, rejected }).await?;
         }
-        Ok(rows)
+        Ok(read)
     }
 
     async fn acknowledge(&mut self, committed: Committed) -> Result<()> {
         self.adapt(committed.rows, committed.took);
         self.context.faults.at("source.commit.before")?;
-        // What the source is told is a courtesy: the place is kept in the checkpoint. A failure is worth a line, no restart.
-        match self.source.commit(&committed.offsets).await {
-            Err(error) if error.retry() == Retry::Permanent => return Err(self.at_source(error)),
-            Err(error) => tracing::warn!(%error, "the source could not be told of a commit"),
-            Ok(()) => {}
-        }
+        self.inputs.commit(&committed.offsets).await?;
         self.context.faults.at("source.commit.after")
     }
 
@@ -231,6 +274,7 @@ impl Reader {
     }
 
     async fn send(&mut self, message: Read) -> Result<()> {
+        self.sent |= matches!(message, Read::End(_));
         self.out.send(message).await.map_err(|_| super::stage_ended())
     }
 }

@@ -3,16 +3,27 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use levada_connector_api::{BadRow, Batch, Emitted, Error, Result, StateKind, TaskContext};
-use tokio::sync::mpsc;
+use levada_connector_api::{BadRow, Batch, BatchInfo, Emitted, Error, EventTime, Result, StateKind, TaskContext};
+use tokio::sync::{mpsc, watch};
 
-use super::messages::{BatchDone, BatchRead, Read, Work};
-use super::plan::Step;
+use super::messages::{BatchDone, BatchRead, Read, Work, Worked};
+use super::plan::{Port, Step};
+use super::watermark::Tracker;
 use crate::ErrorTolerance;
-use crate::checkpoint::{StateEntry, encode_image};
+use crate::checkpoint::{StateEntry, Watermarks, encode_image};
 
 pub(crate) struct Worker {
     pub(crate) steps: Vec<Step>,
+    /// Whose rows go to the sink.
+    pub(crate) output: Port,
+    /// Whether a moved watermark may close something.
+    pub(crate) closes: bool,
+    pub(crate) tracker: Tracker,
+    /// A batch that is repeated has the watermarks that it had.
+    pub(crate) repeats: Option<(u64, Watermarks)>,
+    /// The batch that `begin` was called for.
+    pub(crate) begun: Option<u64>,
+    pub(crate) worked: watch::Sender<Worked>,
     pub(crate) context: TaskContext,
     pub(crate) tolerance: ErrorTolerance,
     pub(crate) input: mpsc::Receiver<Read>,
@@ -30,34 +41,69 @@ impl Worker {
             };
             let Some(message) = message else { return Ok(()) };
             match message {
-                Read::Piece { batch_id, batches, rejected } => {
+                Read::Piece { batch_id, source, batches, rejected } => {
+                    self.begin(batch_id)?;
                     self.reject(batch_id, rejected).await?;
                     self.context.faults.at("transform.before")?;
-                    self.push(batch_id, 0, batches).await?;
+                    self.push(batch_id, Port::Source(source), batches).await?;
                     self.context.faults.at("transform.after")?;
                 }
-                Read::End(read) => self.finish(read).await?,
+                Read::End(read) => {
+                    self.begin(read.batch_id)?;
+                    self.finish(read).await?;
+                }
             }
         }
     }
 
-    /// Sends batches through the steps from `from` on, and what comes out to the committer.
-    async fn push(&mut self, batch_id: u64, from: usize, batches: Vec<Batch>) -> Result<()> {
-        let mut current = batches;
-        for at in from..self.steps.len() {
-            let mut next = Vec::with_capacity(current.len());
-            for batch in current {
-                let Some(step) = self.steps.get_mut(at) else { continue };
-                let emitted = step.transform.process(batch).await.map_err(|e| in_step(&step.alias, e))?;
-                let Emitted { batches, rejected } = emitted;
-                self.reject(batch_id, rejected).await?;
-                next.extend(batches);
-            }
-            current = next;
+    /// Begins a micro-batch, unless that has been done.
+    fn begin(&mut self, batch_id: u64) -> Result<()> {
+        if self.begun == Some(batch_id) {
+            return Ok(());
         }
-        for batch in current {
-            if batch.num_rows() > 0 {
-                self.send(Work::Rows { batch_id, batch }).await?;
+        self.begun = Some(batch_id);
+        if let Some((_, watermarks)) = self.repeats.take_if(|(repeated, _)| *repeated == batch_id) {
+            self.tracker.repeat(watermarks);
+        }
+        let Watermarks { late, used, .. } = self.tracker.current();
+        let info = BatchInfo { batch_id, watermark: used, late };
+        for step in &mut self.steps {
+            step.transform.begin(&info).map_err(|e| in_step(&step.alias, e))?;
+        }
+        Ok(())
+    }
+
+    /// Sends batches that come out of `from` through all steps behind it, and what comes out at the end to the committer.
+    async fn push(&mut self, batch_id: u64, from: Port, batches: Vec<Batch>) -> Result<()> {
+        let mut waiting = vec![(from, batches)];
+        while let Some((port, batches)) = waiting.pop() {
+            if port == self.output {
+                for batch in &batches {
+                    if batch.num_rows() > 0 {
+                        self.send(Work::Rows { batch_id, batch: batch.clone() }).await?;
+                    }
+                }
+            }
+            let behind = waiting.len();
+            for at in 0..self.steps.len() {
+                for input in 0..self.steps.get(at).map_or(0, |step| step.inputs.len()) {
+                    let Some(step) = self.steps.get_mut(at) else { continue };
+                    if step.inputs.get(input) != Some(&port) {
+                        continue;
+                    }
+                    let mut next = Vec::with_capacity(batches.len());
+                    for batch in &batches {
+                        let Some(step) = self.steps.get_mut(at) else { continue };
+                        let emitted = step.transform.process_input(input, batch.clone()).await;
+                        let Emitted { batches, rejected } = emitted.map_err(|e| in_step(&step.alias, e))?;
+                        self.reject(batch_id, rejected).await?;
+                        next.extend(batches);
+                    }
+                    if !next.is_empty() {
+                        // Before those that wait already: what came first is handled first.
+                        waiting.insert(behind, (Port::Step(at), next));
+                    }
+                }
             }
         }
         Ok(())
@@ -70,16 +116,26 @@ impl Worker {
             let Some(step) = self.steps.get_mut(at) else { continue };
             let emitted = step.transform.finish(batch_id).await.map_err(|e| in_step(&step.alias, e))?;
             self.reject(batch_id, emitted.rejected).await?;
-            self.push(batch_id, at + 1, emitted.batches).await?;
+            if !emitted.batches.is_empty() {
+                self.push(batch_id, Port::Step(at), emitted.batches).await?;
+            }
         }
         let deltas = self.images(StateKind::Delta).await?;
         let snapshot = match self.snapshot_due.swap(false, Ordering::AcqRel) {
             true => Some(self.images(StateKind::Snapshot).await?),
             false => None,
         };
-        let stats = self.steps.iter().filter_map(|step| step.transform.stats()).collect();
+        let seen: Vec<EventTime> = self.steps.iter().filter_map(|step| step.transform.event_time()).collect();
+        let watermarks = self.tracker.finish(&seen);
+        // The root comes first, as in Spark's progress.
+        let stats = self.steps.iter().rev().filter_map(|step| step.transform.stats()).collect();
         self.context.faults.at("finish.after")?;
-        self.send(Work::End(Box::new(BatchDone { read, deltas, snapshot, stats }))).await
+        let again = self.closes && watermarks.next > watermarks.used;
+        let done = BatchDone { read, deltas, snapshot, stats, watermarks, seen };
+        self.send(Work::End(Box::new(done))).await?;
+        // The reader may have ended; then nobody waits for it.
+        let _ = self.worked.send(Worked { batch_id: Some(batch_id), again });
+        Ok(())
     }
 
     async fn images(&mut self, kind: StateKind) -> Result<Vec<StateEntry>> {

@@ -15,7 +15,7 @@ async fn open(threads: &str) -> WordCountTransform {
     let raw = RawConfig::from([("threads".to_owned(), threads.to_owned())]);
     let config = WordCount.config_def().parse(&raw, "").unwrap();
     let mut transform = WordCountTransform::new(Options::read(&config));
-    let context = BindContext { alias: "words".into(), output_mode: OutputMode::Complete };
+    let context = BindContext::new("words", OutputMode::Complete);
     transform.bind(&batch(1).rows.schema(), &context).unwrap();
     transform.open(&TaskContext::new("test")).await.unwrap();
     transform

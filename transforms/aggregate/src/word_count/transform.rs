@@ -83,7 +83,7 @@ impl Transform for WordCountTransform {
             .hint("set output.mode to complete for all words in every batch, or to update for those that changed"));
         }
         self.bound = Some((find_column(input, &self.options)?, context.output_mode));
-        Ok(Bound { schema: self.schema.clone(), stateful: true, aggregates: true })
+        Ok(Bound { stateful: true, aggregates: true, ..Bound::stateless(self.schema.clone()) })
     }
 
     async fn open(&mut self, _context: &TaskContext) -> Result<()> {
@@ -140,6 +140,7 @@ impl Transform for WordCountTransform {
             rows_total: state.len() as u64,
             rows_updated: state.updated() as u64,
             rows_removed: 0,
+            rows_dropped: 0,
             memory_bytes: (state.memory() + tables) as u64,
         })
     }

@@ -26,7 +26,7 @@ pub(crate) fn lines(lines: StringArray) -> Batch {
 }
 
 pub(crate) fn bind_context(output_mode: OutputMode) -> BindContext {
-    BindContext { alias: "words".into(), output_mode }
+    BindContext::new("words", output_mode)
 }
 
 /// A bound and opened word count.

@@ -10,14 +10,19 @@ use levada_connector_api::{
 };
 use levada_formats::ddl::{parse_schema, to_ddl};
 
-use crate::canonical::rows;
-
 const PEOPLE: &str = r#"
     {"name": "kim", "age": 17, "tags": ["a", "b"]}
     {"name": "lee", "age": 18, "tags": []}
     {"name": null, "age": null, "tags": null}
     {"name": "x", "age": 19, "tags": ["c"]}
 "#;
+
+/// Rows that are written as JSON, one a line.
+fn rows(schema: &arrow::datatypes::SchemaRef, json: &str) -> arrow::array::RecordBatch {
+    let mut reader =
+        arrow::json::ReaderBuilder::new(schema.clone()).build(std::io::Cursor::new(json.to_owned())).unwrap();
+    reader.next().unwrap().unwrap()
+}
 
 fn schema() -> SchemaRef {
     parse_schema("name string, age int, tags array<string>").unwrap().into()
@@ -39,7 +44,7 @@ fn bind(name: &str, options: &[(&str, &str)]) -> Result<(Box<dyn Transform>, Sch
         return Err(joined(errors));
     }
     let mut transform = plugin.create(&config)?;
-    let context = BindContext { alias: "t".into(), output_mode: OutputMode::Append };
+    let context = BindContext::new("t", OutputMode::Append);
     let bound = transform.bind(&schema(), &context)?;
     Ok((transform, bound.schema))
 }

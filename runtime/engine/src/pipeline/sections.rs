@@ -1,0 +1,116 @@
+//! The keys of a configuration, sorted by whom they are for.
+
+use std::collections::BTreeMap;
+
+use levada_connector_api::config::{ConfigError, RawConfig, nearest};
+
+/// The keys of a configuration, sorted by whom they are for.
+pub(super) struct Sections {
+    pub(super) own: RawConfig,
+    /// By alias; the keys of a lone source, `source.`, stand under the empty one.
+    pub(super) sources: BTreeMap<String, RawConfig>,
+    pub(super) sink: RawConfig,
+    pub(super) transforms: BTreeMap<String, RawConfig>,
+    pub(super) unknown: Vec<ConfigError>,
+}
+
+impl Sections {
+    pub(super) fn split(raw: &RawConfig) -> Self {
+        let mut sections = Self {
+            own: RawConfig::new(),
+            sources: BTreeMap::new(),
+            sink: RawConfig::new(),
+            transforms: BTreeMap::new(),
+            unknown: Vec::new(),
+        };
+        for (key, value) in raw {
+            let Sections { own, sources, sink, transforms, unknown } = &mut sections;
+            let (target, key) = if let Some(rest) = key.strip_prefix("source.") {
+                (sources.entry(String::new()).or_default(), rest)
+            } else if let Some(rest) = key.strip_prefix("sink.") {
+                (sink, rest)
+            } else if let Some((what, targets, rest)) = [("sources", sources), ("transforms", transforms)]
+                .into_iter()
+                .find_map(|(what, targets)| Some((what, targets, key.strip_prefix(what)?.strip_prefix('.')?)))
+            {
+                let Some((alias, rest)) = rest.split_once('.') else {
+                    unknown.push(ConfigError::new(key.clone(), format!("write it as '{what}.<alias>.<option>'")));
+                    continue;
+                };
+                (targets.entry(alias.to_owned()).or_default(), rest)
+            } else {
+                (own, key.as_str())
+            };
+            target.insert(key.to_owned(), value.clone());
+        }
+        sections
+    }
+}
+
+/// The aliases that `key` lists.
+pub(super) fn aliases(own: &RawConfig, key: &str, errors: &mut Vec<ConfigError>) -> Vec<String> {
+    let list = own.get(key).map(String::as_str).unwrap_or_default();
+    let aliases = split(list);
+    for (i, alias) in aliases.iter().enumerate() {
+        if aliases.iter().skip(i + 1).any(|other| other == alias) {
+            errors.push(ConfigError::invalid(key, aliases.join(","), format!("'{alias}' stands there twice")));
+        }
+    }
+    aliases
+}
+
+fn split(list: &str) -> Vec<String> {
+    list.split(',').map(str::trim).filter(|alias| !alias.is_empty()).map(str::to_owned).collect()
+}
+
+/// Keys of aliases that nobody lists.
+pub(super) fn strangers(
+    list: &str,
+    left: BTreeMap<String, RawConfig>,
+    aliases: &[String],
+    errors: &mut Vec<ConfigError>,
+) {
+    for (alias, keys) in left {
+        let key = keys.keys().next().map(String::as_str).unwrap_or_default();
+        if alias.is_empty() {
+            let message = format!("'{list}' names the sources: write 'sources.<alias>.{key}'");
+            errors.push(ConfigError::new(format!("source.{key}"), message));
+            continue;
+        }
+        let message = match nearest(&alias, aliases.iter().map(String::as_str)) {
+            Some(near) => format!("'{alias}' is not in '{list}'; did you mean '{list}.{near}.{key}'?"),
+            None => format!("'{alias}' is not in '{list}'; add it there or remove its keys"),
+        };
+        errors.push(ConfigError::new(format!("{list}.{alias}.{key}"), message));
+    }
+}
+
+/// Takes a transform's `input` or `inputs` out of its keys: sources, or transforms that are listed before it.
+pub(super) fn inputs(
+    prefix: &str,
+    keys: &mut RawConfig,
+    sources: &[String],
+    before: &[String],
+    errors: &mut Vec<ConfigError>,
+) -> Vec<String> {
+    let mut found = Vec::new();
+    for key in ["input", "inputs"] {
+        let Some(list) = keys.remove(key) else { continue };
+        for name in split(&list) {
+            let known = sources.iter().chain(before).map(String::as_str);
+            if known.clone().any(|known| known == name) {
+                found.push(name);
+                continue;
+            }
+            let message = match nearest(&name, known.clone()) {
+                Some(near) => format!("no source or transform before it is called '{name}'; did you mean '{near}'?"),
+                None => format!("no source or transform before it is called '{name}'; there are {}", {
+                    let names: Vec<&str> = sources.iter().chain(before).map(String::as_str).collect();
+                    names.join(", ")
+                }),
+            };
+            errors.push(ConfigError::invalid(format!("{prefix}{key}"), list.clone(), message));
+        }
+    }
+    found
+}

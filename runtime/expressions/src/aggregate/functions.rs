@@ -1,0 +1,358 @@
+//! Spark's aggregate functions: their arguments and types. How they accumulate is not decided here.
+
+use arrow::datatypes::DataType;
+use levada_connector_api::config::nearest;
+
+use crate::Expression;
+use crate::ast::{Ast, Node, PlanError, Planned, Span};
+use crate::coerce::argument;
+use crate::functions::cast::{Mode, cast};
+use crate::functions::types::{list, sql_name};
+use crate::planner::Planner;
+use crate::typed::{Typed, call_name};
+
+/// What an aggregate computes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum AggregateFunction {
+    /// Rows, or rows in which no argument is null.
+    Count,
+    /// The sum.
+    Sum,
+    /// The mean.
+    Avg,
+    /// The smallest value. NaN is larger than any other number.
+    Min,
+    /// The largest value.
+    Max,
+    /// The variance of a sample.
+    VarSamp,
+    /// The variance of all.
+    VarPop,
+    /// The standard deviation of a sample.
+    StddevSamp,
+    /// The standard deviation of all.
+    StddevPop,
+    /// The third standardised moment.
+    Skewness,
+    /// The fourth standardised moment, less 3.
+    Kurtosis,
+    /// The covariance of a sample.
+    CovarSamp,
+    /// The covariance of all.
+    CovarPop,
+    /// Pearson's coefficient of correlation.
+    Corr,
+    /// The first value, nulls included.
+    First,
+    /// The first value that is not null.
+    FirstValid,
+    /// The last value, nulls included.
+    Last,
+    /// The last value that is not null.
+    LastValid,
+    /// The first argument where the second is largest.
+    MaxBy,
+    /// The first argument where the second is smallest.
+    MinBy,
+    /// All values that are not null.
+    CollectList,
+    /// All different values that are not null.
+    CollectSet,
+    /// Bitwise and.
+    BitAnd,
+    /// Bitwise or.
+    BitOr,
+    /// Bitwise exclusive or.
+    BitXor,
+}
+
+/// The names by which the functions are called.
+const NAMES: &[(&str, AggregateFunction)] = &[
+    ("count", AggregateFunction::Count),
+    ("count_if", AggregateFunction::Count),
+    ("sum", AggregateFunction::Sum),
+    ("try_sum", AggregateFunction::Sum),
+    ("avg", AggregateFunction::Avg),
+    ("mean", AggregateFunction::Avg),
+    ("try_avg", AggregateFunction::Avg),
+    ("min", AggregateFunction::Min),
+    ("max", AggregateFunction::Max),
+    ("bool_and", AggregateFunction::Min),
+    ("every", AggregateFunction::Min),
+    ("bool_or", AggregateFunction::Max),
+    ("any", AggregateFunction::Max),
+    ("some", AggregateFunction::Max),
+    ("variance", AggregateFunction::VarSamp),
+    ("var_samp", AggregateFunction::VarSamp),
+    ("var_pop", AggregateFunction::VarPop),
+    ("std", AggregateFunction::StddevSamp),
+    ("stddev", AggregateFunction::StddevSamp),
+    ("stddev_samp", AggregateFunction::StddevSamp),
+    ("stddev_pop", AggregateFunction::StddevPop),
+    ("skewness", AggregateFunction::Skewness),
+    ("kurtosis", AggregateFunction::Kurtosis),
+    ("covar_samp", AggregateFunction::CovarSamp),
+    ("covar_pop", AggregateFunction::CovarPop),
+    ("corr", AggregateFunction::Corr),
+    ("first", AggregateFunction::First),
+    ("first_value", AggregateFunction::First),
+    ("any_value", AggregateFunction::First),
+    ("last", AggregateFunction::Last),
+    ("last_value", AggregateFunction::Last),
+    ("max_by", AggregateFunction::MaxBy),
+    ("min_by", AggregateFunction::MinBy),
+    ("collect_list", AggregateFunction::CollectList),
+    ("array_agg", AggregateFunction::CollectList),
+    ("collect_set", AggregateFunction::CollectSet),
+    ("bit_and", AggregateFunction::BitAnd),
+    ("bit_or", AggregateFunction::BitOr),
+    ("bit_xor", AggregateFunction::BitXor),
+];
+
+/// Aggregates that Spark has and that are not here: they need all values, or are approximations of Spark's own.
+const MISSING: &[&str] = &[
+    "approx_count_distinct",
+    "approx_percentile",
+    "count_min_sketch",
+    "grouping",
+    "grouping_id",
+    "histogram_numeric",
+    "listagg",
+    "median",
+    "mode",
+    "percentile",
+    "percentile_approx",
+    "percentile_cont",
+    "percentile_disc",
+    "regr_avgx",
+    "regr_avgy",
+    "regr_count",
+    "regr_intercept",
+    "regr_r2",
+    "regr_slope",
+    "regr_sxx",
+    "regr_sxy",
+    "regr_syy",
+    "string_agg",
+];
+
+/// What becomes of a result that its type cannot hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Overflow {
+    /// An error.
+    Error,
+    /// Whole numbers wrap; decimals become null.
+    Wrap,
+    /// Null.
+    Null,
+}
+
+/// An aggregate that was compiled for a schema.
+#[derive(Debug, Clone)]
+pub struct AggregateCall {
+    /// What it computes.
+    pub function: AggregateFunction,
+    /// Over what: cast to the types that the function takes.
+    pub args: Vec<Expression>,
+    /// Which rows count; a row for which it is null does not.
+    pub filter: Option<Expression>,
+    /// The type of the result.
+    pub ty: DataType,
+    /// What becomes of a result that its type cannot hold.
+    pub overflow: Overflow,
+    /// As Spark names it.
+    pub name: String,
+}
+
+/// Whether a call is one of an aggregate.
+pub(crate) fn is_aggregate(name: &str) -> bool {
+    NAMES.iter().any(|(known, _)| *known == name) || MISSING.contains(&name)
+}
+
+/// Compiles a call of an aggregate.
+pub(crate) fn plan(
+    planner: &Planner<'_>,
+    text: &str,
+    (name, args): (&str, &[Ast]),
+    distinct: bool,
+    filter: Option<&Ast>,
+    span: Span,
+) -> Planned<AggregateCall> {
+    let Some((_, mut function)) = NAMES.iter().find(|(known, _)| *known == name).copied() else {
+        let near = nearest(name, NAMES.iter().map(|(known, _)| *known)).unwrap_or("count, sum, avg, min, max");
+        let message = format!("the aggregate '{name}' is not supported");
+        return Err(PlanError::new(span, message).hint(format!("is there another way, such as {near}?")));
+    };
+    if distinct && !matches!(function, AggregateFunction::Min | AggregateFunction::Max | AggregateFunction::CollectSet)
+    {
+        let message =
+            format!("[STREAMING_DISTINCT] {name}(DISTINCT …) cannot be streamed: it needs all values for ever");
+        return Err(PlanError::new(span, message).hint("drop duplicates before, with Deduplicate"));
+    }
+    let star = matches!(args, [Ast { node: Node::Star(None), .. }]);
+    let mut values = Vec::new();
+    if !(star && function == AggregateFunction::Count) {
+        for arg in args {
+            values.push(planner.plan(arg)?);
+        }
+    }
+    let mut title = match (star, values.as_slice()) {
+        (true, []) => format!("{name}(1)"),
+        (_, values) => call_name(name, values),
+    };
+    if distinct {
+        title = title.replacen('(', "(DISTINCT ", 1);
+    }
+    let mut condition = filter.map(|filter| planner.condition(filter)).transpose()?;
+    if let Some(condition) = &condition {
+        title = format!("{title} FILTER (WHERE {})", condition.name);
+    }
+    if name == "count_if" {
+        let [value] = one(name, values, span)?;
+        let counted = argument(value, &DataType::Boolean, planner.ansi, name)?;
+        condition = Some(match condition {
+            Some(filter) => planner.binary(crate::ast::Binary::And, filter, counted, span)?,
+            None => counted,
+        });
+        values = Vec::new();
+    }
+    if matches!(function, AggregateFunction::First | AggregateFunction::Last) && values.len() == 2 {
+        let ignore = values.pop().and_then(|flag| flag.literal);
+        if ignore == Some(datafusion_common::ScalarValue::Boolean(Some(true))) {
+            function = match function {
+                AggregateFunction::First => AggregateFunction::FirstValid,
+                _ => AggregateFunction::LastValid,
+            };
+        }
+    }
+    let (values, ty) = arguments(planner, name, function, values, span)?;
+    let expression = |typed: Typed| Expression::new(text, typed.name.clone(), typed);
+    Ok(AggregateCall {
+        function,
+        args: values.into_iter().map(expression).collect(),
+        filter: condition.map(expression),
+        ty,
+        overflow: match planner.ansi {
+            _ if name.starts_with("try_") => Overflow::Null,
+            true => Overflow::Error,
+            false => Overflow::Wrap,
+        },
+        name: title,
+    })
+}
+
+fn one<const N: usize>(name: &str, values: Vec<Typed>, span: Span) -> Planned<[Typed; N]> {
+    let given = values.len();
+    values.try_into().map_err(|_| {
+        let s = if N == 1 { "" } else { "s" };
+        PlanError::new(span, format!("[WRONG_NUM_ARGS] {name} takes {N} argument{s}, not {given}"))
+    })
+}
+
+/// The arguments in the types that the function takes, and the type of its result.
+fn arguments(
+    planner: &Planner<'_>,
+    name: &str,
+    function: AggregateFunction,
+    values: Vec<Typed>,
+    span: Span,
+) -> Planned<(Vec<Typed>, DataType)> {
+    use AggregateFunction as F;
+    use DataType::{Decimal128, Float64, Int64};
+    let ansi = planner.ansi;
+    let double = |value: Typed| argument(value, &Float64, ansi, name);
+    Ok(match function {
+        F::Count => {
+            if values.is_empty() && name == "count" && span.start == span.end {
+                return Err(PlanError::new(span, "count takes * or values"));
+            }
+            (values, Int64)
+        }
+        F::Sum | F::Avg => {
+            let [value] = one(name, values, span)?;
+            let value = match value.ty {
+                DataType::Utf8 | DataType::Null => argument(value, &Float64, ansi, name)?,
+                _ => value,
+            };
+            let (to, ty) = match (&value.ty, function) {
+                (Decimal128(p, s), F::Sum) => (value.ty.clone(), Decimal128((p + 10).min(38), *s)),
+                (Decimal128(p, s), _) => {
+                    let scale = (*s + 4).min(38);
+                    (value.ty.clone(), Decimal128((p + 4).min(38), scale))
+                }
+                (ty, F::Sum) if ty.is_integer() => (Int64, Int64),
+                (ty, _) if ty.is_numeric() => (Float64, Float64),
+                (ty, _) => {
+                    let message =
+                        format!("[DATATYPE_MISMATCH.UNEXPECTED_INPUT_TYPE] {name} takes numbers, not {}", sql_name(ty));
+                    return Err(PlanError::new(value.span, message).hint("cast it"));
+                }
+            };
+            (vec![cast(value, &to, Mode::of(ansi))], ty)
+        }
+        F::Min | F::Max => {
+            let [value] = one(name, values, span)?;
+            if matches!(name, "bool_and" | "every" | "bool_or" | "any" | "some") {
+                (vec![argument(value, &DataType::Boolean, ansi, name)?], DataType::Boolean)
+            } else if !orderable(&value.ty) {
+                return Err(unordered(name, &value));
+            } else {
+                let ty = value.ty.clone();
+                (vec![value], ty)
+            }
+        }
+        F::VarSamp | F::VarPop | F::StddevSamp | F::StddevPop | F::Skewness | F::Kurtosis => {
+            let [value] = one(name, values, span)?;
+            (vec![double(value)?], Float64)
+        }
+        F::CovarSamp | F::CovarPop | F::Corr => {
+            let [x, y] = one(name, values, span)?;
+            (vec![double(x)?, double(y)?], Float64)
+        }
+        F::First | F::FirstValid | F::Last | F::LastValid => {
+            let [value] = one(name, values, span)?;
+            let ty = value.ty.clone();
+            (vec![value], ty)
+        }
+        F::MaxBy | F::MinBy => {
+            let [value, by] = one(name, values, span)?;
+            if !orderable(&by.ty) {
+                return Err(unordered(name, &by));
+            }
+            let ty = value.ty.clone();
+            (vec![value, by], ty)
+        }
+        F::CollectList | F::CollectSet => {
+            let [value] = one(name, values, span)?;
+            let ty = list(value.ty.clone());
+            (vec![value], ty)
+        }
+        F::BitAnd | F::BitOr | F::BitXor => {
+            let [value] = one(name, values, span)?;
+            if !value.ty.is_integer() {
+                let message = format!("[DATATYPE_MISMATCH] {name} takes whole numbers, not {}", sql_name(&value.ty));
+                return Err(PlanError::new(value.span, message).hint("cast it"));
+            }
+            let ty = value.ty.clone();
+            (vec![value], ty)
+        }
+    })
+}
+
+fn unordered(name: &str, value: &Typed) -> PlanError {
+    let message = format!(
+        "[DATATYPE_MISMATCH.INVALID_ORDERING_TYPE] {name} cannot compare values of type {}",
+        sql_name(&value.ty)
+    );
+    PlanError::new(value.span, message)
+}
+
+/// Whether values of the type have an order.
+fn orderable(ty: &DataType) -> bool {
+    match ty {
+        DataType::Map(_, _) => false,
+        DataType::List(item) => orderable(item.data_type()),
+        DataType::Struct(fields) => fields.iter().all(|field| orderable(field.data_type())),
+        _ => true,
+    }
+}

@@ -1,0 +1,223 @@
+//! A grouped query: its keys, its aggregates, and the expressions over both.
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
+use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
+use levada_connector_api::{Error, Result};
+
+use super::functions::{self, AggregateCall};
+use crate::ast::{Ast, Item, Node, PlanError, Planned};
+use crate::expression::output_name;
+use crate::planner::Planner;
+use crate::{Expression, SqlOptions, parse};
+
+/// What is to be grouped and computed.
+#[derive(Debug, Clone, Default)]
+pub struct GroupingSpec {
+    /// Columns that the operator itself makes, such as `window`, with the expressions that mean them beside their names.
+    pub made: Vec<(FieldRef, Vec<String>)>,
+    /// The grouping expressions, with or without `AS name`.
+    pub keys: Vec<String>,
+    /// What is selected: expressions over made columns, keys and aggregates.
+    pub items: Vec<String>,
+    /// Whether made columns and keys stand before the items, as in `groupBy(…).agg(…)`; in a SELECT they do not.
+    pub keys_first: bool,
+    /// A condition on the results, over the same columns and aggregates.
+    pub having: Option<String>,
+}
+
+/// A grouped query that was compiled for a schema.
+#[derive(Debug, Clone)]
+pub struct Grouping {
+    keys: Vec<Expression>,
+    calls: Vec<AggregateCall>,
+    outputs: Vec<Expression>,
+    having: Option<Expression>,
+    /// Made columns, keys, and the results of the calls.
+    grouped: SchemaRef,
+    schema: SchemaRef,
+}
+
+impl Grouping {
+    /// Compiles a grouped query for batches of the schema `input`.
+    ///
+    /// # Errors
+    /// An expression is none, does not fit the schema, or reads a column that is neither grouped by nor aggregated. The
+    /// message quotes the expression and names the place in it.
+    pub fn compile(spec: &GroupingSpec, input: &SchemaRef, options: &SqlOptions) -> Result<Self> {
+        options.check()?;
+        let planner = Planner { schema: input, ansi: options.ansi };
+        let mut named: Vec<(Ast, String)> = Vec::new();
+        let mut fields: Vec<FieldRef> = Vec::new();
+        for (field, meanings) in &spec.made {
+            for text in meanings {
+                let ast = parse::expression(text).map_err(|e| e.locate(text))?;
+                named.push((ast, field.name().clone()));
+            }
+            fields.push(field.clone());
+        }
+        let mut keys = Vec::new();
+        for text in &spec.keys {
+            let Item { expr, aliases } = parse::item(text).map_err(|e| e.locate(text))?;
+            let typed = planner.plan(&expr).map_err(|e| e.locate(text))?;
+            let own = output_name(&expr, &typed);
+            let name = aliases.first().cloned().unwrap_or(own);
+            let metadata = match &expr.node {
+                Node::Name(column) => input.field_with_name(column).map(|f| f.metadata().clone()).unwrap_or_default(),
+                _ => Default::default(),
+            };
+            if matches!(typed.ty, DataType::Map(_, _)) {
+                let error = PlanError::new(typed.span, "a map cannot be grouped by: its entries have no order");
+                return Err(error.hint("group by its entries: map_entries(…)").locate(text));
+            }
+            fields.push(Arc::new(Field::new(&name, typed.ty.clone(), true).with_metadata(metadata)));
+            named.push((expr, name.clone()));
+            keys.push(Expression::new(text, name, typed));
+        }
+        let before = fields.len();
+        let mut lift = Lift { planner, named, before: &fields.clone(), calls: Vec::new(), text: "" };
+        let mut items: Vec<(String, Ast, Option<String>)> = Vec::new();
+        if spec.keys_first {
+            for field in &fields {
+                let ast = Ast::new(Node::Name(field.name().clone()), crate::ast::Span::new(0, 0));
+                items.push((field.name().clone(), ast, Some(field.name().clone())));
+            }
+        }
+        for text in &spec.items {
+            let Item { expr, aliases } = parse::item(text).map_err(|e| e.locate(text))?;
+            lift.text = text;
+            let lifted = lift.lift(expr).map_err(|e| e.locate(text))?;
+            items.push((text.clone(), lifted, aliases.first().cloned()));
+        }
+        let mut having = None;
+        if let Some(text) = &spec.having {
+            lift.text = text;
+            let ast = parse::expression(text).and_then(|ast| lift.lift(ast)).map_err(|e| e.locate(text))?;
+            having = Some((text, ast));
+        }
+        let calls = lift.calls;
+        fields.extend(calls.iter().map(|call| Arc::new(Field::new(&call.name, call.ty.clone(), true))));
+        let grouped = Arc::new(Schema::new(fields));
+        let planner = Planner { schema: &grouped, ansi: options.ansi };
+        let mut outputs = Vec::new();
+        let mut out = Vec::new();
+        for (text, ast, alias) in items {
+            let typed = planner.plan(&ast).map_err(|e| explain(e, input, before).locate(&text))?;
+            let name = alias.unwrap_or_else(|| output_name(&ast, &typed));
+            let field = match &ast.node {
+                Node::Name(column) => grouped.field_with_name(column).ok().map(|f| f.clone().with_name(&name)),
+                _ => None,
+            };
+            out.push(Arc::new(field.unwrap_or_else(|| Field::new(&name, typed.ty.clone(), true))));
+            outputs.push(Expression::new(&text, name, typed));
+        }
+        let having = match having {
+            Some((text, ast)) => {
+                let typed = planner.condition(&ast).map_err(|e| explain(e, input, before).locate(text))?;
+                Some(Expression::new(text, String::new(), typed))
+            }
+            None => None,
+        };
+        Ok(Self { keys, calls, outputs, having, grouped: grouped.clone(), schema: Arc::new(Schema::new(out)) })
+    }
+
+    /// The grouping expressions, over the input.
+    pub fn keys(&self) -> &[Expression] {
+        &self.keys
+    }
+
+    /// The aggregates, over the input.
+    pub fn calls(&self) -> &[AggregateCall] {
+        &self.calls
+    }
+
+    /// The expression over the input that the output column `at` is, if that is a key.
+    pub fn key_source(&self, at: usize) -> Option<String> {
+        let name = self.schema.fields().get(at)?.name();
+        let plain = self.outputs.get(at)?.source()? == format!("`{}`", name.replace('`', "``"));
+        self.keys.iter().find(|key| plain && key.name() == name)?.source()
+    }
+
+    /// Made columns, keys, and the results of the calls: what [`finish`](Self::finish) takes.
+    pub fn grouped(&self) -> &SchemaRef {
+        &self.grouped
+    }
+
+    /// What comes out.
+    pub fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    /// Computes what comes out of made columns, keys and results.
+    ///
+    /// # Errors
+    /// A row cannot be evaluated, under ANSI.
+    pub fn finish(&self, columns: Vec<ArrayRef>, rows: usize) -> Result<RecordBatch> {
+        let options = RecordBatchOptions::new().with_row_count(Some(rows));
+        let internal = |e: arrow::error::ArrowError| Error::internal(e.to_string());
+        let mut grouped =
+            RecordBatch::try_new_with_options(self.grouped.clone(), columns, &options).map_err(internal)?;
+        if let Some(having) = &self.having {
+            let mask = having.evaluate(&grouped)?;
+            let mask = arrow::array::AsArray::as_boolean_opt(&mask)
+                .ok_or_else(|| Error::internal("a condition gave no booleans"))?;
+            grouped = arrow::compute::filter_record_batch(&grouped, mask).map_err(internal)?;
+        }
+        let options = RecordBatchOptions::new().with_row_count(Some(grouped.num_rows()));
+        let columns = self.outputs.iter().map(|output| output.evaluate(&grouped)).collect::<Result<Vec<_>>>()?;
+        RecordBatch::try_new_with_options(self.schema.clone(), columns, &options).map_err(internal)
+    }
+}
+
+/// A column of the input that is not among the keys.
+fn explain(error: PlanError, input: &SchemaRef, keys: usize) -> PlanError {
+    let quoted = error.message.split('\'').nth(1).unwrap_or_default().to_owned();
+    let known = input.fields().iter().any(|field| field.name().eq_ignore_ascii_case(&quoted));
+    if !(error.message.starts_with("[UNRESOLVED_COLUMN]") && known) {
+        return error;
+    }
+    let message = format!("[MISSING_AGGREGATION] the column '{quoted}' is neither grouped by nor aggregated");
+    let hint = match keys {
+        0 => format!("use an aggregate such as any_value({quoted})"),
+        _ => format!("group by it, or use an aggregate such as any_value({quoted})"),
+    };
+    PlanError::new(error.span, message).hint(hint)
+}
+
+/// Takes keys and aggregates out of expressions, and puts names in their places.
+struct Lift<'a> {
+    planner: Planner<'a>,
+    named: Vec<(Ast, String)>,
+    before: &'a [FieldRef],
+    calls: Vec<AggregateCall>,
+    text: &'a str,
+}
+
+impl Lift<'_> {
+    fn lift(&mut self, ast: Ast) -> Planned<Ast> {
+        if let Some((_, name)) = self.named.iter().find(|(key, _)| *key == ast) {
+            return Ok(Ast::new(Node::Name(name.clone()), ast.span));
+        }
+        let (call, distinct, filter) = match &ast.node {
+            Node::Modified { call, distinct, filter } => (&call.node, *distinct, filter.as_deref()),
+            node => (node, false, None),
+        };
+        if let Node::Call { name, args } = call
+            && functions::is_aggregate(name)
+        {
+            let planned = functions::plan(&self.planner, self.text, (name, args), distinct, filter, ast.span)?;
+            if self.before.iter().any(|field| *field.name() == planned.name) {
+                let message = format!("a key is called '{}', as this aggregate is", planned.name);
+                return Err(PlanError::new(ast.span, message).hint("rename the key"));
+            }
+            let name = planned.name.clone();
+            if !self.calls.iter().any(|call| call.name == name) {
+                self.calls.push(planned);
+            }
+            return Ok(Ast::new(Node::Name(name), ast.span));
+        }
+        let span = ast.span;
+        Ok(Ast::new(ast.node.map(&mut |child| self.lift(child))?, span))
+    }
+}

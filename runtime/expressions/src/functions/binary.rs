@@ -1,0 +1,80 @@
+//! Bytes as text and back.
+
+use std::sync::Arc;
+
+use arrow::array::{AsArray, BinaryArray, StringArray};
+use arrow::datatypes::DataType;
+
+use super::Invocation;
+use super::cast::{Mode, cast};
+use crate::ast::Planned;
+use crate::coerce::argument;
+use crate::typed::Typed;
+
+pub(super) const NAMES: &[&str] = &["base64", "unhex", "crc32", "encode", "decode", "binary"];
+
+pub(super) fn plan(mut call: Invocation<'_>) -> Planned<Typed> {
+    let (ansi, span) = (call.ansi(), call.span);
+    match call.name {
+        "base64" => {
+            let [value] = call.exactly()?;
+            let value = argument(value, &DataType::Binary, ansi, "base64")?;
+            Ok(Typed::call("base64", &[value], DataType::Utf8, span, |args| {
+                let bytes = args.array(0)?;
+                Ok(Arc::new(bytes.as_binary::<i32>().iter().map(|v| v.map(encode_base64)).collect::<StringArray>()))
+            }))
+        }
+        "unhex" => {
+            let [value] = call.exactly()?;
+            let value = argument(value, &DataType::Utf8, ansi, "unhex")?;
+            Ok(Typed::call("unhex", &[value], DataType::Binary, span, |args| {
+                let text = args.array(0)?;
+                Ok(Arc::new(text.as_string::<i32>().iter().map(|v| unhex(v?)).collect::<BinaryArray>()))
+            }))
+        }
+        "crc32" => {
+            let [value] = call.exactly()?;
+            let value = argument(value, &DataType::Binary, ansi, "crc32")?;
+            Ok(Typed::call("crc32", &[value], DataType::Int64, span, |args| {
+                let bytes = args.array(0)?;
+                let sums = bytes.as_binary::<i32>().iter().map(|v| v.map(|v| i64::from(crc32fast::hash(v))));
+                Ok(Arc::new(sums.collect::<arrow::array::Int64Array>()))
+            }))
+        }
+        "binary" => {
+            let [value] = call.exactly()?;
+            super::cast::explicit(value, &DataType::Binary, ansi, false, span)
+        }
+        name => {
+            let [value, charset] = call.exactly()?;
+            if !charset.literal_text().is_some_and(|name| name.eq_ignore_ascii_case("utf-8")) {
+                return Err(call.error(format!("{name} is supported for 'utf-8' only")));
+            }
+            let label = format!("{name}({}, {})", value.name, charset.name);
+            let (from, to) = match name {
+                "encode" => (DataType::Utf8, DataType::Binary),
+                _ => (DataType::Binary, DataType::Utf8),
+            };
+            Ok(cast(argument(value, &from, ansi, name)?, &to, Mode::Legacy).named(label))
+        }
+    }
+}
+
+/// Bytes in base64, with padding.
+pub(super) fn encode_base64(bytes: &[u8]) -> String {
+    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut out = String::with_capacity(bytes.len().div_ceil(3) * 4);
+    for chunk in bytes.chunks(3) {
+        let word = chunk.iter().enumerate().fold(0u32, |word, (at, byte)| word | u32::from(*byte) << (16 - 8 * at));
+        for at in 0..4 {
+            let digit = ALPHABET.get((word >> (18 - 6 * at)) as usize & 63).copied().unwrap_or(b'A');
+            out.push(if at <= chunk.len() { char::from(digit) } else { '=' });
+        }
+    }
+    out
+}
+
+fn unhex(text: &str) -> Option<Vec<u8>> {
+    let padded = if text.len() % 2 == 1 { format!("0{text}") } else { text.to_owned() };
+    (0..padded.len()).step_by(2).map(|at| u8::from_str_radix(padded.get(at..at + 2)?, 16).ok()).collect()
+}

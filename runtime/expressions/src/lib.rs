@@ -1,0 +1,99 @@
+//! Spark SQL expressions over record batches.
+//!
+//! An expression is text. It is [parsed](parse) by Spark's grammar, its names are [resolved](resolve) in the input
+//! schema, every node gets the type that Spark gives it ([`planner`], [`coerce`]), and what comes out is a DataFusion
+//! physical expression. Neither sessions nor plans are involved, so that compiling takes microseconds.
+
+#![cfg_attr(not(test), warn(clippy::indexing_slicing))]
+
+mod aggregate;
+pub(crate) mod ast;
+pub(crate) mod call;
+pub(crate) mod coerce;
+mod error;
+mod explode;
+mod expression;
+mod functions;
+mod isolate;
+mod lexer;
+pub(crate) mod literal;
+pub(crate) mod operators;
+mod parse;
+pub(crate) mod planner;
+mod predicate;
+mod projection;
+mod reject;
+pub(crate) mod resolve;
+pub(crate) mod typed;
+
+pub use aggregate::{AggregateCall, AggregateFunction, Grouping, GroupingSpec, Overflow};
+pub use expression::Expression;
+pub use functions::names as function_names;
+pub use isolate::Isolated;
+pub use parse::{From, Statement, WindowCall};
+pub use predicate::Predicate;
+pub use projection::Projection;
+pub use reject::bad_rows;
+
+use levada_connector_api::{Error, Result};
+
+/// How expressions are understood.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SqlOptions {
+    /// Whether overflow, a bad cast, a division by zero and an index out of bounds are errors, as is Spark 4's default,
+    /// or wrap or become null.
+    pub ansi: bool,
+    /// The session's time zone. Only UTC is supported.
+    pub timezone: String,
+}
+
+impl Default for SqlOptions {
+    fn default() -> Self {
+        Self { ansi: true, timezone: "UTC".into() }
+    }
+}
+
+impl SqlOptions {
+    fn check(&self) -> Result<()> {
+        if ["UTC", "Etc/UTC", "GMT", "Z", "+00:00"].iter().any(|zone| zone.eq_ignore_ascii_case(&self.timezone)) {
+            return Ok(());
+        }
+        Err(Error::unsupported(format!("the time zone '{}' is not supported", self.timezone)).hint("use UTC"))
+    }
+}
+
+/// The microseconds of an interval: `30 seconds`, `1 minute 30 seconds`, `INTERVAL '1 day'`.
+///
+/// # Errors
+/// The text is no interval, or one of months, whose length depends on the calendar.
+pub fn parse_interval(text: &str) -> Result<i64> {
+    let bare = text.trim();
+    let inner = match bare.get(..8) {
+        Some(word) if word.eq_ignore_ascii_case("interval") => bare.get(8..).unwrap_or_default().trim(),
+        _ => bare,
+    };
+    let inner = inner.trim_matches('\'');
+    match literal::interval(inner, ast::Span::new(0, text.len())) {
+        Ok(datafusion_common::ScalarValue::DurationMicrosecond(Some(micros))) => Ok(micros),
+        Ok(_) => Err(Error::config(format!("'{text}': months and years have no fixed length"))
+            .hint("use days, hours, minutes or seconds")),
+        Err(_) => Err(Error::config(format!("'{text}' is not an interval"))
+            .hint("write it as '30 seconds' or '1 hour 30 minutes'")),
+    }
+}
+
+/// Takes a query apart: `SELECT … FROM input WHERE … GROUP BY … HAVING …`.
+///
+/// # Errors
+/// The text is no query, or one that cannot be streamed; the message says what is wrong, where, and what to do.
+pub fn parse_statement(text: &str) -> Result<Statement> {
+    parse::statement(text).map_err(|error| error.locate(text))
+}
+
+/// Splits a select list at its commas: not at those inside brackets and quotes.
+///
+/// # Errors
+/// The text is no list of expressions; the message says what is wrong and where.
+pub fn split_list(text: &str) -> Result<Vec<String>> {
+    parse::items(text).map_err(|error| error.locate(text))
+}

@@ -1,0 +1,214 @@
+//! Select lists.
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
+use arrow::compute::{concat_batches, take};
+use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
+use datafusion_physical_expr::expressions::Column;
+use levada_connector_api::{Error, Result};
+
+use super::ast::{Ast, Item, Node, PlanError, Planned};
+use super::explode::{self, Generator};
+use super::expression::output_name;
+use super::isolate::isolate;
+use super::planner::Planner;
+use super::typed::Typed;
+use super::{Expression, SqlOptions, parse};
+use crate::functions::field;
+
+/// A select list that was compiled for a schema.
+#[derive(Debug, Clone)]
+pub struct Projection {
+    outputs: Vec<Output>,
+    generator: Option<Generator>,
+    schema: SchemaRef,
+}
+
+/// Where an output column comes from.
+#[derive(Debug, Clone)]
+enum Output {
+    Value(Expression),
+    /// A column of the generator.
+    Generated(usize),
+}
+
+impl Projection {
+    /// Compiles a select list for batches of the schema `input`: expressions with or without `AS name`, `*`, `c.*` for
+    /// the fields of a struct, and at most one `explode` (or `explode_outer`, `posexplode`, `posexplode_outer`).
+    ///
+    /// # Errors
+    /// An item is no expression, or does not fit the schema. The message quotes the item and names the place in it.
+    pub fn compile(exprs: &[&str], input: &SchemaRef, options: &SqlOptions) -> Result<Self> {
+        options.check()?;
+        if exprs.is_empty() {
+            return Err(Error::config("the select list is empty").hint("use * for all columns"));
+        }
+        let planner = Planner { schema: input, ansi: options.ansi };
+        let mut list = List { planner, outputs: Vec::new(), fields: Vec::new(), generator: None };
+        for text in exprs {
+            parse::item(text).and_then(|item| list.add(text, item)).map_err(|error| error.locate(text))?;
+        }
+        let schema = Arc::new(Schema::new(list.fields));
+        Ok(Self { outputs: list.outputs, generator: list.generator, schema })
+    }
+
+    /// The columns that come out.
+    pub fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.schema)
+    }
+
+    /// The expression that the output column `at` is of the input; none if it is made by an explode.
+    pub fn source(&self, at: usize) -> Option<String> {
+        match self.outputs.get(at)? {
+            Output::Value(expression) => expression.source(),
+            Output::Generated(_) => None,
+        }
+    }
+
+    /// Whether each input row gives exactly one output row.
+    pub fn keeps_rows(&self) -> bool {
+        self.generator.is_none()
+    }
+
+    /// Computes the output columns of `batch`.
+    ///
+    /// # Errors
+    /// A row cannot be evaluated, under ANSI.
+    pub fn evaluate(&self, batch: &RecordBatch) -> Result<RecordBatch> {
+        let generated = self.generator.as_ref().map(|generator| generator.evaluate(batch)).transpose()?;
+        let rows = generated.as_ref().map_or(batch.num_rows(), |generated| generated.rows.len());
+        let column = |output: &Output| -> Result<ArrayRef> {
+            match (output, &generated) {
+                (Output::Value(expression), None) => expression.evaluate(batch),
+                (Output::Value(expression), Some(generated)) => {
+                    take(&expression.evaluate(batch)?, &generated.rows, None).map_err(internal)
+                }
+                (Output::Generated(index), generated) => generated
+                    .as_ref()
+                    .and_then(|generated| generated.columns.get(*index).cloned())
+                    .ok_or_else(|| Error::internal("a generated column is missing")),
+            }
+        };
+        let columns = self.outputs.iter().map(column).collect::<Result<Vec<_>>>()?;
+        let options = RecordBatchOptions::new().with_row_count(Some(rows));
+        RecordBatch::try_new_with_options(self.schema(), columns, &options).map_err(internal)
+    }
+
+    /// The same, going around the rows that cannot be evaluated: they are left out, and stand in the second part with
+    /// their index in `batch` and the reason.
+    ///
+    /// # Errors
+    /// Only what is a bug.
+    pub fn evaluate_isolating(&self, batch: &RecordBatch) -> Result<(RecordBatch, Vec<(usize, String)>)> {
+        if let Ok(good) = self.evaluate(batch) {
+            return Ok((good, Vec::new()));
+        }
+        let isolated = isolate(batch, &|part| self.evaluate(part));
+        let good = concat_batches(&self.schema, &isolated.good).map_err(internal)?;
+        Ok((good, isolated.bad))
+    }
+}
+
+/// The column of which an expression is the `window_time`.
+fn window_time(ast: &Ast) -> Option<&str> {
+    match &ast.node {
+        Node::Call { name, args } if name == "window_time" => match args.as_slice() {
+            [Ast { node: Node::Name(column), .. }] => Some(column),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+fn internal(error: arrow::error::ArrowError) -> Error {
+    Error::internal(error.to_string())
+}
+
+/// A select list while it is compiled.
+struct List<'a> {
+    planner: Planner<'a>,
+    outputs: Vec<Output>,
+    fields: Vec<FieldRef>,
+    generator: Option<Generator>,
+}
+
+impl List<'_> {
+    fn add(&mut self, text: &str, item: Item) -> Planned<()> {
+        let span = item.expr.span;
+        if let Node::Star(base) = &item.expr.node {
+            if !item.aliases.is_empty() {
+                return Err(PlanError::new(span, "* cannot have a name"));
+            }
+            return self.expand(text, base.as_deref(), &item.expr);
+        }
+        if let Some((kind, args)) = explode::generator(&item.expr) {
+            return self.generate(text, kind, args, &item);
+        }
+        let typed = self.planner.plan(&item.expr)?;
+        let marked = window_time(&item.expr);
+        let name = match item.aliases.as_slice() {
+            [] => output_name(&item.expr, &typed),
+            [name] => name.clone(),
+            _ => return Err(PlanError::new(span, "several names are for explode and posexplode only")),
+        };
+        self.push(text, name, typed);
+        // The time of a window has the window's watermark.
+        if let (Some(window), Some(field)) = (marked, self.fields.last_mut()) {
+            let known = self.planner.schema.fields().iter().find(|field| field.name().eq_ignore_ascii_case(window));
+            let metadata = known.map(|window| window.metadata().clone()).unwrap_or_default();
+            *field = Arc::new(field.as_ref().clone().with_metadata(metadata));
+        }
+        Ok(())
+    }
+
+    fn push(&mut self, text: &str, name: String, typed: Typed) {
+        // A column that passes through keeps its nullability and metadata.
+        let field = match typed.expr.downcast_ref::<Column>() {
+            Some(column) => self.planner.schema.field(column.index()).clone().with_name(name.clone()),
+            None => Field::new(name.clone(), typed.ty.clone(), true),
+        };
+        self.fields.push(Arc::new(field));
+        self.outputs.push(Output::Value(Expression::new(text, name, typed)));
+    }
+
+    fn expand(&mut self, text: &str, base: Option<&Ast>, star: &Ast) -> Planned<()> {
+        let Some(base) = base else {
+            for (index, field) in self.planner.schema.fields().iter().enumerate() {
+                let typed = Typed::column(field.name(), index, field.data_type().clone(), star.span);
+                self.push(text, field.name().clone(), typed);
+            }
+            return Ok(());
+        };
+        let base = self.planner.plan(base)?;
+        let DataType::Struct(fields) = base.ty.clone() else {
+            let message = format!("'{}' is no struct, so .* has nothing to expand", base.name);
+            return Err(PlanError::new(star.span, message).hint("leave out the .*"));
+        };
+        for field in &fields {
+            let typed = field::get(base.clone(), field.name(), star.span)?;
+            self.push(text, field.name().clone(), typed);
+        }
+        Ok(())
+    }
+
+    fn generate(&mut self, text: &str, kind: explode::Kind, args: &[Ast], item: &Item) -> Planned<()> {
+        let span = item.expr.span;
+        if self.generator.is_some() {
+            let message = "[UNSUPPORTED_GENERATOR.MULTI_GENERATOR] a select list can explode one array only";
+            return Err(PlanError::new(span, message).hint("explode the other in the next transform"));
+        }
+        let [value] = args else {
+            let message = format!("[WRONG_NUM_ARGS] {kind} takes 1 argument, not {}", args.len());
+            return Err(PlanError::new(span, message));
+        };
+        let value = self.planner.plan(value)?;
+        let (generator, columns) = Generator::new(text, kind, value, &item.aliases, span)?;
+        for (index, field) in columns.into_iter().enumerate() {
+            self.fields.push(field);
+            self.outputs.push(Output::Generated(index));
+        }
+        self.generator = Some(generator);
+        Ok(())
+    }
+}

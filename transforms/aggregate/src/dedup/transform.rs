@@ -1,0 +1,302 @@
+//! The deduplication as a transform.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch};
+use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
+use levada_connector_api::config::nearest;
+use levada_connector_api::{
+    Batch, BatchInfo, BindContext, Bound, Emitted, Error, OutputMode, Result, StateImage, StateKind, StateSection,
+    StateStats, Transform, async_trait, watermark_delay,
+};
+
+use crate::keys::{KeyCodec, Keys, hash};
+use crate::times::closing_times;
+
+/// The time of a key that is never forgotten.
+const NEVER: i64 = i64::MAX;
+
+/// What a deduplication is, compiled for its input.
+struct Plan {
+    columns: Vec<usize>,
+    codec: KeyCodec,
+    /// The column whose time decides whether a row is late.
+    late_by: Option<usize>,
+    /// The column whose time decides when a key is forgotten, and after how many microseconds.
+    forget: Option<(usize, i64)>,
+    fingerprint: String,
+    key_schema: SchemaRef,
+}
+
+/// Passes the first row of each key.
+pub(super) struct DeduplicateTransform {
+    columns: Vec<String>,
+    within: bool,
+    prefix: String,
+    plan: Option<Plan>,
+    keys: Keys,
+    /// When each key is forgotten, in microseconds.
+    expiry: Vec<i64>,
+    closing: BTreeMap<i64, Vec<u32>>,
+    changed: Vec<u32>,
+    batch: BatchInfo,
+    stats: StateStats,
+}
+
+fn not_bound() -> Error {
+    Error::internal("a deduplication was used before it was bound")
+}
+
+fn internal(error: arrow::error::ArrowError) -> Error {
+    Error::internal(error.to_string())
+}
+
+impl DeduplicateTransform {
+    pub(super) fn new(columns: Vec<String>, within: bool, prefix: String) -> Self {
+        Self {
+            columns,
+            within,
+            prefix,
+            plan: None,
+            keys: Keys::default(),
+            expiry: Vec::new(),
+            closing: BTreeMap::new(),
+            changed: Vec::new(),
+            batch: BatchInfo { batch_id: 0, watermark: 0, late: 0 },
+            stats: StateStats::default(),
+        }
+    }
+
+    fn compile(&self, input: &SchemaRef) -> Result<Plan> {
+        let fields = input.fields();
+        let mut columns = Vec::new();
+        for name in &self.columns {
+            let exact = fields.iter().position(|field| field.name() == name);
+            let folded = || fields.iter().position(|field| field.name().eq_ignore_ascii_case(name));
+            let Some(at) = exact.or_else(folded) else {
+                let names: Vec<&str> = fields.iter().map(|field| field.name().as_str()).collect();
+                let near = nearest(name, names.iter().copied());
+                let hint = near.map_or_else(|| "name one of them".to_owned(), |near| format!("did you mean '{near}'?"));
+                return Err(Error::config(format!(
+                    "{}columns: there is no column '{name}'; there are {}",
+                    self.prefix,
+                    names.join(", ")
+                ))
+                .hint(hint));
+            };
+            if !columns.contains(&at) {
+                columns.push(at);
+            }
+        }
+        if columns.is_empty() {
+            columns = (0..fields.len()).collect();
+        }
+        let mut key_fields: Vec<Field> = Vec::new();
+        for at in &columns {
+            let field = input.field(*at);
+            if matches!(field.data_type(), DataType::Map(_, _)) {
+                return Err(Error::config(format!(
+                    "{}columns: the map '{}' cannot be compared",
+                    self.prefix,
+                    field.name()
+                ))
+                .hint("leave it out"));
+            }
+            key_fields.push(Field::new(format!("k{}", key_fields.len()), field.data_type().clone(), true));
+        }
+        let late_by = fields.iter().position(|field| watermark_delay(field).is_some());
+        let delay = late_by.and_then(|at| watermark_delay(input.field(at)));
+        let forget = match (self.within, late_by, delay) {
+            (true, Some(at), Some(delay)) => Some((at, delay.saturating_mul(1000))),
+            (true, _, _) => {
+                return Err(Error::config(format!("{}within.watermark: there is no watermark", self.prefix))
+                    .hint("put a Watermark before it"));
+            }
+            (false, _, _) => {
+                let timed = |at: &&usize| watermark_delay(input.field(**at)).is_some();
+                columns.iter().find(timed).map(|at| (*at, 0))
+            }
+        };
+        let types: Vec<DataType> = key_fields.iter().map(|field| field.data_type().clone()).collect();
+        let names: Vec<String> = types.iter().map(ToString::to_string).collect();
+        Ok(Plan {
+            codec: KeyCodec::new(&types, false)?,
+            fingerprint: format!("deduplication 1: within={}; keys {}", self.within, names.join(", ")),
+            key_schema: Arc::new(Schema::new(key_fields)),
+            columns,
+            late_by,
+            forget,
+        })
+    }
+
+    fn remember(&mut self, hash: u64, key: &[u8], expiry: i64) -> Result<bool> {
+        let (number, new) = self.keys.intern(hash, key)?;
+        if new {
+            self.expiry.resize(self.keys.bound(), NEVER);
+            if let Some(place) = self.expiry.get_mut(number as usize) {
+                *place = expiry;
+            }
+            if expiry != NEVER {
+                self.closing.entry(expiry).or_default().push(number);
+            }
+            self.changed.push(number);
+        }
+        Ok(new)
+    }
+
+    /// Forgets the keys whose time is at or before `watermark`, in microseconds.
+    fn forget(&mut self, watermark: i64) -> u64 {
+        let mut forgotten = 0;
+        while let Some(entry) = self.closing.first_entry() {
+            if *entry.key() > watermark {
+                break;
+            }
+            for number in entry.remove() {
+                self.keys.remove(number);
+                forgotten += 1;
+            }
+        }
+        forgotten
+    }
+
+    fn memory(&self) -> usize {
+        let closing: usize = self.closing.values().map(|numbers| numbers.capacity() * 4 + 64).sum();
+        self.keys.memory() + self.expiry.capacity() * 8 + self.changed.capacity() * 4 + closing
+    }
+}
+
+#[async_trait]
+impl Transform for DeduplicateTransform {
+    fn bind(&mut self, input: &SchemaRef, context: &BindContext) -> Result<Bound> {
+        if context.aggregated && context.output_mode != OutputMode::Append {
+            return Err(Error::config(format!(
+                "output.mode = '{}': results of an aggregation change, so their duplicates cannot be dropped",
+                context.output_mode.as_str()
+            ))
+            .hint("set output.mode=append, with a watermark, or drop duplicates before the aggregation"));
+        }
+        self.plan = Some(self.compile(input)?);
+        Ok(Bound { stateful: true, ..Bound::stateless(input.clone()) })
+    }
+
+    fn begin(&mut self, batch: &BatchInfo) -> Result<()> {
+        self.batch = *batch;
+        let operator = if self.within { "dedupeWithinWatermark" } else { "dedupe" };
+        self.stats = StateStats { operator: operator.to_owned(), ..StateStats::default() };
+        Ok(())
+    }
+
+    async fn process(&mut self, batch: Batch) -> Result<Emitted> {
+        let plan = self.plan.take().ok_or_else(not_bound)?;
+        let column = |at: &usize| batch.rows.columns().get(*at).cloned().ok_or_else(not_bound);
+        let values: Vec<ArrayRef> = plan.columns.iter().map(column).collect::<Result<_>>()?;
+        let encoded = plan.codec.encode(&[], &values, batch.num_rows())?;
+        let late_times = plan.late_by.as_ref().map(column).transpose()?.map(|c| closing_times(&c)).unwrap_or_default();
+        let forget = plan.forget.as_ref().map(|(at, _)| column(at)).transpose()?;
+        let forget_times = forget.map(|c| closing_times(&c)).unwrap_or_default();
+        let keep = plan.forget.map_or(0, |(_, keep)| keep);
+        let late = self.batch.late.saturating_mul(1000);
+        let mut passes = Vec::with_capacity(batch.num_rows());
+        for (row, key) in encoded.iter().enumerate() {
+            if late_times.get(row).is_some_and(|time| *time <= late) {
+                self.stats.rows_dropped += 1;
+                passes.push(false);
+                continue;
+            }
+            let expiry = forget_times.get(row).map_or(NEVER, |time| time.saturating_add(keep));
+            passes.push(self.remember(hash(key), key, expiry)?);
+        }
+        self.plan = Some(plan);
+        let new = passes.iter().filter(|passes| **passes).count();
+        self.stats.rows_updated += new as u64;
+        if new == passes.len() {
+            return Ok(Emitted::one(batch));
+        }
+        if new == 0 {
+            return Ok(Emitted::default());
+        }
+        let rows = arrow::compute::filter_record_batch(&batch.rows, &BooleanArray::from(passes)).map_err(internal)?;
+        Ok(Emitted::one(Batch::with_origin(rows, batch.origin.blurred())))
+    }
+
+    async fn finish(&mut self, _batch_id: u64) -> Result<Emitted> {
+        self.stats.rows_removed = self.forget(self.batch.watermark.saturating_mul(1000));
+        self.stats.rows_total = self.keys.len() as u64;
+        self.stats.memory_bytes = self.memory() as u64;
+        Ok(Emitted::default())
+    }
+
+    async fn checkpoint(&mut self, kind: StateKind) -> Result<Option<StateImage>> {
+        let plan = self.plan.as_ref().ok_or_else(not_bound)?;
+        let numbers: Vec<u32> = match kind {
+            StateKind::Snapshot => self.keys.iter().collect(),
+            StateKind::Delta => {
+                let changed = std::mem::take(&mut self.changed);
+                changed.into_iter().filter(|number| self.keys.holds(*number)).collect()
+            }
+        };
+        let closed = match plan.forget {
+            Some(_) => self.batch.watermark.saturating_mul(1000),
+            None => i64::MIN,
+        };
+        let keys: Vec<&[u8]> = numbers.iter().map(|number| self.keys.get(*number)).collect();
+        let times = numbers.iter().map(|number| self.expiry.get(*number as usize).copied().unwrap_or(NEVER));
+        let mut columns: Vec<ArrayRef> = vec![Arc::new(Int64Array::from_iter_values(times))];
+        columns.extend(plan.codec.decode(&keys)?);
+        let mut fields = vec![Field::new("until", DataType::Int64, false)];
+        fields.extend(plan.key_schema.fields().iter().map(|field| field.as_ref().clone()));
+        let rows = RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).map_err(internal)?;
+        let closed: ArrayRef = Arc::new(Int64Array::from(vec![closed]));
+        let closed = RecordBatch::try_from_iter([("closed", closed)]).map_err(internal)?;
+        Ok(Some(StateImage {
+            kind,
+            fingerprint: plan.fingerprint.clone(),
+            sections: vec![
+                StateSection { partition: u32::MAX, batches: vec![closed] },
+                StateSection { partition: 0, batches: vec![rows] },
+            ],
+        }))
+    }
+
+    async fn restore(&mut self, image: StateImage) -> Result<()> {
+        let plan = self.plan.take().ok_or_else(not_bound)?;
+        if image.fingerprint != plan.fingerprint {
+            return Err(Error::corrupt(format!(
+                "the query has changed, and its state in the checkpoint does not fit: it was \"{}\" and is \"{}\"",
+                image.fingerprint, plan.fingerprint
+            ))
+            .hint("bring the old columns back, or start anew with another checkpoint.location"));
+        }
+        if image.kind == StateKind::Snapshot {
+            self.keys = Keys::default();
+            self.expiry.clear();
+            self.closing.clear();
+        }
+        for section in &image.sections {
+            for rows in &section.batches {
+                let damaged = || Error::corrupt("the state in the checkpoint is damaged");
+                let (first, rest) = rows.columns().split_first().ok_or_else(damaged)?;
+                let times = first.as_primitive_opt::<Int64Type>().ok_or_else(damaged)?;
+                if section.partition == u32::MAX {
+                    self.forget(times.values().first().copied().unwrap_or(i64::MIN));
+                    continue;
+                }
+                if rest.len() != plan.columns.len() {
+                    return Err(damaged());
+                }
+                let encoded = plan.codec.encode(&[], rest, rows.num_rows())?;
+                for (key, until) in encoded.iter().zip(times.values()) {
+                    self.remember(hash(key), key, *until)?;
+                }
+            }
+        }
+        self.changed.clear();
+        self.plan = Some(plan);
+        Ok(())
+    }
+
+    fn stats(&self) -> Option<StateStats> {
+        Some(self.stats.clone())
+    }
+}

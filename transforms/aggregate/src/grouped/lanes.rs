@@ -1,0 +1,151 @@
+//! Threads that count, each into a delta of its own, and merge state partitions.
+//!
+//! Batches go to the threads in turn, not to whoever is free: which rows stand in which delta, and with it the order in
+//! which numbers are added, is the same when a micro-batch is repeated.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use arrow::array::RecordBatch;
+use levada_connector_api::{Error, ErrorKind, Result};
+use tokio::sync::{mpsc, oneshot};
+
+use super::PARTITIONS;
+use super::plan::Plan;
+use super::state::{Delta, Merge};
+
+/// How many batches may wait for a thread.
+const QUEUE: usize = 2;
+
+/// What comes of merging: rows by state partition.
+type Merged = Vec<(usize, Vec<RecordBatch>)>;
+
+enum Job {
+    Rows { batch: RecordBatch, times: Vec<i64>, late: i64 },
+    Take(oneshot::Sender<Result<Delta>>),
+    Merge { merge: Arc<Merge>, partitions: Vec<usize>, done: oneshot::Sender<Result<Merged>> },
+}
+
+/// The threads.
+pub(super) struct Lanes {
+    queues: Vec<mpsc::Sender<Job>>,
+    threads: Vec<JoinHandle<()>>,
+    next: usize,
+}
+
+fn gone() -> Error {
+    Error::internal("a thread of the aggregation has ended")
+}
+
+impl Lanes {
+    /// Starts `count` threads.
+    ///
+    /// # Errors
+    /// The system does not give one.
+    pub(super) fn start(plan: &Arc<Plan>, count: usize) -> Result<Self> {
+        let mut lanes = Self { queues: Vec::new(), threads: Vec::new(), next: 0 };
+        for number in 0..count {
+            let (sender, receiver) = mpsc::channel(QUEUE);
+            let delta = Delta::new(plan)?;
+            let plan = plan.clone();
+            let thread = std::thread::Builder::new()
+                .name(format!("aggregate-{number}"))
+                .spawn(move || run(&plan, delta, receiver))
+                .map_err(|error| Error::io("starting a thread of the aggregation", error))?;
+            lanes.queues.push(sender);
+            lanes.threads.push(thread);
+        }
+        Ok(lanes)
+    }
+
+    /// Hands rows to the next thread. Waits while it has enough to do.
+    pub(super) async fn send(&mut self, batch: RecordBatch, times: Vec<i64>, late: i64) -> Result<()> {
+        let at = self.next;
+        self.next = (self.next + 1) % self.queues.len().max(1);
+        let queue = self.queues.get(at).ok_or_else(gone)?;
+        queue.send(Job::Rows { batch, times, late }).await.map_err(|_| gone())
+    }
+
+    /// Waits until everything is counted and takes the deltas. The next micro-batch begins with the first thread.
+    pub(super) async fn take(&mut self) -> Result<Vec<Delta>> {
+        self.next = 0;
+        let mut answers = Vec::new();
+        for queue in &self.queues {
+            let (sender, receiver) = oneshot::channel();
+            queue.send(Job::Take(sender)).await.map_err(|_| gone())?;
+            answers.push(receiver);
+        }
+        let mut deltas = Vec::new();
+        for answer in answers {
+            deltas.push(answer.await.map_err(|_| gone())??);
+        }
+        Ok(deltas)
+    }
+
+    /// Merges all state partitions, and gives out their rows in order.
+    pub(super) async fn merge(&mut self, merge: &Arc<Merge>) -> Result<Vec<RecordBatch>> {
+        let count = self.queues.len().max(1);
+        let mut answers = Vec::new();
+        for (lane, queue) in self.queues.iter().enumerate() {
+            let (done, receiver) = oneshot::channel();
+            let partitions = (0..PARTITIONS).filter(|partition| partition % count == lane).collect();
+            queue.send(Job::Merge { merge: merge.clone(), partitions, done }).await.map_err(|_| gone())?;
+            answers.push(receiver);
+        }
+        let mut all: Merged = Vec::new();
+        for answer in answers {
+            all.extend(answer.await.map_err(|_| gone())??);
+        }
+        all.sort_by_key(|(partition, _)| *partition);
+        Ok(all.into_iter().flat_map(|(_, rows)| rows).collect())
+    }
+}
+
+impl Drop for Lanes {
+    fn drop(&mut self) {
+        self.queues.clear();
+        for thread in self.threads.drain(..) {
+            // Its panic was told through the job that it happened in.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn run(plan: &Plan, mut delta: Delta, mut queue: mpsc::Receiver<Job>) {
+    let mut failed: Option<Error> = None;
+    while let Some(job) = queue.blocking_recv() {
+        match job {
+            Job::Rows { batch, times, late } => {
+                // After a failure the micro-batch is lost anyway.
+                if failed.is_none() {
+                    failed = guarded(|| delta.add(plan, &batch, &times, late)).err();
+                }
+            }
+            Job::Take(answer) => {
+                let taken = match failed.take() {
+                    Some(error) => Err(error),
+                    None if delta.is_empty() => Delta::new(plan),
+                    None => Delta::new(plan).map(|fresh| std::mem::replace(&mut delta, fresh)),
+                };
+                // Whoever no longer waits has ended.
+                let _ = answer.send(taken);
+            }
+            Job::Merge { merge, partitions, done } => {
+                let merged = guarded(|| {
+                    partitions.iter().map(|number| Ok((*number, merge.partition(*number)?))).collect::<Result<Merged>>()
+                });
+                drop(merge);
+                let _ = done.send(merged);
+            }
+        }
+    }
+}
+
+fn guarded<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|payload| {
+        let text = payload.downcast_ref::<&str>().map(|text| (*text).to_owned());
+        let text = text.or_else(|| payload.downcast_ref::<String>().cloned()).unwrap_or_default();
+        Err(Error::new(ErrorKind::Panic, format!("a thread of the aggregation panicked: {text}")))
+    })
+}

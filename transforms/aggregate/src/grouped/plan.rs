@@ -1,0 +1,366 @@
+//! What a grouped aggregation is, compiled for its input.
+
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
+use arrow::datatypes::{DataType, Field, FieldRef, Fields, SchemaRef, TimeUnit, TimestampMicrosecondType};
+use levada_connector_api::{BindContext, Error, OutputMode, Result, WATERMARK, watermark_delay};
+use levada_expressions::{Expression, Grouping, GroupingSpec, SqlOptions};
+
+use super::gap::Gap;
+use crate::accumulate::{Accumulator, accumulator, state_fields};
+use crate::keys::KeyCodec;
+
+/// How rows are grouped in time, as it is written. Spans are in microseconds.
+#[derive(Debug, Clone, Default)]
+pub enum TimeSpec {
+    /// Not at all.
+    #[default]
+    None,
+    /// Windows of one size that begin every `slide`, at multiples of it plus `offset`.
+    Window {
+        /// The column with the event time.
+        column: String,
+        /// How long a window is.
+        size: i64,
+        /// How far apart windows begin; equal to `size`: they do not overlap.
+        slide: i64,
+        /// By how much beginnings differ from multiples of `slide` since the epoch.
+        offset: i64,
+    },
+    /// Sessions: rows that are less than a gap apart.
+    Session {
+        /// The column with the event time.
+        column: String,
+        /// An interval, or an expression that gives one for each row.
+        gap: String,
+    },
+}
+
+/// What is grouped and aggregated, as it is written.
+#[derive(Debug, Clone, Default)]
+pub struct GroupedSpec {
+    /// How rows are grouped in time.
+    pub time: TimeSpec,
+    /// A watermark that the aggregation itself puts on a column: the column, and the delay in milliseconds.
+    pub watermark: Option<(String, i64)>,
+    /// The name of the window's column. Default: Spark's.
+    pub window_column: Option<String>,
+    /// Expressions that mean the window.
+    pub window_meanings: Vec<String>,
+    /// Keys, aggregates, and the condition on results; the window is added to it.
+    pub grouping: GroupingSpec,
+    /// How expressions are understood.
+    pub options: SqlOptions,
+    /// The most memory that the state may take, in bytes.
+    pub state_limit: Option<u64>,
+    /// How many threads aggregate. Default: as many as there are cores.
+    pub threads: Option<usize>,
+}
+
+/// How rows are grouped in time.
+#[derive(Debug)]
+pub(super) enum Shape {
+    /// All rows of a key.
+    Whole,
+    /// All rows of a key; the key at this index is an event time, or a window, and closes the group.
+    Timed(usize),
+    Windows(Windows),
+    Sessions(Gap),
+}
+
+/// Windows of one size. Rows are first counted in panes, of which each window is made.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Windows {
+    pub(super) size: i64,
+    pub(super) slide: i64,
+    pub(super) offset: i64,
+    pub(super) pane: i64,
+}
+
+impl Windows {
+    /// The start of the pane of a time.
+    #[inline]
+    pub(super) fn pane_of(&self, time: i64) -> i64 {
+        time - (time - self.offset).rem_euclid(self.pane)
+    }
+
+    /// The starts of the windows that hold a pane, latest first.
+    pub(super) fn of_pane(&self, pane: i64) -> impl Iterator<Item = i64> {
+        let (size, slide) = (self.size, self.slide);
+        let last = pane - (pane - self.offset).rem_euclid(slide);
+        (0i64..).map(move |back| last - back * slide).take_while(move |start| start + size > pane)
+    }
+}
+
+/// A grouped aggregation that was compiled for its input.
+pub(super) struct Plan {
+    pub(super) grouping: Grouping,
+    pub(super) shape: Shape,
+    time: Option<(Expression, bool)>,
+    pub(super) mode: OutputMode,
+    /// Whether a watermark closes groups.
+    pub(super) expires: bool,
+    /// The type of event times.
+    pub(super) time_type: DataType,
+    pub(super) fingerprint: String,
+    key_types: Vec<DataType>,
+}
+
+/// Rows with their times, and the rows whose times are out of all reason.
+type Timed = (RecordBatch, Vec<i64>, Vec<(usize, String)>);
+
+/// Event times beyond it are refused, so that the ends of windows can be computed.
+const FAR: i64 = 1 << 61;
+
+impl Plan {
+    pub(super) fn compile(spec: &GroupedSpec, input: &SchemaRef, context: &BindContext) -> Result<Self> {
+        let options = &spec.options;
+        let time = match &spec.time {
+            TimeSpec::None => None,
+            TimeSpec::Window { column, .. } | TimeSpec::Session { column, .. } => Some(time_column(column, input)?),
+        };
+        let time_type = time.as_ref().map_or(DataType::Timestamp(TimeUnit::Microsecond, None), |time| time.ty.clone());
+        let mut wanted = spec.grouping.clone();
+        let name = |default: &str| spec.window_column.clone().unwrap_or_else(|| default.to_owned());
+        let made = match &spec.time {
+            TimeSpec::None => None,
+            TimeSpec::Window { .. } => Some(name("window")),
+            TimeSpec::Session { .. } => Some(name("session_window")),
+        };
+        let delay = time.as_ref().and_then(|time| time.delay);
+        if let Some(name) = made {
+            wanted.made.insert(0, (window_field(&name, &time_type, delay), spec.window_meanings.clone()));
+        }
+        let grouping = Grouping::compile(&wanted, input, options)?;
+        let keys = grouping.keys();
+        let key_fields = grouping.grouped().fields().get(wanted.made.len()..).unwrap_or_default();
+        let timed = key_fields.iter().take(keys.len()).position(|field| watermark_delay(field).is_some());
+        let (shape, expires) = match &spec.time {
+            TimeSpec::None => match timed {
+                Some(at) => (Shape::Timed(at), true),
+                None => (Shape::Whole, false),
+            },
+            TimeSpec::Window { size, slide, offset, .. } => {
+                let pane = gcd(*size, *slide);
+                let windows = Windows { size: *size, slide: *slide, offset: *offset, pane };
+                (Shape::Windows(windows), delay.is_some())
+            }
+            TimeSpec::Session { gap, .. } => (Shape::Sessions(Gap::compile(gap, input, options)?), delay.is_some()),
+        };
+        let session = matches!(shape, Shape::Sessions(_));
+        check_mode(context, expires, session)?;
+        let key_types: Vec<DataType> = keys.iter().map(|key| key.data_type().clone()).collect();
+        let fingerprint = fingerprint(&spec.time, &grouping, &key_types);
+        Ok(Self {
+            grouping,
+            shape,
+            time: time.map(|time| (time.expression, time.window)),
+            mode: context.output_mode,
+            expires: expires && context.output_mode != OutputMode::Complete,
+            time_type,
+            fingerprint,
+            key_types,
+        })
+    }
+
+    /// Whether keys have a number in front: a window's start, or the time that closes the group.
+    pub(super) fn prefixed(&self) -> bool {
+        matches!(self.shape, Shape::Windows(_) | Shape::Timed(_))
+    }
+
+    pub(super) fn codec(&self) -> Result<KeyCodec> {
+        KeyCodec::new(&self.key_types, self.prefixed())
+    }
+
+    pub(super) fn accumulators(&self) -> Result<Vec<Box<dyn Accumulator>>> {
+        self.grouping.calls().iter().map(accumulator).collect()
+    }
+
+    /// The columns of the state: keys, then the aggregates.
+    pub(super) fn state_fields(&self) -> Result<Vec<Field>> {
+        let keys = self.key_types.iter().enumerate().map(|(i, ty)| Field::new(format!("k{i}"), ty.clone(), true));
+        let states = self.accumulators()?;
+        let states = states.iter().enumerate().flat_map(|(i, accumulator)| state_fields(i, accumulator.as_ref()));
+        Ok(keys.chain(states).collect())
+    }
+
+    /// When a group with this prefix closes, in microseconds.
+    pub(super) fn closes(&self, prefix: i64) -> i64 {
+        match &self.shape {
+            Shape::Windows(windows) => prefix.saturating_add(windows.size),
+            _ => prefix,
+        }
+    }
+
+    /// The times of the rows of a batch, and the rows without the ones that have none. The third part names rows whose
+    /// time is out of all reason.
+    pub(super) fn times(&self, batch: RecordBatch) -> Result<Timed> {
+        let Some((expression, window)) = &self.time else { return Ok((batch, Vec::new(), Vec::new())) };
+        let values = microseconds(&expression.evaluate(&batch)?)?;
+        let values = values.as_primitive_opt::<TimestampMicrosecondType>();
+        let values = values.ok_or_else(|| Error::internal("an event time is no timestamp"))?;
+        let back = i64::from(*window);
+        let near = |time: i64| (-FAR..=FAR).contains(&time);
+        if values.null_count() == 0 && values.values().iter().all(|time| near(*time)) {
+            return Ok((batch, values.values().iter().map(|time| time - back).collect(), Vec::new()));
+        }
+        let mut bad = Vec::new();
+        let mut times = Vec::new();
+        let mut kept = Vec::with_capacity(values.len());
+        for (row, time) in values.iter().enumerate() {
+            let good = time.is_some_and(near);
+            if let (Some(time), false) = (time, good) {
+                bad.push((
+                    row,
+                    format!("the event time, {time} microseconds since 1970, is too far away for a window"),
+                ));
+            }
+            if let (Some(time), true) = (time, good) {
+                times.push(time - back);
+            }
+            kept.push(good);
+        }
+        let batch =
+            arrow::compute::filter_record_batch(&batch, &kept.into()).map_err(|e| Error::internal(e.to_string()))?;
+        Ok((batch, times, bad))
+    }
+
+    /// The column of windows from starts to ends.
+    pub(super) fn window_column(&self, starts: Vec<i64>, ends: Vec<i64>) -> ArrayRef {
+        let column = |values: Vec<i64>| {
+            let array = arrow::array::TimestampMicrosecondArray::from(values);
+            Arc::new(array.with_data_type(self.time_type.clone())) as ArrayRef
+        };
+        let fields = window_fields(&self.time_type);
+        Arc::new(arrow::array::StructArray::new(fields, vec![column(starts), column(ends)], None))
+    }
+}
+
+fn gcd(a: i64, b: i64) -> i64 {
+    if b == 0 { a } else { gcd(b, a % b) }
+}
+
+/// A column with event times.
+struct TimeColumn {
+    expression: Expression,
+    /// It is a window: its time is its last microsecond.
+    window: bool,
+    ty: DataType,
+    delay: Option<i64>,
+}
+
+fn time_column(column: &str, input: &SchemaRef) -> Result<TimeColumn> {
+    let options = SqlOptions::default();
+    let plain = Expression::compile(column, input, &options)?;
+    let delay = input.column_with_name(plain.name()).and_then(|(_, field)| watermark_delay(field));
+    match plain.data_type() {
+        DataType::Timestamp(TimeUnit::Microsecond, _) => {
+            let ty = plain.data_type().clone();
+            Ok(TimeColumn { expression: plain, window: false, ty, delay })
+        }
+        DataType::Date32 => {
+            let expression = Expression::compile(&format!("CAST({column} AS TIMESTAMP)"), input, &options)?;
+            let ty = expression.data_type().clone();
+            Ok(TimeColumn { expression, window: false, ty, delay })
+        }
+        DataType::Struct(fields) if is_window(fields) => {
+            let expression = Expression::compile(&format!("({column}).end"), input, &options)?;
+            let ty = expression.data_type().clone();
+            Ok(TimeColumn { expression, window: true, ty, delay })
+        }
+        other => Err(Error::config(format!("the event time '{column}' is {}, not a timestamp", levada_ddl(other)))
+            .hint(format!("make one before: a Select with '*, to_timestamp({column}) AS event_time'"))),
+    }
+}
+
+fn levada_ddl(ty: &DataType) -> String {
+    match ty {
+        DataType::Utf8 => "a string".to_owned(),
+        DataType::Int64 => "a bigint".to_owned(),
+        DataType::Int32 => "an int".to_owned(),
+        other => format!("of the type {other}"),
+    }
+}
+
+fn is_window(fields: &Fields) -> bool {
+    matches!(&**fields, [start, end] if start.name() == "start" && end.name() == "end"
+        && matches!(start.data_type(), DataType::Timestamp(_, _)) && start.data_type() == end.data_type())
+}
+
+fn microseconds(values: &ArrayRef) -> Result<ArrayRef> {
+    match values.data_type() {
+        DataType::Timestamp(TimeUnit::Microsecond, _) => Ok(values.clone()),
+        _ => Err(Error::internal("an event time is not in microseconds")),
+    }
+}
+
+fn window_fields(ty: &DataType) -> Fields {
+    Fields::from(vec![Field::new("start", ty.clone(), true), Field::new("end", ty.clone(), true)])
+}
+
+fn window_field(name: &str, ty: &DataType, delay: Option<i64>) -> FieldRef {
+    let field = Field::new(name, DataType::Struct(window_fields(ty)), true);
+    let metadata = delay.map(|delay| (WATERMARK.to_owned(), delay.to_string()));
+    Arc::new(field.with_metadata(metadata.into_iter().collect()))
+}
+
+/// Spark's rules about what can be emitted when.
+fn check_mode(context: &BindContext, expires: bool, session: bool) -> Result<()> {
+    let mode = context.output_mode;
+    if context.aggregated && mode != OutputMode::Append {
+        return Err(Error::config(format!(
+            "output.mode = '{}': an aggregation of an aggregation's results needs append",
+            mode.as_str()
+        ))
+        .hint("set output.mode=append, with a watermark; or write the first result somewhere and aggregate that"));
+    }
+    match mode {
+        OutputMode::Append if !expires => {
+            let what = if session { "its event time" } else { "its window or on one of its keys" };
+            Err(Error::config(format!(
+                "output.mode = 'append': append needs a watermark on {what}, so that a group is complete at some time"
+            ))
+            .hint("set watermark (and a window), or use output.mode=update or complete"))
+        }
+        OutputMode::Update if session => Err(Error::config(
+            "output.mode = 'update': sessions merge, so what was emitted would have to be taken back",
+        )
+        .hint("use output.mode=append with a watermark, or complete")),
+        _ => Ok(()),
+    }
+}
+
+/// What must be equal for a state to fit.
+fn fingerprint(time: &TimeSpec, grouping: &Grouping, keys: &[DataType]) -> String {
+    let time = match time {
+        TimeSpec::None => "no window".to_owned(),
+        TimeSpec::Window { size, slide, offset, .. } => format!("windows of {size} us every {slide} us at {offset} us"),
+        TimeSpec::Session { gap, .. } => format!("sessions with a gap of {gap}"),
+    };
+    let keys: Vec<String> = keys.iter().map(ToString::to_string).collect();
+    let calls: Vec<String> = grouping.calls().iter().map(|call| format!("{} {}", call.name, call.ty)).collect();
+    format!("aggregation 1: {time}; keys {}; {}", keys.join(", "), calls.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn windows_hold_their_panes() {
+        let windows = Windows { size: 10, slide: 4, offset: 1, pane: 2 };
+        assert_eq!(windows.pane_of(0), -1);
+        assert_eq!(windows.pane_of(1), 1);
+        assert_eq!(windows.of_pane(1).collect::<Vec<_>>(), [1, -3, -7]);
+        assert_eq!(windows.of_pane(3).collect::<Vec<_>>(), [1, -3]);
+        for time in -50..50i64 {
+            let of_pane: Vec<i64> = windows.of_pane(windows.pane_of(time)).collect();
+            let by_hand: Vec<i64> = (-100..100)
+                .rev()
+                .filter(|start| (start - 1i64).rem_euclid(4) == 0 && *start <= time && time < start + 10)
+                .collect();
+            assert_eq!(of_pane, by_hand, "{time}");
+        }
+    }
+}

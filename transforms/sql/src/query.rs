@@ -1,0 +1,302 @@
+//! `Sql`: a query over the rows that come in.
+
+use std::sync::Arc;
+
+use arrow::datatypes::SchemaRef;
+use levada_connector_api::config::{Config, ConfigDef, ConfigKey, ConfigType, Importance, Validator};
+use levada_connector_api::{
+    BadRow, Batch, BatchInfo, BindContext, Bound, Emitted, Error, EventTime, Plugin, Result, StateImage, StateKind,
+    StateStats, TaskContext, Transform, TransformPlugin, async_trait,
+};
+use levada_expressions::{From, GroupingSpec, SqlOptions, Statement, WindowCall, parse_interval, parse_statement};
+use levada_transform_aggregate::{Grouped, GroupedSpec, TimeSpec};
+
+use crate::filter::{Filter, ansi_key};
+use crate::select::Select;
+
+/// What a query needs beside its text.
+#[derive(Debug, Clone, Default)]
+struct Options {
+    sql: SqlOptions,
+    /// In milliseconds.
+    watermark: Option<i64>,
+    state_limit: Option<u64>,
+    threads: Option<usize>,
+}
+
+/// The steps of a query, from the innermost FROM outwards.
+struct Query {
+    steps: Vec<Box<dyn Transform>>,
+    /// The one with state: a query has at most one.
+    stateful: Option<usize>,
+}
+
+fn window(call: &WindowCall) -> Result<TimeSpec> {
+    let wrong = |usage: &str| Error::config(format!("\"{}\": write it as {usage}", call.text));
+    let span = |text: &String| {
+        let bare = text.trim().trim_start_matches(['\'', '"']).trim_end_matches(['\'', '"']);
+        parse_interval(bare).map_err(|error| error.context(format!("\"{}\"", call.text)))
+    };
+    let spec = |column: &String, size: i64, slide: i64, offset: i64| {
+        let refuse = |what: &str| Err(Error::config(format!("\"{}\": {what}", call.text)));
+        if size <= 0 || slide <= 0 {
+            return refuse("a window and its slide must be longer than nothing");
+        }
+        if slide > size {
+            return refuse("the slide must not be longer than the window: rows between windows would be lost");
+        }
+        if offset.abs() >= slide {
+            return refuse("the offset must be shorter than the slide");
+        }
+        Ok(TimeSpec::Window { column: column.clone(), size, slide, offset })
+    };
+    match (call.name.as_str(), call.args.as_slice()) {
+        ("tumble" | "window", [column, size]) => {
+            let size = span(size)?;
+            spec(column, size, size, 0)
+        }
+        ("tumble", [column, size, offset]) => {
+            let size = span(size)?;
+            spec(column, size, size, span(offset)?)
+        }
+        ("hop", [column, slide, size]) => spec(column, span(size)?, span(slide)?, 0),
+        ("hop", [column, slide, size, offset]) => spec(column, span(size)?, span(slide)?, span(offset)?),
+        ("window", [column, size, slide]) => spec(column, span(size)?, span(slide)?, 0),
+        ("window", [column, size, slide, offset]) => spec(column, span(size)?, span(slide)?, span(offset)?),
+        ("session" | "session_window", [column, gap]) => {
+            let bare = gap.trim().trim_start_matches('\'').trim_end_matches('\'');
+            let gap = if parse_interval(bare).is_ok() { bare.to_owned() } else { gap.clone() };
+            Ok(TimeSpec::Session { column: column.clone(), gap })
+        }
+        ("hop", _) => Err(wrong("hop(time, slide, size)")),
+        ("session" | "session_window", _) => Err(wrong("session(time, gap)")),
+        (name, _) => Err(wrong(&format!("{name}(time, size)"))),
+    }
+}
+
+impl Query {
+    fn new(text: &str, options: &Options) -> Result<Self> {
+        let mut query = Self { steps: Vec::new(), stateful: None };
+        query.add(&parse_statement(text)?, options)?;
+        if options.watermark.is_some() && query.stateful.is_none() {
+            return Err(Error::config("watermark: the query has no window that it could close")
+                .hint("leave it out, or put a Watermark before an aggregation further on"));
+        }
+        Ok(query)
+    }
+
+    fn add(&mut self, statement: &Statement, options: &Options) -> Result<()> {
+        if let From::Query(inner) = &statement.from {
+            self.add(inner, options)?;
+        }
+        if let Some(filter) = &statement.filter {
+            self.steps.push(Box::new(Filter::new(filter.clone(), options.sql.clone())));
+        }
+        if !statement.grouped {
+            let all = statement.items.iter().all(|item| item == "*");
+            if !all {
+                self.steps.push(Box::new(Select::of(statement.items.clone(), options.sql.clone())));
+            }
+            return Ok(());
+        }
+        if self.stateful.is_some() {
+            return Err(Error::unsupported("a query with two aggregations, one over the other")
+                .hint("make the second one a transform of its own"));
+        }
+        self.stateful = Some(self.steps.len());
+        let time = statement.window.as_ref().map(window).transpose()?.unwrap_or_default();
+        let watermark = match (&time, options.watermark) {
+            (TimeSpec::Window { column, .. } | TimeSpec::Session { column, .. }, Some(delay)) => {
+                Some((column.trim_matches('`').to_owned(), delay))
+            }
+            (TimeSpec::None, Some(_)) => {
+                return Err(Error::config("watermark: the query has no window that it could close")
+                    .hint("add tumble(time, INTERVAL '20 seconds') to GROUP BY"));
+            }
+            (_, None) => None,
+        };
+        let mut meanings: Vec<String> = statement.window.iter().map(|call| call.text.clone()).collect();
+        if matches!(time, TimeSpec::Session { .. }) {
+            meanings.push("window".to_owned());
+        }
+        self.steps.push(Box::new(Grouped::new(GroupedSpec {
+            time,
+            watermark,
+            window_column: None,
+            window_meanings: meanings,
+            grouping: GroupingSpec {
+                made: Vec::new(),
+                keys: statement.group_by.clone(),
+                items: statement.items.clone(),
+                keys_first: false,
+                having: statement.having.clone(),
+            },
+            options: options.sql.clone(),
+            state_limit: options.state_limit,
+            threads: options.threads,
+        })));
+        Ok(())
+    }
+}
+
+/// A query over the rows that come in.
+struct Sql {
+    query: Query,
+    key: String,
+    alias: String,
+}
+
+impl Sql {
+    /// Sends batches through the steps from `from` on.
+    async fn push(&mut self, from: usize, batches: Vec<Batch>, rejected: &mut Vec<BadRow>) -> Result<Vec<Batch>> {
+        let mut current = batches;
+        for step in self.query.steps.iter_mut().skip(from) {
+            let mut next = Vec::with_capacity(current.len());
+            for batch in current {
+                let emitted = step.process(batch).await?;
+                rejected.extend(emitted.rejected);
+                next.extend(emitted.batches);
+            }
+            current = next;
+        }
+        Ok(current)
+    }
+
+    fn stateful(&mut self) -> Option<&mut Box<dyn Transform>> {
+        self.query.stateful.and_then(|at| self.query.steps.get_mut(at))
+    }
+}
+
+#[async_trait]
+impl Transform for Sql {
+    fn bind(&mut self, input: &SchemaRef, context: &BindContext) -> Result<Bound> {
+        self.alias = context.alias.clone();
+        let mut bound = Bound::stateless(Arc::clone(input));
+        for step in &mut self.query.steps {
+            let next = step.bind(&bound.schema, context).map_err(|error| error.context(self.key.clone()))?;
+            bound = Bound {
+                schema: next.schema,
+                stateful: bound.stateful || next.stateful,
+                aggregates: bound.aggregates || next.aggregates,
+                watermark: None,
+            };
+        }
+        Ok(bound)
+    }
+
+    async fn open(&mut self, context: &TaskContext) -> Result<()> {
+        for step in &mut self.query.steps {
+            step.open(context).await?;
+        }
+        Ok(())
+    }
+
+    fn begin(&mut self, batch: &BatchInfo) -> Result<()> {
+        self.query.steps.iter_mut().try_for_each(|step| step.begin(batch))
+    }
+
+    async fn process(&mut self, batch: Batch) -> Result<Emitted> {
+        let mut rejected = Vec::new();
+        let batches = self.push(0, vec![batch], &mut rejected).await?;
+        Ok(Emitted { batches, rejected })
+    }
+
+    async fn finish(&mut self, batch_id: u64) -> Result<Emitted> {
+        let Some(at) = self.query.stateful else { return Ok(Emitted::default()) };
+        let Some(step) = self.stateful() else { return Ok(Emitted::default()) };
+        let emitted = step.finish(batch_id).await?;
+        let mut rejected = emitted.rejected;
+        let batches = self.push(at + 1, emitted.batches, &mut rejected).await?;
+        Ok(Emitted { batches, rejected })
+    }
+
+    async fn checkpoint(&mut self, kind: StateKind) -> Result<Option<StateImage>> {
+        match self.stateful() {
+            Some(step) => step.checkpoint(kind).await,
+            None => Ok(None),
+        }
+    }
+
+    async fn restore(&mut self, image: StateImage) -> Result<()> {
+        match self.stateful() {
+            Some(step) => step.restore(image).await,
+            None => Err(Error::corrupt("the checkpoint has a state, and the query has no aggregation")
+                .hint("bring the old query back, or start anew with another checkpoint.location")),
+        }
+    }
+
+    fn event_time(&self) -> Option<EventTime> {
+        self.query.steps.iter().find_map(|step| step.event_time())
+    }
+
+    fn stats(&self) -> Option<StateStats> {
+        self.query.steps.iter().find_map(|step| step.stats())
+    }
+}
+
+/// Makes [`Sql`] transforms.
+#[derive(Debug, Clone, Copy)]
+pub struct SqlPlugin;
+
+impl Plugin for SqlPlugin {
+    fn name(&self) -> &str {
+        "Sql"
+    }
+
+    fn version(&self) -> &str {
+        env!("CARGO_PKG_VERSION")
+    }
+
+    fn doc(&self) -> &str {
+        "A query in Spark SQL over the rows that come in: SELECT … FROM input WHERE … GROUP BY …"
+    }
+
+    fn config_def(&self) -> ConfigDef {
+        let query = "The query. Its table is called input. GROUP BY takes tumble(time, size), hop(time, slide, size) and \
+                     session(time, gap); the window is then the column window (session_window), with start and end";
+        let watermark = "How long after a later event an event may still come; puts a watermark on the time of the query's \
+                         window. Not needed when a Watermark stands before";
+        ConfigDef::new()
+            .key(
+                ConfigKey::new("query", ConfigType::String, Importance::High, query)
+                    .validator(Validator::new("a query that can be streamed", |text| {
+                        parse_statement(text).map(|_| ()).map_err(|error| error.to_string())
+                    })),
+            )
+            .key(ConfigKey::new("watermark", ConfigType::Duration, Importance::High, watermark).optional())
+            .key(ansi_key())
+            .key(
+                ConfigKey::new(
+                    "state.limit",
+                    ConfigType::Size,
+                    Importance::Low,
+                    "The most memory that the state may take: beyond it the task fails. Default: no limit",
+                )
+                .optional(),
+            )
+            .key(
+                ConfigKey::new(
+                    "threads",
+                    ConfigType::Int,
+                    Importance::Low,
+                    "How many threads aggregate. Not given: as many as the machine has cores",
+                )
+                .optional()
+                .validator(Validator::between(1, 64)),
+            )
+    }
+}
+
+impl TransformPlugin for SqlPlugin {
+    fn create(&self, config: &Config) -> Result<Box<dyn Transform>> {
+        let options = Options {
+            sql: SqlOptions { ansi: config.bool("ansi"), ..SqlOptions::default() },
+            watermark: config.duration_opt("watermark").map(|d| i64::try_from(d.as_millis()).unwrap_or(i64::MAX)),
+            state_limit: config.size_opt("state.limit"),
+            threads: config.int_opt("threads").and_then(|threads| usize::try_from(threads).ok()),
+        };
+        let key = config.full_key("query");
+        let query = Query::new(&config.string("query"), &options).map_err(|error| error.context(key.clone()))?;
+        Ok(Box::new(Sql { query, key, alias: String::new() }))
+    }
+}
