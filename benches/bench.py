@@ -69,8 +69,12 @@ class Bench:
             **{key: value.replace("{work}", str(folder)) for key, value in config.items()},
         }
         (folder / "pipeline.json").write_text(json.dumps(config, indent=2))
-        used = Used([self.args.binary, "run", str(folder / "pipeline.json")])
+        progress = folder / "progress.jsonl"
+        used = Used([self.args.binary, "run", "--progress", str(progress), str(folder / "pipeline.json")])
+        batches = [json.loads(line) for line in progress.read_text().splitlines()]
         used.folder = folder
+        used.rows = sum(batch["numInputRows"] for batch in batches)
+        used.written = sum(batch["sink"]["numOutputRows"] for batch in batches)
         return used
 
     def peer(self, script, *args):
@@ -80,7 +84,7 @@ class Bench:
         used = Used([venv / "bin/python", HERE / script, args[0], scratch, *args[1:]])
         result = json.loads(next(line for line in used.out.splitlines() if line.startswith("RESULT "))[7:])
         used.query_seconds, used.first = result["seconds"], result["first_commit_seconds"]
-        used.rows = result["input_rows"]
+        used.rows, used.written = result["input_rows"], result.get("output_rows")
         return used
 
     def median(self, run):
@@ -99,15 +103,25 @@ def show(what, unit, count, used, seconds=None):
     return count / seconds
 
 
-def compare(bench, unit, count, run, script, *args):
-    """Levada's whole process against the peer's query alone, its start left out: the peer's better half."""
+def compare(bench, unit, count, run, script, *args, kept=None):
+    """Levada's whole process against the peer's query alone, its start left out: the peer's better half.
+
+    Both must have read `count` rows, or written `kept`: the peer does not count rows that it filters while it parses.
+    """
     ours = show("levada", unit, count, used := bench.median(run))
+    check("levada", used, count, kept)
     if bench.args.peer:
         peer = bench.peer(script, *args)
-        if peer.rows != count:
-            sys.exit(f"the peer read {peer.rows} {unit} of {count}")
+        check("the peer", peer, count, kept)
         theirs = show("spark", unit, count, peer, peer.query_seconds)
         print(f"  ratio    {ours / theirs:14.1f} x; CPU {peer.cpu / used.cpu:.1f} x; memory {peer.peak_mb / used.peak_mb:.1f} x")
+
+
+def check(who, used, count, kept):
+    """Ends with an error if somebody has not done the work."""
+    what, found, wanted = ("read", used.rows, count) if kept is None else ("wrote", used.written, kept)
+    if found != wanted:
+        sys.exit(f"{who} {what} {found} rows, not {wanted}")
 
 
 def word_count_config(folder):
@@ -148,7 +162,7 @@ def json_parquet(bench):
     }
     run = lambda: bench.levada("json-parquet", config)  # noqa: E731
     script = "spark_json_filter_parquet.py"
-    compare(bench, "rows", said["lines"], run, script, folder, inputs.JSON_SCHEMA, inputs.JSON_FILTER)
+    compare(bench, "rows", said["lines"], run, script, folder, inputs.JSON_SCHEMA, inputs.JSON_FILTER, kept=said["kept"])
 
 
 def first_commit(bench):
@@ -194,13 +208,26 @@ def flatness(bench):
     print("cost of a line by size of the input (word count)" + ("" if bench.args.long else "; 10 GB with --long"))
     for size in (bench.scaled(size) for size in sizes):
         folder, said = inputs.repeated_text(bench.data, size, unit)
-        used = bench.levada("flatness", word_count_config(folder))
-        lines = said["lines"]
-        print(
-            f"  {said['bytes'] / MB:8,.0f} MB  {used.seconds / lines * 1e9:8.1f} ns a line  "
-            f"{used.cpu / lines * 1e9:8.1f} CPU ns a line  {used.peak_mb:6.0f} MB peak",
-            flush=True,
-        )
+        show_cost(said, bench.median(lambda: bench.levada("flatness", word_count_config(folder))))
+
+
+def vocabulary(bench):
+    """The cost of a line with ten times as many words: the state outgrows the caches."""
+    print("cost of a line by the number of words (word count)")
+    for words in (100_000, 1_000_000):
+        folder, said = inputs.text(bench.data, bench.scaled(200 * MB), words)
+        used = bench.median(lambda: bench.levada("vocabulary", word_count_config(folder)))
+        show_cost(said, used, f"  {used.written:10,} counts")
+
+
+def show_cost(said, used, more=""):
+    """One line of a table of costs."""
+    check("levada", used, said["lines"], None)
+    print(
+        f"  {said['bytes'] / MB:8,.0f} MB  {used.seconds / said['lines'] * 1e9:8.1f} ns a line  "
+        f"{used.cpu / said['lines'] * 1e9:8.1f} CPU ns a line  {used.peak_mb:6.0f} MB peak{more}",
+        flush=True,
+    )
 
 
 BENCHES = {
@@ -209,6 +236,7 @@ BENCHES = {
     "first-commit": first_commit,
     "empty-batch": empty_batch,
     "flatness": flatness,
+    "vocabulary": vocabulary,
 }
 
 

@@ -31,10 +31,10 @@ def make(root, name, fill):
     return folder, json.loads(said.read_text())
 
 
-def vocabulary(rng):
+def vocabulary(rng, count):
     """Distinct lower-case words; frequent ones are short, as in a language."""
     words, seen = [], set()
-    while len(words) < WORDS:
+    while len(words) < count:
         length = 2 + len(words).bit_length() // 3 + rng.randrange(4)
         word = "".join(rng.choices("abcdefghijklmnopqrstuvwxyz", k=length))
         if word not in seen:
@@ -43,13 +43,13 @@ def vocabulary(rng):
     return words
 
 
-def text(root, size):
-    """Text of `size` bytes: lines of ten words, Zipf-distributed over 100,000."""
+def text(root, size, count=WORDS):
+    """Text of `size` bytes: lines of ten words, Zipf-distributed over `count`."""
 
     def fill(folder):
         rng = random.Random(1)
-        words = vocabulary(rng)
-        weights = list(itertools.accumulate(1 / rank for rank in range(1, WORDS + 1)))
+        words = vocabulary(rng, count)
+        weights = list(itertools.accumulate(1 / rank for rank in range(1, count + 1)))
         lines = written = number = 0
         while written < size:
             limit = min(FILE_BYTES, size - written)
@@ -68,7 +68,7 @@ def text(root, size):
             number += 1
         return {"lines": lines, "bytes": written}
 
-    return make(root, f"text-{size}", fill)
+    return make(root, f"text-{size}" if count == WORDS else f"text-{size}-words-{count}", fill)
 
 
 def repeated_text(root, size, unit):
@@ -93,19 +93,21 @@ def json_rows(root, rows):
     def fill(folder):
         rng = random.Random(2)
         countries = ["PT", "ES", "FR", "DE", "KR", "US", "BR", "JP"]
-        size = 0
+        size = kept = 0
         for first in range(0, rows, FILE_ROWS):
             with open(folder / f"{first // FILE_ROWS:05}.jsonl", "w", encoding="ascii", newline="\n") as out:
                 for row in range(first, min(rows, first + FILE_ROWS)):
                     active = "true" if rng.random() < 0.5 else "false"
+                    user, age = rng.randrange(1_000_000), rng.randrange(100)
+                    kept += age >= 18 and active == "true"
                     size += out.write(
-                        f'{{"id":{row},"user":"user-{rng.randrange(1_000_000)}","age":{rng.randrange(100)},'
+                        f'{{"id":{row},"user":"user-{user}","age":{age},'
                         f'"country":"{countries[rng.randrange(8)]}","amount":{rng.randrange(10_000_000) / 100},'
                         f'"active":{active}}}\n'
                     )
-        return {"lines": rows, "bytes": size}
+        return {"lines": rows, "bytes": size, "kept": kept}
 
-    return make(root, f"json-{rows}", fill)
+    return make(root, f"json-{rows}-rows", fill)
 
 
 def empty_files(root, count):

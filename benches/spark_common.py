@@ -23,10 +23,10 @@ def session(scratch):
     return spark
 
 
-def run(spark, start, began):
+def run(spark, start, began, written=None):
     """Starts the query, waits for its end, and prints how long it and its first batch took.
 
-    `began` is when this script began: before the JVM was there.
+    `began` is when this script began: before the JVM was there. `written` counts the rows of the result, afterwards.
     """
     before = time.monotonic()
     query = start()
@@ -40,6 +40,8 @@ def run(spark, start, began):
     first = first if first is not None else time.monotonic() - began
     rows = sum(progress["numInputRows"] for progress in query.recentProgress)
     result = {"seconds": seconds, "first_commit_seconds": first, "input_rows": rows}
+    if written is not None:
+        result["output_rows"] = written()
     gateway = spark.sparkContext._gateway
     spark.stop()
     gateway.shutdown()

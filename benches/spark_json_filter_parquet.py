@@ -19,4 +19,4 @@ writer = (
     .option("checkpointLocation", f"{scratch}/checkpoint")
     .trigger(availableNow=True)
 )
-run(spark, writer.start, BEGAN)
+run(spark, writer.start, BEGAN, lambda: spark.read.parquet(f"{scratch}/out").count())

@@ -27,7 +27,7 @@ impl ConfigDef {
                     Default::Value(value) => format!("`{value}`"),
                 };
                 let valid = key.valid_values().map(|v| format!(" Valid: {v}.")).unwrap_or_default();
-                let text = format!("{}{valid}", key.doc).replace('|', "\\|");
+                let text = format!("{}.{valid}", key.doc.trim_end_matches('.')).replace('|', "\\|");
                 let _ = writeln!(out, "| `{prefix}{}` | {} | {default} | {text} |", key.name, key.kind.as_str());
             }
             out.push('\n');
@@ -49,7 +49,7 @@ mod tests {
     fn every_option_is_a_line() {
         let def =
             ConfigDef::new().key(ConfigKey::new("path", ConfigType::String, Importance::High, "Where to read.")).key(
-                ConfigKey::new("format", ConfigType::String, Importance::High, "How.")
+                ConfigKey::new("format", ConfigType::String, Importance::High, "How")
                     .default("text")
                     .one_of(&["text", "csv"]),
             );

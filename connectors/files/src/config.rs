@@ -23,7 +23,8 @@ pub(crate) fn source() -> ConfigDef {
                 "schema",
                 String,
                 High,
-                "The columns, as DDL: `name STRING NOT NULL, age INT`. Needed for json and csv.",
+                "The columns, as DDL: `name STRING NOT NULL, age INT`. Without it, those of json and csv are found in the \
+            oldest file.",
             )
             .optional()
             .validator(Validator::new("DDL", |text| {
@@ -48,12 +49,40 @@ pub(crate) fn source() -> ConfigDef {
         )
         .key(
             key(
+                "max.file.age",
+                Duration,
+                Low,
+                "Files that are older than the newest file read by more than this are left out, each with a warning. At the \
+            first start all files count. Default: none are left out.",
+            )
+            .optional(),
+        )
+        .key(
+            key(
+                "schema.infer.bytes",
+                Size,
+                Low,
+                "How much of the oldest file is looked at to find the columns, when no schema is given.",
+            )
+            .default("8 MB"),
+        )
+        .extend(malformed())
+        .extend(csv())
+}
+
+fn malformed() -> ConfigDef {
+    use Importance::{Low, Medium};
+    let key = |name: &str, importance, doc: &str| {
+        ConfigKey::new(name, ConfigType::String, importance, doc).group("Bad lines")
+    };
+    ConfigDef::new()
+        .key(
+            key(
                 "malformed.rows",
-                String,
                 Medium,
                 "What becomes of a line that cannot be decoded: `error` makes it a bad row \
             (see `errors.tolerance`), `null` a row of nulls as Spark's PERMISSIVE does, `drop` nothing. \
-            Default: `null` if the schema has a column `_corrupt_record`, else `error`.",
+            Default: `null` if the schema has a column for bad lines, else `error`.",
             )
             .optional()
             .one_of(&["error", "null", "drop"]),
@@ -61,23 +90,75 @@ pub(crate) fn source() -> ConfigDef {
         .key(
             key(
                 "malformed.fields",
-                String,
                 Medium,
                 "What becomes of a field that does not fit its type: `null`, as in Spark, \
-            or `error`, which makes the line a bad row.",
+            or `error`, which makes the line a bad row. Default: `null`.",
             )
-            .default("null")
+            .optional()
             .one_of(&["null", "error"]),
         )
         .key(
-            key("header", Boolean, Medium, "Whether each file begins with a line of names, which is skipped.")
-                .default(false)
-                .group("CSV"),
+            key(
+                "mode",
+                Low,
+                "Both in Spark's words: PERMISSIVE (`null` and `null`), DROPMALFORMED (`drop` and `error`) or FAILFAST \
+            (`error` and `error`).",
+            )
+            .optional()
+            .one_of(&["permissive", "dropmalformed", "failfast"]),
+        )
+        .key(
+            key(
+                "column.name.of.corrupt.record",
+                Low,
+                "The column that takes the text of bad lines, if the schema has it as a STRING.",
+            )
+            .default("_corrupt_record")
+            .validator(Validator::non_empty()),
+        )
+}
+
+fn csv() -> ConfigDef {
+    use ConfigType::{Boolean, String};
+    use Importance::{Low, Medium};
+    let key = |name: &str, kind, importance, doc: &str| ConfigKey::new(name, kind, importance, doc).group("CSV");
+    let text = |name: &str, doc: &str, default: &str| key(name, String, Low, doc).default(default);
+    let blanks = |name: &str, doc: &str| key(name, Boolean, Low, doc).default(false);
+    ConfigDef::new()
+        .key(
+            key("header", Boolean, Medium, "Whether each file begins with a line of names, which is no row.")
+                .default(false),
+        )
+        .key(
+            key(
+                "enforce.schema",
+                Boolean,
+                Low,
+                "Whether the names in the headers are ignored. Otherwise a file whose header has other names than the \
+            columns fails the task. Default: true if the schema is given.",
+            )
+            .optional(),
+        )
+        .key(
+            key(
+                "infer.schema",
+                Boolean,
+                Low,
+                "Whether types are found in the data when no schema is given; otherwise all columns are STRING.",
+            )
+            .default(false),
         )
         .key(csv_byte("separator", "What stands between fields.").default(","))
         .key(csv_byte("quote", "What stands around a field that holds separators.").default("\""))
         .key(csv_byte("escape", "What stands before a quote inside quotes.").default("\\"))
         .key(csv_byte("comment", "Lines that begin with it are skipped.").optional())
+        .key(text("null.value", "The text that is null. A field without anything is null in any case.", ""))
+        .key(text("empty.value", "What a field of quotes alone stands for.", ""))
+        .key(text("nan.value", "What is not a number.", "NaN"))
+        .key(text("positive.inf", "What is positive infinity.", "Inf"))
+        .key(text("negative.inf", "What is negative infinity.", "-Inf"))
+        .key(blanks("ignore.leading.white.space", "Whether blanks before a field are left out."))
+        .key(blanks("ignore.trailing.white.space", "Whether blanks after a field are left out."))
 }
 
 fn csv_byte(name: &str, doc: &str) -> ConfigKey {
@@ -101,7 +182,7 @@ pub(crate) fn byte(text: &str) -> Option<u8> {
 
 /// What no single option of the source can tell.
 pub(crate) fn check_source(config: &Config) -> Vec<ConfigError> {
-    let format = config.string("format");
+    let format = config.string("format").to_ascii_lowercase();
     let mut errors = Vec::new();
     if format == "text" && config.is_given("schema") {
         errors.push(ConfigError::new(
@@ -109,14 +190,22 @@ pub(crate) fn check_source(config: &Config) -> Vec<ConfigError> {
             "text has the one column 'value'; remove it, or set format to json or csv",
         ));
     }
-    if format != "text" && !config.is_given("schema") {
-        errors.push(ConfigError::new("schema", format!("missing; {format} needs its columns: 'name STRING, age INT'")));
-    }
     if format != "csv" {
-        for key in ["header", "separator", "quote", "escape", "comment"] {
-            if config.is_given(key) {
-                errors.push(ConfigError::new(key, format!("it is for csv, and the format is {format}")));
-            }
+        for key in csv().keys().iter().map(|key| key.name.as_str()).filter(|key| config.is_given(key)) {
+            errors.push(ConfigError::new(key, format!("it is for csv, and the format is {format}")));
+        }
+    }
+    if format == "text" && config.is_given("column.name.of.corrupt.record") {
+        errors.push(ConfigError::new("column.name.of.corrupt.record", "text has the one column 'value'"));
+    }
+    if config.is_given("mode") {
+        for key in ["malformed.rows", "malformed.fields"].into_iter().filter(|key| config.is_given(key)) {
+            errors.push(ConfigError::new(key, "'mode' says this, too: remove one of them"));
+        }
+    }
+    if config.is_given("schema") {
+        for key in ["infer.schema", "schema.infer.bytes"].into_iter().filter(|key| config.is_given(key)) {
+            errors.push(ConfigError::new(key, "the schema is given: remove one of them"));
         }
     }
     errors

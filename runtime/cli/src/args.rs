@@ -12,6 +12,20 @@ const EXIT_CODES: &str = "Exit codes:
   3    the checkpoint is in use by another run
   130  aborted by a second Ctrl-C";
 
+const RUN: &str = "Runs pipelines until they end or are stopped.
+
+Ctrl-C and SIGTERM stop it: the batch under way is finished. The next run goes on where this one ended, however it ended. \
+A file that says '${dir}' means its own folder, '${env:NAME}' a variable of the environment.
+
+On a terminal a line for each pipeline shows its last batch, unless a sink prints to the console.";
+
+const RUN_EXAMPLES: &str = "Examples:
+  levada run examples/word-count/word-count.yaml
+  levada run --available-now --data-dir /var/lib/levada a.yaml b.yaml
+  levada run --set trigger='5 seconds' --log json pipeline.yaml
+
+Exit codes: see 'levada --help'";
+
 /// Streaming pipelines in micro-batches, exactly once.
 #[derive(Parser)]
 #[command(name = "levada", version, after_help = EXIT_CODES)]
@@ -24,13 +38,10 @@ pub(crate) struct Args {
 #[derive(Subcommand)]
 pub(crate) enum Command {
     /// Runs pipelines until they end or are stopped.
-    #[command(after_help = "Examples:
-  levada run examples/word-count/word-count.yaml
-  levada run --available-now --data-dir /var/lib/levada a.yaml b.yaml
-  levada run --set trigger='5 seconds' --log json pipeline.yaml")]
+    #[command(long_about = RUN, after_help = RUN_EXAMPLES)]
     Run(Run),
     /// Checks pipeline files: all errors at once.
-    #[command(after_help = "Example:\n  levada validate pipeline.yaml")]
+    #[command(after_help = "Examples:\n  levada validate pipeline.yaml\n  levada validate *.yaml && echo good")]
     Validate {
         /// The pipeline files.
         #[arg(required = true)]
@@ -73,8 +84,8 @@ pub(crate) struct Run {
     /// How to log.
     #[arg(long, value_enum, default_value = "text")]
     pub(crate) log: LogFormat,
-    /// What to log: error, warn, info, debug or trace.
-    #[arg(long, default_value = "info", value_name = "LEVEL")]
+    /// The least that is logged.
+    #[arg(long, default_value = "info", value_name = "LEVEL", value_parser = ["off", "error", "warn", "info", "debug", "trace"])]
     pub(crate) log_level: String,
     /// Appends the progress of each batch to a file, a JSON object a line.
     #[arg(long, value_name = "FILE")]
@@ -92,12 +103,14 @@ pub(crate) enum LogFormat {
 #[derive(Subcommand)]
 pub(crate) enum Plugin {
     /// Lists the plugins.
+    #[command(after_help = "Example:\n  levada plugin list --json")]
     List {
         /// As JSON.
         #[arg(long)]
         json: bool,
     },
     /// Shows a plugin's options; `pipeline` has those of a pipeline itself.
+    #[command(after_help = "Examples:\n  levada plugin describe Files\n  levada plugin describe pipeline")]
     Describe {
         /// The plugin's name or alias.
         name: String,
@@ -107,6 +120,7 @@ pub(crate) enum Plugin {
 #[derive(Subcommand)]
 pub(crate) enum Checkpoint {
     /// Shows what a checkpoint holds.
+    #[command(after_help = "Example:\n  levada checkpoint show .levada/word-count")]
     Show {
         /// The checkpoint's folder, or one above it.
         location: PathBuf,

@@ -2,40 +2,41 @@
 
 use std::path::Path;
 
-use levada_connector_api::config::{ConfigError, RawConfig};
-use serde_json::Value;
+use levada_connector_api::config::RawConfig;
 
-/// Reads a pipeline file. The name defaults to the file's stem.
+use crate::tree::Tree;
+
+/// Reads a pipeline file. Errors do not say which file it is. The name defaults to the file's stem.
 ///
 /// # Errors
 /// The file cannot be read or parsed, or a placeholder cannot be filled; every error is told.
-pub(crate) fn load(path: &Path, set: &[(String, String)]) -> Result<RawConfig, Vec<ConfigError>> {
-    let place = || path.display().to_string();
-    let text =
-        std::fs::read_to_string(path).map_err(|e| vec![ConfigError::new(place(), format!("cannot be read: {e}"))])?;
+pub(crate) fn load(path: &Path, set: &[(String, String)]) -> Result<RawConfig, Vec<String>> {
+    let text = std::fs::read_to_string(path).map_err(|e| vec![unreadable(&e)])?;
     let extension = path.extension().and_then(|e| e.to_str()).unwrap_or_default().to_ascii_lowercase();
     let mut raw = RawConfig::new();
     match extension.as_str() {
         "properties" => {
             raw.extend(
-                java_properties::read(text.as_bytes())
-                    .map_err(|e| vec![ConfigError::new(place(), format!("is no properties file: {e}"))])?,
+                java_properties::read(text.as_bytes()).map_err(|e| vec![format!("is no properties file: {e}")])?,
             );
         }
         "yaml" | "yml" | "json" => {
             // YAML is a superset of JSON, but its errors for JSON would confuse.
-            let parsed: Result<Value, String> = match extension.as_str() {
+            let parsed: Result<Tree, String> = match extension.as_str() {
                 "json" => serde_json::from_str(&text).map_err(|e| e.to_string()),
                 _ => serde_yaml_ng::from_str(&text).map_err(|e| e.to_string()),
             };
-            let mut value = parsed.map_err(|e| vec![ConfigError::new(place(), format!("cannot be parsed: {e}"))])?;
-            unwrap_connect(&mut value);
-            if !value.is_object() {
-                return Err(vec![ConfigError::new(place(), "must be a map of keys and values")]);
+            let tree = unwrap_connect(parsed.map_err(|e| vec![format!("cannot be parsed: {e}")])?);
+            if !matches!(tree, Tree::Map(_)) {
+                return Err(vec!["must be a map of keys and values".to_owned()]);
             }
-            flatten("", &value, &mut raw);
+            let mut errors = Vec::new();
+            flatten("", &tree, &mut raw, &mut errors);
+            if !errors.is_empty() {
+                return Err(errors);
+            }
         }
-        _ => return Err(vec![ConfigError::new(place(), "must end in .yaml, .yml, .json or .properties")]),
+        _ => return Err(vec!["must end in .yaml, .yml, .json or .properties".to_owned()]),
     }
     raw.extend(set.iter().cloned());
     if let Some(stem) = path.file_stem().and_then(|stem| stem.to_str()) {
@@ -46,42 +47,60 @@ pub(crate) fn load(path: &Path, set: &[(String, String)]) -> Result<RawConfig, V
     Ok(raw)
 }
 
-/// Kafka Connect's form: `{"name": …, "config": {…}}`.
-fn unwrap_connect(value: &mut Value) {
-    let Value::Object(map) = value else { return };
-    if let Some(Value::Object(config)) = map.get("config")
-        && map.keys().all(|key| key == "name" || key == "config")
-    {
-        let mut config = config.clone();
-        if let Some(name) = map.get("name") {
-            config.entry("name").or_insert_with(|| name.clone());
-        }
-        *map = config;
+fn unreadable(error: &std::io::Error) -> String {
+    match error.kind() {
+        std::io::ErrorKind::NotFound => "does not exist".to_owned(),
+        _ => format!("cannot be read: {error}"),
     }
 }
 
-fn flatten(prefix: &str, value: &Value, out: &mut RawConfig) {
-    let text = match value {
-        Value::Object(map) => {
-            for (key, value) in map {
+/// Kafka Connect's form: `{"name": …, "config": {…}}`.
+fn unwrap_connect(tree: Tree) -> Tree {
+    let Tree::Map(entries) = &tree else { return tree };
+    let Some(Tree::Map(config)) = tree.get("config") else { return tree };
+    if !entries.iter().all(|(key, _)| key == "name" || key == "config") {
+        return tree;
+    }
+    let mut config = config.clone();
+    if let Some(name) = tree.get("name").filter(|_| !config.iter().any(|(key, _)| key == "name")) {
+        config.push(("name".to_owned(), name.clone()));
+    }
+    Tree::Map(config)
+}
+
+fn flatten(prefix: &str, tree: &Tree, out: &mut RawConfig, errors: &mut Vec<String>) {
+    let text = match tree {
+        Tree::Map(entries) => {
+            for (key, value) in entries {
                 let key = if prefix.is_empty() { key.clone() } else { format!("{prefix}.{key}") };
-                flatten(&key, value, out);
+                flatten(&key, value, out, errors);
             }
             return;
         }
-        Value::Array(items) => {
-            let scalar = |item: &Value| item.as_str().map_or_else(|| item.to_string(), str::to_owned);
-            items.iter().map(scalar).collect::<Vec<_>>().join(",")
+        Tree::List(items) => {
+            let mut texts = Vec::new();
+            for item in items {
+                match item {
+                    Tree::Text(text) => texts.push(text.as_str()),
+                    _ => return errors.push(format!("{prefix}: a list may hold scalars only")),
+                }
+            }
+            texts.join(",")
         }
-        Value::String(text) => text.clone(),
-        Value::Null => return,
-        other => other.to_string(),
+        Tree::Text(text) => text.clone(),
+        // A plugin is called so.
+        Tree::Nothing if prefix.ends_with(".class") => {
+            return errors.push(format!("{prefix}: empty; for the plugin Null write \"Null\" in quotes"));
+        }
+        Tree::Nothing => return,
     };
-    out.insert(prefix.to_owned(), text);
+    if out.insert(prefix.to_owned(), text).is_some() {
+        errors.push(format!("{prefix}: the key is given twice, once with dots and once nested"));
+    }
 }
 
 /// Fills `${dir}` with the file's folder and `${env:NAME}` with a variable of the environment.
-fn fill(raw: &mut RawConfig, folder: &str) -> Result<(), Vec<ConfigError>> {
+fn fill(raw: &mut RawConfig, folder: &str) -> Result<(), Vec<String>> {
     let mut errors = Vec::new();
     for (key, value) in raw.iter_mut() {
         if value.contains("${dir}") {
@@ -89,14 +108,13 @@ fn fill(raw: &mut RawConfig, folder: &str) -> Result<(), Vec<ConfigError>> {
         }
         while let Some((before, rest)) = value.split_once("${env:") {
             let Some((name, after)) = rest.split_once('}') else {
-                errors.push(ConfigError::invalid(key, value.as_str(), "'${env:' without its '}'"));
+                errors.push(format!("{key} = '{value}': '${{env:' without its '}}'"));
                 break;
             };
             match std::env::var(name) {
                 Ok(found) => *value = format!("{before}{found}{after}"),
                 Err(_) => {
-                    let message = format!("the environment variable {name} is not set; export it first");
-                    errors.push(ConfigError::new(key, message));
+                    errors.push(format!("{key}: the environment variable {name} is not set; export it first"));
                     break;
                 }
             }
@@ -137,6 +155,27 @@ mod tests {
         let path = folder.path().join("p.yaml");
         std::fs::write(&path, "a: ${env:LEVADA_NOT_SET_1}\nb: ${dir}/in\n").unwrap();
         let errors = load(&path, &[]).unwrap_err();
-        assert!(errors[0].to_string().contains("LEVADA_NOT_SET_1 is not set"), "{errors:?}");
+        assert!(errors[0].contains("LEVADA_NOT_SET_1 is not set"), "{errors:?}");
+    }
+
+    #[test]
+    fn what_is_said_twice_or_cannot_be_meant_is_an_error() {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, text, part) in [
+            ("a.yaml", "source:\n  path: a\n  path: b\n", "'path' is given twice"),
+            ("a.json", r#"{"a": 1, "a": 2}"#, "'a' is given twice"),
+            ("b.yaml", "source.path: a\nsource:\n  path: b\n", "source.path: the key is given twice"),
+            ("c.yaml", "sink:\n  class: Null\n", "sink.class: empty; for the plugin Null write \"Null\" in quotes"),
+            ("d.yaml", "transforms: [a, [b]]\n", "transforms: a list may hold scalars only"),
+            ("e.yaml", "just text\n", "must be a map"),
+        ] {
+            let path = folder.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            let errors = load(&path, &[]).unwrap_err().join("\n");
+            assert!(errors.contains(part), "{text}: {errors}");
+        }
+        let odd = loaded("f.yaml", "a: 5\nb: 1.5\nc: true\nd: ~\n1: x\ne: 12345678901\n");
+        let entries: Vec<String> = odd.iter().map(|(k, v)| format!("{k}={v}")).collect();
+        assert_eq!(entries, ["1=x", "a=5", "b=1.5", "c=true", "e=12345678901", "name=f"]);
     }
 }

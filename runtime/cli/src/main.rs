@@ -1,18 +1,21 @@
 //! The `levada` command.
 
 mod args;
+mod check;
 mod load;
 mod run;
 mod show;
+mod status;
+mod tree;
 
 use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser as _};
-use levada_connector_api::{Registry, Result};
 use tracing_subscriber::EnvFilter;
 
 use crate::args::{Args, Checkpoint, Command, LogFormat, Plugin};
+use crate::status::Status;
 
 /// How the command ends when it does not end well.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,16 +28,6 @@ enum Exit {
     InUse = 3,
     /// A second Ctrl-C.
     Aborted = 130,
-}
-
-/// Every plugin that is built in.
-fn plugins() -> Result<Registry> {
-    let mut registry = Registry::new();
-    levada_connector_basic::register(&mut registry)?;
-    levada_connector_files::register(&mut registry)?;
-    levada_transform_aggregate::register(&mut registry)?;
-    levada_transform_sql::register(&mut registry)?;
-    Ok(registry)
 }
 
 /// Says something to the user. Stdout belongs to the sinks.
@@ -50,11 +43,13 @@ fn print(text: &str) -> Result<(), Exit> {
     out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(|_| Exit::Failed)
 }
 
-fn logging(format: LogFormat, level: &str) {
+fn logging(format: LogFormat, level: &str, status: &Status) {
     let filter = EnvFilter::try_new(level).unwrap_or_else(|_| EnvFilter::new("info"));
     let stderr = std::io::stderr();
     let colours = stderr.is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours);
+    let status = status.clone();
+    let writer = move || status.clone();
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer).with_ansi(colours);
     // Another subscriber can only be there in tests.
     let _ = match format {
         LogFormat::Text => builder.with_target(false).try_init(),
@@ -63,14 +58,15 @@ fn logging(format: LogFormat, level: &str) {
 }
 
 async fn execute(args: Args) -> Result<(), Exit> {
-    let registry = plugins().map_err(|error| {
+    let registry = levada_plugins::registry().map_err(|error| {
         say(&format!("error: {error}"));
         Exit::Failed
     })?;
     match args.command {
         Command::Run(args) => {
-            logging(args.log, &args.log_level);
-            run::run(&args, &registry).await
+            let status = Status::hidden();
+            logging(args.log, &args.log_level, &status);
+            run::run(&args, &registry, status).await
         }
         Command::Validate { files, set } => run::validate(&files, &set, &registry).await,
         Command::Plugin(Plugin::List { json }) => show::list(&registry, json),

@@ -4,46 +4,14 @@ use std::io::Write as _;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
-use levada_connector_api::config::ConfigError;
 use levada_connector_api::{Error, ErrorKind, Registry};
-use levada_engine::{Environment, Observer, PipelineSpec, Plan, Progress, TaskState, TaskStatus, Trigger, plan, start};
+use levada_engine::{Environment, Observer, PipelineSpec, Progress, TaskState, TaskStatus, Trigger, start};
+use levada_formats::ddl::to_ddl;
 
-use crate::args::Run;
-use crate::load::load;
+use crate::args::{LogFormat, Run};
+use crate::check::{Ready, check};
+use crate::status::Status;
 use crate::{Exit, say};
-
-/// Loads and checks pipelines. Every error of every file is said.
-async fn prepare(
-    files: &[PathBuf],
-    set: &[(String, String)],
-    registry: &Registry,
-) -> Result<Vec<(PipelineSpec, Plan)>, Exit> {
-    let mut ready: Vec<(PipelineSpec, Plan)> = Vec::new();
-    let mut errors = 0;
-    for file in files {
-        let mut report = |error: &dyn std::fmt::Display| {
-            errors += 1;
-            say(&format!("error: {}: {error}", file.display()));
-        };
-        let parsed = load(file, set).and_then(|raw| PipelineSpec::parse(&raw, registry));
-        let spec = match parsed {
-            Ok(spec) => spec,
-            Err(found) => {
-                found.iter().for_each(|error: &ConfigError| report(error));
-                continue;
-            }
-        };
-        if ready.iter().any(|(other, _)| other.name == spec.name) {
-            report(&format!("name = '{}': two pipelines have this name; state is found by it", spec.name));
-            continue;
-        }
-        match plan(&spec).await {
-            Ok(plan) => ready.push((spec, plan)),
-            Err(error) => report(&error),
-        }
-    }
-    if errors == 0 { Ok(ready) } else { Err(Exit::Usage) }
-}
 
 fn describe(spec: &PipelineSpec) -> String {
     let sources: Vec<&str> = spec.sources.iter().map(|source| source.plugin.name()).collect();
@@ -55,38 +23,41 @@ fn describe(spec: &PipelineSpec) -> String {
 
 /// Checks files and shows what they would do.
 pub(crate) async fn validate(files: &[PathBuf], set: &[(String, String)], registry: &Registry) -> Result<(), Exit> {
-    for (spec, plan) in prepare(files, set, registry).await? {
-        let columns = |schema: &arrow::datatypes::SchemaRef| {
-            let all = schema.fields().iter().map(|field| format!("{} {}", field.name(), field.data_type()));
-            all.collect::<Vec<_>>().join(", ")
-        };
+    for Ready { spec, plan, warnings } in check(files, set, registry).await? {
+        warnings.iter().for_each(|warning| say(&format!("warning: {}: {warning}", spec.name)));
         crate::print(&format!(
             "ok: {}\n  in:  {}\n  out: {}\n",
             describe(&spec),
-            plan.inputs.iter().map(columns).collect::<Vec<_>>().join("; "),
-            columns(&plan.output)
+            plan.inputs.iter().map(|columns| to_ddl(columns)).collect::<Vec<_>>().join("; "),
+            to_ddl(&plan.output)
         ))?;
     }
     Ok(())
 }
 
-/// Tells of batches: in the log, and in a file if one is wanted.
+/// Tells of batches: in the log or on the live line, and in a file if one is wanted.
 struct Teller {
+    status: Status,
+    /// Whether there are live lines: then the log need not tell of each batch.
+    live: bool,
     progress: Option<Mutex<std::fs::File>>,
 }
 
 impl Observer for Teller {
     fn progress(&self, progress: &Progress) {
-        tracing::info!(
-            pipeline = %progress.name,
-            batch = progress.batch_id,
-            input_rows = progress.num_input_rows,
-            output_rows = progress.sink.num_output_rows,
-            rejected_rows = progress.num_rejected_rows,
-            rows_per_second = progress.processed_rows_per_second.round(),
-            ms = progress.batch_duration,
-            "batch committed"
-        );
+        self.status.progress(progress);
+        if !self.live {
+            tracing::info!(
+                pipeline = %progress.name,
+                batch = progress.batch_id,
+                input_rows = progress.num_input_rows,
+                output_rows = progress.sink.num_output_rows,
+                rejected_rows = progress.num_rejected_rows,
+                rows_per_second = progress.processed_rows_per_second.round(),
+                ms = progress.batch_duration,
+                "batch committed"
+            );
+        }
         if let Some(file) = &self.progress
             && let (Ok(mut file), Ok(mut line)) = (file.lock(), serde_json::to_vec(progress))
         {
@@ -98,6 +69,7 @@ impl Observer for Teller {
     }
 
     fn status(&self, status: &TaskStatus) {
+        self.status.status(status);
         if status.state == TaskState::Failed {
             let trace = status.trace.as_deref().unwrap_or_default();
             tracing::error!(pipeline = %status.pipeline, "failed: {trace}");
@@ -106,7 +78,7 @@ impl Observer for Teller {
 }
 
 /// Runs pipelines until they end.
-pub(crate) async fn run(args: &Run, registry: &Registry) -> Result<(), Exit> {
+pub(crate) async fn run(args: &Run, registry: &Registry, status: Status) -> Result<(), Exit> {
     let mut set = args.set.clone();
     if args.available_now {
         set.push(("trigger".to_owned(), "available-now".to_owned()));
@@ -114,7 +86,7 @@ pub(crate) async fn run(args: &Run, registry: &Registry) -> Result<(), Exit> {
     if args.once {
         set.push(("trigger".to_owned(), "once".to_owned()));
     }
-    let ready = prepare(&args.files, &set, registry).await?;
+    let ready = check(&args.files, &set, registry).await?;
     let progress = match &args.progress {
         None => None,
         Some(path) => {
@@ -125,10 +97,17 @@ pub(crate) async fn run(args: &Run, registry: &Registry) -> Result<(), Exit> {
             Some(Mutex::new(file))
         }
     };
-    let environment = Environment { observer: Arc::new(Teller { progress }), ..Environment::new(&args.data_dir) };
+    for Ready { spec, warnings, .. } in &ready {
+        warnings.iter().for_each(|warning| tracing::warn!(pipeline = %spec.name, "{warning}"));
+        tracing::info!("{}", describe(spec));
+    }
+    // A console's tables and a live line would tear each other apart.
+    let quiet = ready.iter().all(|ready| ready.spec.sink.plugin.name() != "Console");
+    let live = quiet && args.log == LogFormat::Text && status.show(ready.iter().map(|ready| ready.spec.name.as_str()));
+    let observer = Arc::new(Teller { status: status.clone(), live, progress });
+    let environment = Environment { observer, ..Environment::new(&args.data_dir) };
     let mut handles = Vec::new();
-    for (spec, _) in ready {
-        tracing::info!("{}", describe(&spec));
+    for Ready { spec, .. } in ready {
         let folders: Vec<_> = spec.sources.iter().filter(|source| source.plugin.name() == "Files").collect();
         if !folders.is_empty() && !spec.trigger.ends() {
             let paths: Vec<_> = folders.iter().map(|source| source.config.string("path")).collect();
@@ -139,9 +118,10 @@ pub(crate) async fn run(args: &Run, registry: &Registry) -> Result<(), Exit> {
         handles.push(start(spec, environment.clone()));
     }
     let stoppers: Vec<_> = handles.iter().map(levada_engine::PipelineHandle::stopper).collect();
+    let told = status.clone();
     tokio::spawn(async move {
         signal().await;
-        say("stopping: the batch under way is finished; Ctrl-C again aborts it");
+        told.aside(|| say("stopping after the batch under way; Ctrl-C again aborts it"));
         stoppers.iter().for_each(|stop| stop());
         signal().await;
         std::process::exit(Exit::Aborted as i32);
@@ -149,7 +129,10 @@ pub(crate) async fn run(args: &Run, registry: &Registry) -> Result<(), Exit> {
     let mut outcome = Ok(());
     for handle in handles {
         if let Err(error) = handle.join().await {
-            say(&format!("error: {error}"));
+            // The log has told it, at the moment at which it happened.
+            if !tracing::enabled!(tracing::Level::ERROR) {
+                say(&format!("error: {error}"));
+            }
             outcome = Err(worse(outcome, &error));
         }
     }

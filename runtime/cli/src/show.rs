@@ -23,7 +23,14 @@ pub(crate) fn list(registry: &Registry, as_json: bool) -> Result<(), Exit> {
         return print(&out);
     }
     for (kind, plugin) in all {
-        let _ = writeln!(out, "{:<10} {:<12} {:<8} {}", kind.as_str(), plugin.name(), plugin.version(), plugin.doc());
+        let _ = writeln!(
+            out,
+            "{:<10} {:<12} {:<8} {}",
+            kind.as_str(),
+            plugin.name(),
+            plugin.version(),
+            plugin.doc().trim_end_matches('.')
+        );
     }
     print(&out)
 }
@@ -44,8 +51,14 @@ pub(crate) fn describe(registry: &Registry, name: &str) -> Result<(), Exit> {
                 PluginKind::Sink => "sink.",
                 PluginKind::Transform => "transforms.<alias>.",
             };
-            let _ =
-                writeln!(out, "# {} ({}, {})\n\n{}\n", plugin.name(), kind.as_str(), plugin.version(), plugin.doc());
+            let _ = writeln!(
+                out,
+                "# {} ({}, {})\n\n{}\n",
+                plugin.name(),
+                kind.as_str(),
+                plugin.version(),
+                plugin.doc().trim_end_matches('.')
+            );
             let _ = writeln!(out, "{}", plugin.config_def().to_markdown(prefix));
         }
     }
@@ -57,6 +70,13 @@ pub(crate) fn describe(registry: &Registry, name: &str) -> Result<(), Exit> {
         return Err(Exit::Usage);
     }
     print(&out)
+}
+
+/// How many partitions are listed for people.
+const SHOWN: usize = 20;
+
+fn count(number: usize, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
 }
 
 /// The folders at or below `location` that hold a checkpoint log.
@@ -118,18 +138,32 @@ pub(crate) async fn checkpoint(location: &Path, as_json: bool) -> Result<(), Exi
         let _ = writeln!(out, "  runs           {}", recovered.epoch);
         let _ = writeln!(out, "  last batch     {}", text(recovered.last));
         let _ = writeln!(out, "  pending batch  {}", text(recovered.pending.map(|p| p.batch_id)));
-        let _ = writeln!(out, "  offsets        {} partitions", recovered.offsets.len());
-        for (partition, offset) in recovered.offsets.iter().take(20) {
+        let _ = writeln!(out, "  offsets        {}", count(recovered.offsets.len(), "partition"));
+        for (partition, offset) in recovered.offsets.iter().take(SHOWN) {
             let _ = writeln!(out, "    {partition} at {}", offset.position);
         }
-        let _ = writeln!(out, "  state          {} pieces", state.len());
+        if recovered.offsets.len() > SHOWN {
+            let _ = writeln!(out, "    … and {} more; --json shows all", recovered.offsets.len() - SHOWN);
+        }
+        let _ = writeln!(out, "  state          {}", count(state.len(), "piece"));
         for entry in &state {
-            let _ = writeln!(out, "    {entry}");
+            let field = |name: &str| entry[name].as_str().map_or_else(|| entry[name].to_string(), str::to_owned);
+            let _ = writeln!(
+                out,
+                "    {}: {} of {} rows, {} bytes",
+                field("transform"),
+                field("kind"),
+                field("rows"),
+                field("bytes")
+            );
         }
         let _ = writeln!(out, "  last records");
         for record in records.iter().rev().take(5).rev() {
             let line = match record {
-                Record::Snapshot(snapshot) => format!("snapshot after batch {}", text(snapshot.batch_id)),
+                Record::Snapshot(snapshot) => match snapshot.batch_id {
+                    Some(batch) => format!("snapshot after batch {batch}"),
+                    None => "begun".to_owned(),
+                },
                 Record::Start(start) => format!("run {} begins", start.epoch),
                 Record::Prepare(prepared) => format!("batch {} prepared: {} rows", prepared.batch_id, prepared.rows),
                 Record::Commit { batch_id, .. } => format!("batch {batch_id} committed"),

@@ -97,3 +97,89 @@ fn plugins_describe_themselves() {
     assert_eq!(levada(&["plugin", "describe", "Consol"]).status.code(), Some(2));
     assert!(text(&levada(&["completions", "bash"]).stdout).contains("_levada"));
 }
+
+#[test]
+fn validate_shows_columns_as_ddl_and_all_errors_at_once() {
+    let out = levada(&["validate", example("parquet-every-5-seconds").to_str().unwrap()]);
+    assert!(text(&out.stdout).contains("out: order_id BIGINT, customer STRING, total DECIMAL(21,2), ts TIMESTAMP"));
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("p.yaml");
+    let config = "triger: once\nsource: {class: Datagen, kind: orders}\ntransforms: a, b\n\
+                  transforms.a: {type: Filter, condition: quantty > 3}\ntransforms.b: {type: Fliter}\n\
+                  sink: {class: Fils}\n";
+    std::fs::write(&file, config).unwrap();
+    let errors = text(&levada(&["validate", file.to_str().unwrap(), "missing.yaml"]).stderr);
+    for part in
+        ["did you mean 'trigger'?", "did you mean 'Filter'?", "did you mean 'Files'?", "did you mean 'quantity'?"]
+    {
+        assert!(errors.contains(part), "{part} is not in {errors}");
+    }
+    assert!(errors.contains("missing.yaml: does not exist"), "{errors}");
+}
+
+#[test]
+fn exit_codes_say_what_happened() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().to_str().unwrap();
+    let bad = folder.path().join("bad.yaml");
+    std::fs::write(folder.path().join("people.csv"), "Ana,old\n").unwrap();
+    let config = "source: {class: Files, path: \"${dir}/people.csv\", format: csv, schema: a STRING, malformed.rows: error}\n\
+                  sink: {class: \"Null\"}\n";
+    std::fs::write(&bad, config).unwrap();
+    let failed = run(&bad, folder.path(), &["--once"]);
+    assert_eq!(failed.status.code(), Some(1), "{}", text(&failed.stderr));
+    assert!(text(&failed.stderr).contains("people.csv, line 1"), "{}", text(&failed.stderr));
+    assert_eq!(levada(&["run"]).status.code(), Some(2));
+    assert_eq!(levada(&["run", "--log-level", "loud", "p.yaml"]).status.code(), Some(2));
+
+    let mut first = Command::new(env!("CARGO_BIN_EXE_levada"))
+        .args(["run", "--data-dir", data, example("word-count").to_str().unwrap()])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(first.stdout.take().unwrap()).lines();
+    assert!(lines.any(|line| line.unwrap().contains("Batch: 1")));
+    let second = run(&example("word-count"), folder.path(), &["--once"]);
+    assert_eq!(second.status.code(), Some(3), "{}", text(&second.stderr));
+    let shown = levada(&["checkpoint", "show", data]);
+    assert_eq!(shown.status.code(), Some(3), "{}", text(&shown.stderr));
+    first.kill().unwrap();
+    first.wait().unwrap();
+}
+
+#[test]
+fn more_tasks_than_can_run_are_said() {
+    let out = levada(&["validate", "--set", "tasks.max=4", example("word-count").to_str().unwrap()]);
+    assert_eq!(out.status.code(), Some(0));
+    assert!(
+        text(&out.stderr).contains("tasks.max = 4, but the source 'Files' cannot be split"),
+        "{}",
+        text(&out.stderr)
+    );
+}
+
+/// A terminal is made by script(1), which is part of util-linux.
+#[test]
+fn a_terminal_shows_a_live_line_and_a_pipe_does_not() {
+    let data = tempfile::tempdir().unwrap();
+    let file = data.path().join("p.yaml");
+    std::fs::write(&file, "source: {class: Datagen, kind: orders, rows: 10}\nsink: {class: \"Null\"}\n").unwrap();
+    let command = format!(
+        "{} run --data-dir {} {}",
+        env!("CARGO_BIN_EXE_levada"),
+        data.path().join("a").display(),
+        file.display()
+    );
+    let made = Command::new("script").args(["-qec", &command, "/dev/null"]).env("TERM", "xterm").output();
+    let Ok(made) = made else {
+        assert!(std::env::var_os("CI").is_none(), "script(1) is missing");
+        eprintln!("SKIPPED: script(1) is missing");
+        return;
+    };
+    let shown = text(&made.stdout);
+    assert!(shown.contains("p  batch 0  10 rows"), "{shown}");
+    assert!(!shown.contains("batch committed"), "{shown}");
+    let piped = text(&run(&file, &data.path().join("b"), &[]).stderr);
+    assert!(piped.contains("batch committed") && !piped.contains('\r'), "{piped}");
+}

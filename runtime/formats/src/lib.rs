@@ -10,6 +10,7 @@ pub mod ddl;
 pub mod infer;
 pub mod json;
 mod malformed;
+mod rows;
 pub mod scalar;
 pub mod text;
 

@@ -177,6 +177,20 @@ fn map_source(source: &Source, folder: &Path) -> Result<Vec<(&'static str, Strin
             ("csv", "quote") => "quote",
             ("csv", "escape") => "escape",
             ("csv", "comment") => "comment",
+            ("csv", "nullvalue") => "null.value",
+            ("csv", "emptyvalue") => "empty.value",
+            ("csv", "nanvalue") => "nan.value",
+            ("csv", "positiveinf") => "positive.inf",
+            ("csv", "negativeinf") => "negative.inf",
+            ("csv", "ignoreleadingwhitespace") => "ignore.leading.white.space",
+            ("csv", "ignoretrailingwhitespace") => "ignore.trailing.white.space",
+            ("csv", "enforceschema") => "enforce.schema",
+            ("csv" | "json", "columnnameofcorruptrecord") => "column.name.of.corrupt.record",
+            ("csv" | "json", "mode") => {
+                keys.retain(|(key, _)| !key.starts_with("malformed."));
+                "mode"
+            }
+            (_, "maxfileage") => "max.file.age",
             _ => return Err(format!("option {option} of a {} source", source.format)),
         };
         keys.push((key, value.as_str().map_or_else(|| value.to_string(), str::to_owned)));

@@ -13,7 +13,6 @@ use std::sync::Arc;
 use levada_connector_api::config::RawConfig;
 use levada_engine::{Environment, Observer, PipelineSpec, Progress, TaskState, TaskStatus, start};
 use levada_tests::points::Points;
-use levada_tests::registry;
 
 struct Arguments {
     pipeline: String,
@@ -63,7 +62,7 @@ impl Observer for Narrator {
 fn spec(path: &str) -> Result<PipelineSpec, String> {
     let text = std::fs::read_to_string(path).map_err(|e| format!("{path}: {e}"))?;
     let raw: RawConfig = serde_json::from_str(&text).map_err(|e| format!("{path}: {e}"))?;
-    let registry = registry().map_err(|e| e.to_string())?;
+    let registry = levada_plugins::registry().map_err(|e| e.to_string())?;
     PipelineSpec::parse(&raw, &registry)
         .map_err(|errors| errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
 }

@@ -1,9 +1,9 @@
-//! Writes a file a micro-batch, under a name that is the micro-batch's.
+//! Writes a file a micro-batch, under a name that is the micro-batch's; in complete mode, one file for the whole result.
 
 mod encode;
 mod partition;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use arrow::datatypes::{DataType, SchemaRef};
 use futures::TryStreamExt as _;
@@ -72,6 +72,7 @@ impl SinkPlugin for FilesSinkPlugin {
             prefix: String::new(),
             faults: Faults::none(),
             files: BTreeMap::new(),
+            alone: false,
         }))
     }
 }
@@ -87,6 +88,8 @@ struct FilesSink {
     faults: Faults,
     /// The files of the micro-batch, by folder.
     files: BTreeMap<String, StagedFile>,
+    /// In complete mode: nothing is there but what this run has written.
+    alone: bool,
 }
 
 struct StagedFile {
@@ -102,7 +105,12 @@ fn failed(place: &Path, error: object_store::Error) -> Error {
 
 impl FilesSink {
     fn path(&self, folder: &str, batch_id: u64) -> Path {
-        let name = format!("{}{batch_id:020}.{}", self.prefix, self.format.extension());
+        let extension = self.format.extension();
+        let name = match self.mode {
+            // One name for every result: the rename that makes the new one visible takes the old one away.
+            OutputMode::Complete => format!("{}.{extension}", self.prefix),
+            _ => format!("{}-{batch_id:020}.{extension}", self.prefix),
+        };
         if folder.is_empty() {
             return self.location.path.clone().join(name);
         }
@@ -136,8 +144,9 @@ impl FilesSink {
         Ok(())
     }
 
-    /// In complete mode a batch's files take the place of all files before.
-    async fn replace(&mut self, batch_id: u64) -> Result<()> {
+    /// In complete mode: deletes what the batch did not write anew. That is the file itself when the result is empty,
+    /// files of folders that have no rows any more, and what was written in another mode or format.
+    async fn remove_others(&mut self, written: &BTreeSet<Path>) -> Result<()> {
         self.faults.at("files.sink.replace.before")?;
         let base = &self.location.path;
         let listed: Vec<_> = match self.location.store.list(Some(base)).try_collect().await {
@@ -145,12 +154,17 @@ impl FilesSink {
             Err(object_store::Error::NotFound { .. }) => Vec::new(),
             Err(error) => return Err(failed(base, error)),
         };
-        let current = format!("{}{batch_id:020}.", self.prefix);
-        for object in listed {
-            let name = object.location.filename().unwrap_or_default();
-            if name.starts_with(&self.prefix) && !name.starts_with(&current) {
-                self.location.store.delete(&object.location).await.map_err(|e| failed(&object.location, e))?;
+        let mut folders = BTreeSet::new();
+        for path in listed.into_iter().map(|object| object.location) {
+            let name = path.filename().unwrap_or_default();
+            let is_ours = name.strip_prefix(&self.prefix).is_some_and(|rest| rest.starts_with(['-', '.']));
+            if is_ours && !written.contains(&path) {
+                self.location.store.delete(&path).await.map_err(|e| failed(&path, e))?;
+                folders.extend(path.as_ref().rsplit_once('/').map(|(folder, _)| Path::from(folder)));
             }
+        }
+        for folder in &folders {
+            self.location.flush_folder(folder).await?;
         }
         self.faults.at("files.sink.replace.after")
     }
@@ -168,7 +182,7 @@ impl Sink for FilesSink {
         }
         self.partitioner = Some(partitioner);
         self.mode = mode;
-        self.prefix = format!("part-{:05}-", context.task);
+        self.prefix = format!("part-{:05}", context.task);
         self.faults = context.faults.clone();
         if let Some(folder) = self.location.local.clone() {
             std::fs::create_dir_all(&folder).map_err(|e| Error::io(folder.display(), e))?;
@@ -190,7 +204,8 @@ impl Sink for FilesSink {
         Ok(())
     }
 
-    async fn commit(&mut self, commit: &Commit) -> Result<()> {
+    async fn commit(&mut self, _: &Commit) -> Result<()> {
+        let mut written = BTreeSet::new();
         for (_, mut file) in std::mem::take(&mut self.files) {
             let finished = tokio::task::spawn_blocking(move || file.encoder.finish())
                 .await
@@ -200,9 +215,13 @@ impl Sink for FilesSink {
             self.faults.at("files.sink.complete.before")?;
             file.upload.complete().await.map_err(|e| failed(&file.path, e))?;
             self.faults.at("files.sink.complete.after")?;
+            written.insert(file.path);
         }
-        if self.mode == OutputMode::Complete {
-            self.replace(commit.batch_id).await?;
+        // Without folders the rename was all, except that the first batch finds what was there before.
+        let renamed_all = self.partition_by.is_empty() && !written.is_empty() && self.alone;
+        if self.mode == OutputMode::Complete && !renamed_all {
+            self.remove_others(&written).await?;
+            self.alone = true;
         }
         Ok(())
     }

@@ -7,11 +7,11 @@ use arrow::buffer::{Buffer, OffsetBuffer, ScalarBuffer};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use levada_connector_api::config::Config;
 use levada_connector_api::{BadRow, Error, ErrorKind, Result, columns};
-use levada_formats::csv::{CsvDecoder, CsvOptions};
-use levada_formats::json::{JsonDecoder, JsonMode, JsonOptions};
-use levada_formats::{MalformedFields, MalformedRows, ddl};
+use levada_formats::csv::{CsvDecoder, CsvOptions, is_skipped, parse_header};
+use levada_formats::json::JsonDecoder;
+use levada_formats::{MalformedRows, ddl};
 
-use crate::config::byte;
+use super::options::{self, Malformed};
 
 /// Fewer bytes than this are not worth a second thread.
 const BYTES_PER_THREAD: usize = 128 << 10;
@@ -60,6 +60,7 @@ pub(crate) struct LineDecoder {
     schema: SchemaRef,
     /// One a thread.
     formats: Vec<Format>,
+    csv: CsvOptions,
     values: Vec<u8>,
     ends: Vec<usize>,
     rejected: Vec<Rejected>,
@@ -68,47 +69,21 @@ pub(crate) struct LineDecoder {
 }
 
 impl LineDecoder {
-    pub(crate) fn new(config: &Config) -> Result<Self> {
+    /// A decoder of lines into rows of `schema`.
+    pub(crate) fn new(config: &Config, schema: Schema) -> Result<Self> {
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
         let format = config.string("format").to_ascii_lowercase();
-        let schema = match config.string_opt("schema") {
-            Some(text) => ddl::parse_schema(&text)?,
-            None => Schema::new(vec![Field::new(columns::VALUE, DataType::Utf8, true)]),
-        };
-        let has_corrupt = schema.column_with_name("_corrupt_record").is_some();
+        let column = config.string("column.name.of.corrupt.record");
+        let malformed = Malformed::new(config, schema.column_with_name(&column).is_some());
+        let csv = options::csv(config, &malformed);
         let schema = Arc::new(schema);
-        let rows = match config.string_opt("malformed.rows").unwrap_or_default().to_ascii_lowercase().as_str() {
-            "null" => MalformedRows::Null,
-            "drop" => MalformedRows::Drop,
-            "" if has_corrupt => MalformedRows::Null,
-            _ => MalformedRows::Error,
-        };
-        let fields = match config.string("malformed.fields").to_ascii_lowercase().as_str() {
-            "error" => MalformedFields::Error,
-            _ => MalformedFields::Null,
-        };
-        let one = |key: &str, default: u8| config.string_opt(key).and_then(|text| byte(&text)).unwrap_or(default);
         let make = || {
             Ok(match format.as_str() {
-                "json" => {
-                    let options = JsonOptions { rows, fields, mode: JsonMode::Source, ..JsonOptions::default() };
-                    Format::Json(JsonDecoder::new(schema.clone(), options)?)
-                }
-                "csv" => {
-                    let options = CsvOptions {
-                        separator: one("separator", b','),
-                        quote: one("quote", b'"'),
-                        escape: one("escape", b'\\'),
-                        comment: config.string_opt("comment").and_then(|text| byte(&text)),
-                        rows,
-                        fields,
-                        ..CsvOptions::default()
-                    };
-                    Format::Csv(CsvDecoder::new(schema.clone(), options)?)
-                }
+                "json" => Format::Json(JsonDecoder::new(schema.clone(), options::json(&malformed))?),
+                "csv" => Format::Csv(CsvDecoder::new(schema.clone(), csv.clone())?),
                 _ => Format::Text {
-                    replace_invalid: rows == MalformedRows::Null,
-                    drop_invalid: rows == MalformedRows::Drop,
+                    replace_invalid: malformed.rows == MalformedRows::Null,
+                    drop_invalid: malformed.rows == MalformedRows::Drop,
                 },
             })
         };
@@ -120,7 +95,23 @@ impl LineDecoder {
             Some(Format::Csv(decoder)) => decoder.schema().clone(),
             _ => schema,
         };
-        Ok(Self { schema, formats, values: Vec::new(), ends: Vec::new(), rejected: Vec::new(), gaps: Vec::new() })
+        Ok(Self { schema, formats, csv, values: Vec::new(), ends: Vec::new(), rejected: Vec::new(), gaps: Vec::new() })
+    }
+
+    /// The columns of the configuration; `None` if they are to be found in the data.
+    pub(crate) fn given_schema(config: &Config) -> Result<Option<Schema>> {
+        Ok(match config.string_opt("schema") {
+            Some(text) => Some(ddl::parse_schema(&text)?),
+            None if config.string("format").eq_ignore_ascii_case("text") => {
+                Some(Schema::new(vec![Field::new(columns::VALUE, DataType::Utf8, true)]))
+            }
+            None => None,
+        })
+    }
+
+    /// The names in a line of names; `None` if the line is blank or a comment, and the names are still to come.
+    pub(crate) fn header(&self, line: &[u8]) -> Option<Vec<String>> {
+        (!is_skipped(line, &self.csv)).then(|| parse_header(line, &self.csv))
     }
 
     pub(crate) fn schema(&self) -> SchemaRef {

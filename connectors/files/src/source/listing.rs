@@ -2,7 +2,7 @@
 
 use futures::TryStreamExt as _;
 use globset::{GlobBuilder, GlobMatcher};
-use levada_connector_api::{Error, ErrorKind, Result};
+use levada_connector_api::{Error, Result};
 use levada_storage::Location;
 use object_store::ObjectStoreExt as _;
 use object_store::path::Path;
@@ -31,7 +31,7 @@ pub(crate) struct Listing {
     pattern: Option<GlobMatcher>,
     recursive: bool,
     /// The path as the user wrote it.
-    text: String,
+    pub(crate) text: String,
 }
 
 impl Listing {
@@ -59,11 +59,7 @@ impl Listing {
     /// All files, sorted. Names that begin with `_` or `.` are not data, as in Spark.
     pub(crate) async fn list(&self) -> Result<Vec<FileEntry>> {
         let failed = |error: object_store::Error| {
-            let kind = match error {
-                object_store::Error::NotFound { .. } => ErrorKind::NotFound,
-                _ => ErrorKind::Io,
-            };
-            Error::new(kind, format!("{}: cannot be listed: {error}", self.text)).source(error)
+            levada_storage::to_error(&self.text, error).context("the folder cannot be listed")
         };
         if let Some(local) = &self.base.local {
             match std::fs::metadata(local) {

@@ -1,23 +1,28 @@
 //! Reads files as they arrive, line by line.
 
+mod age;
 mod decode;
+mod infer;
 mod listing;
+mod options;
 mod reader;
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{Schema, SchemaRef};
 use levada_connector_api::config::{Config, ConfigDef, ConfigError};
 use levada_connector_api::{
     Batch, Error, ErrorKind, Offset, OffsetRange, Offsets, Origin, Partition, Plugin, PollLimit, PollStatus, Polled,
     Result, Source, SourceCapabilities, SourcePlugin, TaskContext, async_trait,
 };
+use levada_formats::ddl::to_ddl;
 
+use self::age::Age;
 use self::decode::LineDecoder;
 use self::listing::{FileEntry, Listing};
-use self::reader::{Compression, OpenFile, PieceLimit, blocking};
+use self::reader::{Compression, Header, OpenFile, PieceLimit, blocking};
 
 /// Input that is read at once: large enough to be quick, small enough to overlap with what follows.
 const CHUNK: usize = 1 << 20;
@@ -57,11 +62,15 @@ impl SourcePlugin for FilesSourcePlugin {
     }
 
     fn create(&self, config: &Config) -> Result<Box<dyn Source>> {
-        Ok(Box::new(FilesSource {
+        let mut source = FilesSource {
+            config: config.clone(),
             listing: Arc::new(Listing::new(&config.string("path"), config.bool("recursive"))?),
-            decoder: Some(LineDecoder::new(config)?),
+            decoder: None,
+            inferred: None,
+            recorded: false,
             compression: config.string("compression").to_ascii_lowercase(),
-            header: config.bool("header"),
+            header: Header::None,
+            age: Age::new(config.duration_opt("max.file.age")),
             max_files: config.int_opt("max.files.per.trigger").and_then(|n| usize::try_from(n).ok()),
             line_bytes: usize::try_from(config.size("max.line.bytes")).unwrap_or(usize::MAX),
             interval: config.duration("discovery.interval"),
@@ -73,16 +82,27 @@ impl SourcePlugin for FilesSourcePlugin {
             batch: None,
             files_in_batch: 0,
             listed: None,
-        }))
+        };
+        if let Some(schema) = LineDecoder::given_schema(config)? {
+            source.decode_into(schema)?;
+        }
+        Ok(Box::new(source))
     }
 }
 
 /// Partitions are files, named by their path below the base; positions are bytes after decompression.
 struct FilesSource {
+    config: Config,
     listing: Arc<Listing>,
     decoder: Option<LineDecoder>,
+    /// The columns as DDL, if they were found in the data.
+    inferred: Option<String>,
+    /// Whether some offset has them.
+    recorded: bool,
     compression: String,
-    header: bool,
+    /// What to do with the first line of each file.
+    header: Header,
+    age: Age,
     max_files: Option<usize>,
     line_bytes: usize,
     interval: Duration,
@@ -97,6 +117,9 @@ struct FilesSource {
     files_in_batch: usize,
     listed: Option<Instant>,
 }
+
+/// The note that holds the columns that were found in the data.
+const SCHEMA: &str = "schema";
 
 fn partition(name: &str) -> Partition {
     Partition::named("file", name)
@@ -113,6 +136,11 @@ impl Source for FilesSource {
             // Named here, before anything runs.
             self.listing.list().await?;
         }
+        if self.decoder.is_none() {
+            let schema = infer::infer(&self.config, &self.listing).await?;
+            self.inferred = Some(to_ddl(&schema));
+            self.decode_into(schema)?;
+        }
         self.decoder.as_ref().map(LineDecoder::schema).ok_or_else(|| Error::internal("the decoder is in use"))
     }
 
@@ -124,7 +152,17 @@ impl Source for FilesSource {
             })?;
             self.seen.insert(name, offset.clone());
         }
-        Ok(())
+        self.age.seen(self.seen.values());
+        let recorded = self.seen.values().find_map(|offset| offset.notes.get(SCHEMA)?.as_str());
+        self.recorded = recorded.is_some();
+        match (&self.inferred, recorded) {
+            (Some(found), Some(recorded)) if found != recorded => Err(Error::config(format!(
+                "{}: the columns found in the files are no longer those of the checkpoint: {found}",
+                self.listing.text
+            ))
+            .hint(format!("set source.schema to '{recorded}', or start anew with another checkpoint.location"))),
+            _ => Ok(()),
+        }
     }
 
     async fn poll(&mut self, limit: &PollLimit) -> Result<Polled> {
@@ -173,11 +211,34 @@ impl Source for FilesSource {
             let offset = Offset::at(u64::MAX).note("mtime", entry.mtime).note("size", entry.size);
             (partition(&entry.name), offset)
         };
-        Ok(entries.into_iter().filter(|entry| !self.seen.get(&entry.name).is_some_and(is_done)).map(to_end).collect())
+        Ok(self.unread(entries).into_iter().map(to_end).collect())
     }
 }
 
 impl FilesSource {
+    /// Gets ready to decode lines into rows of `schema`.
+    fn decode_into(&mut self, schema: Schema) -> Result<()> {
+        let corrupt = self.config.string("column.name.of.corrupt.record");
+        let names = schema.fields().iter().map(|field| field.name().clone()).filter(|name| *name != corrupt).collect();
+        let by_order = self.config.bool_opt("enforce.schema").unwrap_or_else(|| self.config.is_given("schema"));
+        self.header = match (self.config.bool("header"), by_order) {
+            (false, _) => Header::None,
+            (true, true) => Header::Skip,
+            (true, false) => Header::Check(names),
+        };
+        self.decoder = Some(LineDecoder::new(&self.config, schema)?);
+        Ok(())
+    }
+
+    /// The files that are still to be read, of those that there are.
+    fn unread(&mut self, mut entries: Vec<FileEntry>) -> Vec<FileEntry> {
+        entries.retain(|entry| match self.seen.get(&entry.name) {
+            Some(seen) => !is_done(seen),
+            None => self.age.admits(entry, || self.listing.label(&entry.name)),
+        });
+        entries
+    }
+
     /// Takes over where to stop. The files to read are then those named, in the order of their recorded times.
     fn set_until(&mut self, until: Option<&Arc<Offsets>>) {
         let same = match (&self.until, until) {
@@ -218,7 +279,7 @@ impl FilesSource {
         let entries = self.listing.list().await?;
         self.listed = Some(Instant::now());
         self.report_growth(&entries);
-        self.queue = entries.into_iter().filter(|entry| !self.seen.get(&entry.name).is_some_and(is_done)).collect();
+        self.queue = self.unread(entries).into();
         Ok(!self.queue.is_empty())
     }
 
@@ -236,7 +297,9 @@ impl FilesSource {
             match OpenFile::open(&self.listing.base, &path, entry, label.clone(), compression, start).await {
                 Ok(mut file) => {
                     file.until = until;
-                    file.skip_header = self.header && start.0 == 0;
+                    if start.0 == 0 {
+                        file.header = self.header.clone();
+                    }
                     self.open = Some(file);
                     return Ok(true);
                 }
@@ -285,12 +348,19 @@ impl FilesSource {
         let exact = recorded.filter(|offset| offset.number() == Some(file.position));
         let end = match exact {
             Some(offset) => offset.clone(),
-            None => Offset::at(file.position)
-                .note("done", piece.done)
-                .note("line", file.line)
-                .note("mtime", file.entry.mtime)
-                .note("size", file.entry.size),
+            None => {
+                let plain = Compression::of(&self.compression, &file.entry.name) == Compression::None;
+                // A file that grew while it was read has been read to where it ended then.
+                let size = if piece.done && plain { file.position } else { file.entry.size };
+                let end = Offset::at(file.position)
+                    .note("done", piece.done)
+                    .note("line", file.line)
+                    .note("mtime", file.entry.mtime)
+                    .note("size", size);
+                self.with_schema(end, start.as_ref())
+            }
         };
+        self.age.seen([&end]);
         let name = file.entry.name.clone();
         polled.ranges.push(partition(&name), OffsetRange::new(start, end.clone())?)?;
         polled.bytes += piece.bytes;
@@ -311,6 +381,17 @@ impl FilesSource {
             self.open = Some(file);
         }
         Ok(true)
+    }
+
+    /// Columns that were found in the data are recorded once, with the first file that is read.
+    fn with_schema(&mut self, end: Offset, start: Option<&Offset>) -> Offset {
+        let Some(found) = &self.inferred else { return end };
+        let here = start.is_some_and(|start| start.notes.contains_key(SCHEMA));
+        if self.recorded && !here {
+            return end;
+        }
+        self.recorded = true;
+        end.note(SCHEMA, found.as_str())
     }
 
     /// A file is read once: what is added later is not seen, and that is worth a warning.

@@ -1,6 +1,7 @@
 //! Reading one file: bytes in, pieces of whole lines out.
 
 use std::io::{Cursor, Read};
+use std::sync::Arc;
 
 use flate2::read::MultiGzDecoder;
 use levada_connector_api::{Error, ErrorKind, Result, Retry};
@@ -32,6 +33,32 @@ impl Compression {
     }
 }
 
+/// A line of names at a file's beginning, until it has been read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Header {
+    /// There is none, or it has been read.
+    None,
+    /// It is left out, whatever it says.
+    Skip,
+    /// It must have these names.
+    Check(Arc<[String]>),
+}
+
+impl Header {
+    /// Names are compared as Spark does: without case. Where two were equal, the columns have their places appended.
+    fn check(&self, found: &[String]) -> Result<()> {
+        let Self::Check(wanted) = self else { return Ok(()) };
+        let equal = |(place, (wanted, found)): (usize, (&String, &String))| {
+            wanted.to_lowercase() == found.to_lowercase() || *wanted == format!("{found}{place}")
+        };
+        if wanted.len() == found.len() && wanted.iter().zip(found).enumerate().all(equal) {
+            return Ok(());
+        }
+        Err(Error::data(format!("the header is '{}', but the columns are '{}'", found.join(", "), wanted.join(", ")))
+            .hint("correct the file, or set enforce.schema to true to go by the order of the columns alone"))
+    }
+}
+
 /// An open file. Positions count bytes after decompression.
 pub(crate) struct OpenFile {
     pub(crate) entry: FileEntry,
@@ -41,8 +68,8 @@ pub(crate) struct OpenFile {
     pub(crate) line: u64,
     /// The first position that must not be read; `u64::MAX`: read to the end.
     pub(crate) until: u64,
-    /// A line of names is to be skipped at the file's beginning.
-    pub(crate) skip_header: bool,
+    /// What is to be done with the line of names at the file's beginning.
+    pub(crate) header: Header,
     input: Box<dyn Read + Send>,
     buffer: Vec<u8>,
     eof: bool,
@@ -78,13 +105,8 @@ impl OpenFile {
         compression: Compression,
         start: (u64, u64),
     ) -> Result<Self> {
-        let failed = |error: object_store::Error| {
-            let kind = match error {
-                object_store::Error::NotFound { .. } => ErrorKind::NotFound,
-                _ => ErrorKind::Io,
-            };
-            Error::new(kind, format!("{label}: cannot be read: {error}")).source(error)
-        };
+        let failed =
+            |error: object_store::Error| levada_storage::to_error(&label, error).context("the file cannot be read");
         let object = base.store.get(path).await.map_err(failed)?;
         let raw: Box<dyn Read + Send> = match object.payload {
             GetResultPayload::File(file, _) => Box::new(file),
@@ -101,7 +123,7 @@ impl OpenFile {
             position: 0,
             line: start.1,
             until: u64::MAX,
-            skip_header: false,
+            header: Header::None,
             input,
             buffer: Vec::new(),
             eof: false,
@@ -131,6 +153,16 @@ impl OpenFile {
             .hint("files must not change once they are there: bring the old content back, or start anew with another checkpoint.location")
     }
 
+    /// The first bytes, at most `most`, and whether that is all.
+    pub(crate) fn head(&mut self, most: usize) -> Result<(Vec<u8>, bool)> {
+        let mut bytes = Vec::new();
+        let limit = (most as u64).saturating_add(1);
+        self.input.by_ref().take(limit).read_to_end(&mut bytes).map_err(|e| broken(&self.label, e))?;
+        let whole = bytes.len() <= most;
+        bytes.truncate(most);
+        Ok((bytes, whole))
+    }
+
     /// Reads the next piece of whole lines.
     pub(crate) fn read(&mut self, limit: &PieceLimit, decoder: &mut LineDecoder) -> Result<Piece> {
         let first_line = self.line + 1;
@@ -141,7 +173,7 @@ impl OpenFile {
             let allowed = self.buffer.len().min(left);
             let last = self.eof || allowed == left;
             decoder.reserve(allowed);
-            let (taken, full) = self.take_lines(allowed, last, limit, bytes, decoder);
+            let (taken, full) = self.take_lines(allowed, last, limit, bytes, decoder)?;
             bytes += taken;
             self.position += taken as u64;
             self.buffer.drain(..taken);
@@ -149,8 +181,9 @@ impl OpenFile {
             if done && self.until != u64::MAX && self.position < self.until {
                 return Err(self.shrunk(self.position));
             }
-            // Without a row there is nothing to give yet, unless the file ends: a header, or the middle of a long line.
-            if done || full || !decoder.is_empty() {
+            // Without a row there is nothing to give yet, unless the file ends: the middle of a long line, or what stands
+            // before a header. Who goes on after a piece must be past the header.
+            if done || full || (!decoder.is_empty() && self.header == Header::None) {
                 return Ok(Piece { decoded: decoder.finish()?, first_line, bytes, done });
             }
         }
@@ -181,13 +214,13 @@ impl OpenFile {
         limit: &PieceLimit,
         before: usize,
         decoder: &mut LineDecoder,
-    ) -> (usize, bool) {
+    ) -> Result<(usize, bool)> {
         let buffer = self.buffer.get(..allowed).unwrap_or_default();
         let has_cr = memchr::memchr(b'\r', buffer).is_some();
         let mut at = 0;
         while at < buffer.len() {
-            if decoder.len() >= limit.rows {
-                return (at, true);
+            if decoder.len() >= limit.rows && self.header == Header::None {
+                return Ok((at, true));
             }
             let rest = buffer.get(at..).unwrap_or_default();
             let found = if has_cr { memchr::memchr2(b'\n', b'\r', rest) } else { memchr::memchr(b'\n', rest) };
@@ -210,8 +243,8 @@ impl OpenFile {
                 None => break,
             };
             let fits = before + at + next <= limit.bytes || (limit.at_least_one && decoder.is_empty());
-            if !fits && !self.in_long_line {
-                return (at, true);
+            if !fits && !self.in_long_line && (self.header == Header::None || decoder.is_empty()) {
+                return Ok((at, true));
             }
             let mut line = rest.get(..length).unwrap_or_default();
             if at == 0 && before == 0 && self.position == 0 {
@@ -220,8 +253,11 @@ impl OpenFile {
             }
             if self.in_long_line {
                 self.in_long_line = false;
-            } else if self.skip_header {
-                self.skip_header = false;
+            } else if self.header != Header::None {
+                if let Some(names) = decoder.header(line) {
+                    self.header.check(&names).map_err(|error| error.context(&self.label))?;
+                    self.header = Header::None;
+                }
                 decoder.skip();
             } else if line.len() > limit.line_bytes {
                 decoder.reject_long(line.get(..KEPT_OF_LONG_LINE).unwrap_or(line), limit.line_bytes);
@@ -231,7 +267,7 @@ impl OpenFile {
             self.line += 1;
             at += next;
         }
-        (at, false)
+        Ok((at, false))
     }
 }
 

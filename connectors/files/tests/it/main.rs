@@ -7,7 +7,9 @@
     reason = "tests stop at the first surprise"
 )]
 
+mod changes;
 mod docs;
+mod infer;
 mod sink;
 mod source;
 

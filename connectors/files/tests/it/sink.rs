@@ -1,6 +1,6 @@
 use std::fs::{self, File};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use arrow::array::{Float64Array, Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::SchemaRef;
@@ -109,6 +109,67 @@ async fn write(target: &Folder, batch_id: u64, rows: RecordBatch) {
     sink.open(&TaskContext::new("p"), rows.schema(), OutputMode::Append).await.unwrap();
     sink.write(batch_id, Batch::new(rows)).await.unwrap();
     sink.commit(&Commit { batch_id, epoch: 1, offsets: Offsets::new() }).await.unwrap();
+}
+
+/// What a reader sees at every step: the whole old result or the whole new one.
+#[tokio::test]
+async fn in_complete_mode_one_rename_replaces_the_result() {
+    let target = Folder { folder: tempfile::tempdir().unwrap(), options: vec![("format", "json")] };
+    let out = target.folder.path().join("out");
+    fs::create_dir(&out).unwrap();
+    // Of another mode, and of a run that was killed.
+    fs::write(out.join("part-00000-00000000000000000007.csv"), "old\n").unwrap();
+    fs::write(out.join(".part-00000.json.1-0.staged"), "half").unwrap();
+    fs::write(out.join("part-00001.json"), "{\"task\":1}\n").unwrap();
+    let seen: Arc<Mutex<Vec<(String, String)>>> = Arc::default();
+    let (log, folder) = (seen.clone(), out.clone());
+    let look = move |point: &str| {
+        let texts: Vec<String> = files(&folder).iter().map(|path| fs::read_to_string(path).unwrap()).collect();
+        log.lock().unwrap().push((point.to_owned(), texts.concat()));
+        Ok(())
+    };
+    let context = TaskContext { faults: Faults::hook(look), ..TaskContext::new("p") };
+    let number = |n: i64| RecordBatch::try_from_iter([("n", Arc::new(Int64Array::from(vec![n, n])) as _)]).unwrap();
+    let mut sink = target.make();
+    sink.open(&context, number(0).schema(), OutputMode::Complete).await.unwrap();
+    for batch_id in 8..11 {
+        sink.write(batch_id, Batch::new(number(batch_id as i64))).await.unwrap();
+        sink.commit(&Commit { batch_id, epoch: 1, offsets: Offsets::new() }).await.unwrap();
+        let wanted = [out.join("part-00000.json"), out.join("part-00001.json")];
+        assert_eq!(files(&out), wanted, "after batch {batch_id}");
+    }
+    assert_eq!(fs::read_dir(&out).unwrap().count(), 2, "something is left staged");
+    let seen = std::mem::take(&mut *seen.lock().unwrap());
+    let result = |n: i64| format!("{{\"n\":{n}}}\n{{\"n\":{n}}}\n{{\"task\":1}}\n");
+    let at = |point: &str| seen.iter().filter(|(p, _)| p == point).map(|(_, text)| text.clone()).collect::<Vec<_>>();
+    // The first batch finds what another mode has left, which it cannot replace by a rename.
+    assert_eq!(at("files.sink.complete.before")[1..], [result(8), result(9)]);
+    assert_eq!(at("files.sink.complete.after")[1..], [result(9), result(10)]);
+    assert_eq!(at("files.sink.replace.after"), [result(8)]);
+    // A result without rows.
+    sink.commit(&Commit { batch_id: 11, epoch: 1, offsets: Offsets::new() }).await.unwrap();
+    assert_eq!(files(&out), [out.join("part-00001.json")]);
+}
+
+#[tokio::test]
+async fn in_complete_mode_folders_without_rows_go() {
+    let target = Folder { folder: tempfile::tempdir().unwrap(), options: vec![("partition.by", "day")] };
+    let out = target.folder.path().join("out");
+    let rows = |days: &[&str]| {
+        RecordBatch::try_from_iter([
+            ("n", Arc::new(Int64Array::from_iter_values(0..days.len() as i64)) as _),
+            ("day", Arc::new(StringArray::from(days.to_vec())) as _),
+        ])
+        .unwrap()
+    };
+    let mut sink = target.make();
+    sink.open(&TaskContext::new("p"), rows(&[]).schema(), OutputMode::Complete).await.unwrap();
+    for (batch_id, days) in [["mon", "tue"], ["tue", "a/b"]].into_iter().enumerate() {
+        let batch_id = batch_id as u64;
+        sink.write(batch_id, Batch::new(rows(&days))).await.unwrap();
+        sink.commit(&Commit { batch_id, epoch: 1, offsets: Offsets::new() }).await.unwrap();
+    }
+    assert_eq!(files(&out), [out.join("day=a%2Fb/part-00000.json"), out.join("day=tue/part-00000.json")]);
 }
 
 #[tokio::test]

@@ -12,34 +12,34 @@ use levada_connector_files::FilesSourcePlugin;
 use crate::config;
 
 /// Writes a file whose time is `seconds` after a fixed moment.
-fn write(folder: &Path, name: &str, content: &[u8], seconds: u64) {
+pub(crate) fn write(folder: &Path, name: &str, content: &[u8], seconds: u64) {
     let path = folder.join(name);
     fs::write(&path, content).unwrap();
     let time = SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000 + seconds);
     File::options().write(true).open(path).unwrap().set_modified(time).unwrap();
 }
 
-fn make(folder: &Path, extra: &[(&str, &str)]) -> Box<dyn Source> {
+pub(crate) fn make(folder: &Path, extra: &[(&str, &str)]) -> Box<dyn Source> {
     let path = folder.to_str().unwrap();
     let entries: Vec<_> =
         [("path", path), ("discovery.interval", "1 ms")].into_iter().chain(extra.iter().copied()).collect();
     FilesSourcePlugin.create(&config(&FilesSourcePlugin, &entries)).unwrap()
 }
 
-fn values(polled: &Polled) -> Vec<String> {
+pub(crate) fn values(polled: &Polled) -> Vec<String> {
     let texts =
         polled.batches.iter().flat_map(|b| b.rows.column(0).as_string::<i32>().iter().map(|v| v.unwrap().to_owned()));
     texts.collect()
 }
 
-async fn opened(folder: &Path, extra: &[(&str, &str)], from: &Offsets) -> Box<dyn Source> {
+pub(crate) async fn opened(folder: &Path, extra: &[(&str, &str)], from: &Offsets) -> Box<dyn Source> {
     let mut source = make(folder, extra);
     source.schema().await.unwrap();
     source.open(&TaskContext::new("p"), from).await.unwrap();
     source
 }
 
-async fn all(folder: &Path, extra: &[(&str, &str)]) -> (Vec<String>, Vec<BadRow>) {
+pub(crate) async fn all(folder: &Path, extra: &[(&str, &str)]) -> (Vec<String>, Vec<BadRow>) {
     let mut source = opened(folder, extra, &Offsets::new()).await;
     let until = Some(Arc::new(source.latest().await.unwrap()));
     let (mut lines, mut rejected) = (Vec::new(), Vec::new());

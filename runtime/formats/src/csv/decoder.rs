@@ -1,6 +1,6 @@
 //! The decoder.
 
-use arrow::array::{RecordBatch, RecordBatchOptions};
+use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, SchemaRef};
 use levada_connector_api::{Error, Result};
 
@@ -8,8 +8,8 @@ use super::tokens::tokenize;
 use super::{is_skipped, value};
 use crate::column::Column;
 use crate::ddl::type_name;
-use crate::json::{effective_schema, push_text, snippet, split_corrupt};
 use crate::malformed::{MalformedFields, MalformedRows, Rejected};
+use crate::rows::{Rows, snippet};
 
 /// How lines are read. The defaults are Spark's.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,24 +74,19 @@ impl CsvOptions {
 
 /// Decodes lines into Arrow columns.
 pub struct CsvDecoder {
-    schema: SchemaRef,
     options: CsvOptions,
     columns: Vec<Column>,
-    names: Vec<String>,
     required: Vec<bool>,
-    corrupt: Option<(usize, Column)>,
+    rows: Rows,
     scratch: Vec<u8>,
-    rows: usize,
-    pushed: usize,
-    rejected: Vec<Rejected>,
 }
 
 impl CsvDecoder {
     /// A decoder for rows of `schema`. Types without a CSV form are an error.
     pub fn new(schema: SchemaRef, options: CsvOptions) -> Result<Self> {
-        let (data, corrupt) = split_corrupt(&schema, options.corrupt_column.as_deref())?;
         let strict = options.fields == MalformedFields::Error;
         let relaxed = !strict || options.rows == MalformedRows::Null;
+        let (rows, data) = Rows::new(&schema, options.corrupt_column.as_deref(), relaxed)?;
         if let Some(field) = data.iter().find(|f| f.data_type().is_nested() || f.data_type() == &DataType::Binary) {
             let message = format!("column '{}': CSV has no {}", field.name(), type_name(field.data_type()));
             return Err(Error::config(message).hint("declare it as STRING, or use JSON"));
@@ -100,46 +95,40 @@ impl CsvDecoder {
             Column::new(f.data_type()).map_err(|e| e.context(format!("column '{}'", f.name())))
         };
         Ok(Self {
-            schema: effective_schema(&schema, relaxed),
             columns: data.iter().map(column).collect::<Result<_>>()?,
-            names: data.iter().map(|f| f.name().clone()).collect(),
             required: data.iter().map(|f| strict && !f.is_nullable()).collect(),
-            corrupt,
+            rows,
             scratch: Vec::new(),
-            rows: 0,
-            pushed: 0,
-            rejected: Vec::new(),
             options,
         })
     }
 
     /// The schema of the batches. Where rows or fields may become null, every column is nullable.
     pub fn schema(&self) -> &SchemaRef {
-        &self.schema
+        &self.rows.schema
     }
 
     /// The rows decoded since the last `finish`.
     pub fn len(&self) -> usize {
-        self.rows
+        self.rows.len
     }
 
     /// Whether no row has been decoded since the last `finish`.
     pub fn is_empty(&self) -> bool {
-        self.rows == 0
+        self.rows.len == 0
     }
 
     /// Decodes one line, given without its end: appends its row, or notes why there is none. Blank lines and comments
     /// give neither.
     pub fn push(&mut self, line: &[u8]) {
-        let index = self.pushed;
-        self.pushed += 1;
+        let index = self.rows.record();
         if is_skipped(line, &self.options) {
             return;
         }
         if simdutf8::basic::from_utf8(line).is_ok() {
             self.decode(index, line);
         } else if self.options.rows == MalformedRows::Error {
-            self.rejected.push(Rejected { index, reason: "the line is not UTF-8".to_owned() });
+            self.rows.reject(index, "the line is not UTF-8".to_owned());
         } else {
             // Spark reads such bytes as replacement characters.
             self.decode(index, String::from_utf8_lossy(line).as_bytes());
@@ -169,7 +158,7 @@ impl CsvDecoder {
         });
         let ragged = count != columns.len();
         if !ragged && bad.is_none() {
-            return self.accept(None);
+            return self.rows.accept(None);
         }
         for (column, required) in columns.iter_mut().zip(required).skip(count) {
             column.append_null();
@@ -180,51 +169,39 @@ impl CsvDecoder {
         let bad_row = bad.is_some() && self.options.fields == MalformedFields::Error;
         let bad_shape = ragged && self.options.rows != MalformedRows::Null;
         if !bad_row && !bad_shape {
-            return self.accept(Some(line));
+            return self.rows.accept(Some(line));
         }
-        self.columns.iter_mut().for_each(|c| c.truncate(self.rows));
+        self.columns.iter_mut().for_each(|c| c.truncate(self.rows.len));
         match self.options.rows {
             MalformedRows::Null => {
                 self.columns.iter_mut().for_each(Column::append_null);
-                self.accept(Some(line));
+                self.rows.accept(Some(line));
             }
             MalformedRows::Drop => {}
             MalformedRows::Error => {
                 let reason = match bad.filter(|_| !ragged) {
-                    None => format!("the line has {count} values, the schema {} columns", self.columns.len()),
+                    None => {
+                        let plural = if count == 1 { "" } else { "s" };
+                        format!("the line has {count} value{plural}, the columns are {}", self.columns.len())
+                    }
                     Some((at, text)) => self.bad_field(at, text),
                 };
-                self.rejected.push(Rejected { index, reason });
+                self.rows.reject(index, reason);
             }
         }
     }
 
     fn bad_field(&self, at: usize, text: Option<String>) -> String {
-        let name = self.names.get(at).map_or("?", String::as_str);
+        let name = self.rows.name(at);
         match (text, self.columns.get(at)) {
             (Some(text), Some(column)) => format!("field '{name}': '{text}' is no {}", type_name(&column.data_type)),
             _ => format!("field '{name}' is null or missing but declared NOT NULL"),
         }
     }
 
-    #[inline]
-    fn accept(&mut self, corrupt: Option<&[u8]>) {
-        self.rows += 1;
-        if let Some((_, column)) = &mut self.corrupt {
-            push_text(column, corrupt);
-        }
-    }
-
     /// The rows and the rejected lines since the last `finish`, which this empties.
     pub fn finish(&mut self) -> Result<(RecordBatch, Vec<Rejected>)> {
-        let rows = std::mem::take(&mut self.rows);
-        self.pushed = 0;
-        let mut columns = self.columns.iter_mut().map(Column::finish).collect::<Result<Vec<_>>>()?;
-        if let Some((index, column)) = &mut self.corrupt {
-            columns.insert((*index).min(columns.len()), column.finish()?);
-        }
-        let options = RecordBatchOptions::new().with_row_count(Some(rows));
-        let batch = RecordBatch::try_new_with_options(self.schema.clone(), columns, &options)?;
-        Ok((batch, std::mem::take(&mut self.rejected)))
+        let columns = self.columns.iter_mut().map(Column::finish).collect::<Result<_>>()?;
+        self.rows.batch(columns)
     }
 }

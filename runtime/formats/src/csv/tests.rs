@@ -67,8 +67,8 @@ fn strict_decoding_rejects_with_a_reason() {
         reasons,
         [
             (1, "field 'age': 'old' is no int"),
-            (2, "the line has 1 values, the schema 2 columns"),
-            (3, "the line has 3 values, the schema 2 columns"),
+            (2, "the line has 1 value, the columns are 2"),
+            (3, "the line has 3 values, the columns are 2"),
             (4, "field 'name' is null or missing but declared NOT NULL"),
             (7, "field 'age': '18.0' is no int"),
             (8, "field 'age': ' 20' is no int"),

@@ -4,8 +4,8 @@ use super::CsvOptions;
 use crate::column::{Column, Values};
 use crate::json::{Cursor, Numeric};
 use crate::scalar::{
-    decimal_of_number, java_double, java_float, parse_timestamp_bytes, parse_timestamp_ntz, text_to_date_lenient,
-    text_to_timestamp_lenient,
+    decimal_of_number, java_double, java_float, parse_timestamp_bytes, parse_timestamp_ntz, split_sign,
+    text_to_date_lenient, text_to_timestamp_lenient,
 };
 
 /// Appends a value that is not null. `false` if it does not fit: then nothing was appended.
@@ -90,11 +90,7 @@ fn double(text: &[u8]) -> Option<f64> {
 /// A whole number as `java.lang.Long.parseLong` takes it: no blanks, an optional sign.
 #[inline]
 pub(crate) fn java_long(text: &[u8]) -> Option<i64> {
-    let (negative, digits) = match text {
-        [b'-', rest @ ..] => (true, rest),
-        [b'+', rest @ ..] => (false, rest),
-        _ => (false, text),
-    };
+    let (negative, digits) = split_sign(text);
     if digits.is_empty() {
         return None;
     }

@@ -14,7 +14,6 @@ mod walk;
 pub use decoder::{JsonDecoder, JsonMode, JsonOptions};
 
 pub(crate) use cursor::{Cursor, Numeric, Syntax};
-pub(crate) use decoder::{effective_schema, push_text, snippet, split_corrupt};
 pub(crate) use record::Record;
 
 #[cfg(test)]

@@ -32,6 +32,16 @@ pub(crate) fn trim_blanks(text: &[u8]) -> &[u8] {
     text.get(start..end).unwrap_or_default()
 }
 
+/// Whether a minus stands before a number, and what follows the sign.
+#[inline]
+pub(crate) fn split_sign(text: &[u8]) -> (bool, &[u8]) {
+    match text {
+        [b'-', rest @ ..] => (true, rest),
+        [b'+', rest @ ..] => (false, rest),
+        _ => (false, text),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

@@ -1,17 +1,13 @@
 //! Integers, floating-point numbers and booleans.
 
-use super::trim_blanks;
+use super::{split_sign, trim_blanks};
 
 /// A whole number as `CAST(text AS BIGINT)` reads it, without the blanks around it.
 ///
 /// Without `ansi` a fraction is allowed and cut: `3.7` is 3, `.5` is 0.
 pub fn parse_long(text: &str, ansi: bool) -> Option<i64> {
     let text = trim_blanks(text.as_bytes());
-    let (negative, digits) = match text {
-        [b'-', rest @ ..] => (true, rest),
-        [b'+', rest @ ..] => (false, rest),
-        _ => (false, text),
-    };
+    let (negative, digits) = split_sign(text);
     if digits.is_empty() {
         return None;
     }

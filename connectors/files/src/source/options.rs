@@ -1,0 +1,75 @@
+//! How lines are decoded, from the configuration.
+
+use levada_connector_api::config::Config;
+use levada_formats::csv::CsvOptions;
+use levada_formats::json::{JsonMode, JsonOptions};
+use levada_formats::{MalformedFields, MalformedRows};
+
+use crate::config::byte;
+
+/// What becomes of what does not fit, for all formats.
+#[derive(Debug, Clone)]
+pub(crate) struct Malformed {
+    pub(crate) rows: MalformedRows,
+    pub(crate) fields: MalformedFields,
+    /// The column that takes the text of bad lines, if the schema has it.
+    pub(crate) corrupt_column: String,
+}
+
+impl Malformed {
+    /// `has_corrupt`: the schema has the column for the text of bad lines, so they are wanted.
+    pub(crate) fn new(config: &Config, has_corrupt: bool) -> Self {
+        let word = |key: &str| config.string_opt(key).unwrap_or_default().to_ascii_lowercase();
+        let (rows, fields) = match word("mode").as_str() {
+            "permissive" => (MalformedRows::Null, MalformedFields::Null),
+            "dropmalformed" => (MalformedRows::Drop, MalformedFields::Error),
+            "failfast" => (MalformedRows::Error, MalformedFields::Error),
+            _ if has_corrupt => (MalformedRows::Null, MalformedFields::Null),
+            _ => (MalformedRows::Error, MalformedFields::Null),
+        };
+        let rows = match word("malformed.rows").as_str() {
+            "null" => MalformedRows::Null,
+            "drop" => MalformedRows::Drop,
+            "error" => MalformedRows::Error,
+            _ => rows,
+        };
+        let fields = match word("malformed.fields").as_str() {
+            "error" => MalformedFields::Error,
+            "null" => MalformedFields::Null,
+            _ => fields,
+        };
+        Self { rows, fields, corrupt_column: config.string("column.name.of.corrupt.record") }
+    }
+}
+
+/// The options of JSON.
+pub(crate) fn json(malformed: &Malformed) -> JsonOptions {
+    JsonOptions {
+        rows: malformed.rows,
+        fields: malformed.fields,
+        mode: JsonMode::Source,
+        corrupt_column: Some(malformed.corrupt_column.clone()),
+    }
+}
+
+/// The options of CSV.
+pub(crate) fn csv(config: &Config, malformed: &Malformed) -> CsvOptions {
+    let defaults = CsvOptions::default();
+    let one = |key: &str, default: u8| config.string_opt(key).and_then(|text| byte(&text)).unwrap_or(default);
+    CsvOptions {
+        separator: one("separator", defaults.separator),
+        quote: one("quote", defaults.quote),
+        escape: one("escape", defaults.escape),
+        comment: config.string_opt("comment").and_then(|text| byte(&text)),
+        null_value: config.string("null.value"),
+        empty_value: config.string("empty.value"),
+        nan_value: config.string("nan.value"),
+        positive_inf: config.string("positive.inf"),
+        negative_inf: config.string("negative.inf"),
+        ignore_leading_white_space: config.bool("ignore.leading.white.space"),
+        ignore_trailing_white_space: config.bool("ignore.trailing.white.space"),
+        rows: malformed.rows,
+        fields: malformed.fields,
+        corrupt_column: Some(malformed.corrupt_column.clone()),
+    }
+}

@@ -1,0 +1,177 @@
+//! Files that change, vanish, cannot be read or come too late: each is reported by its name.
+
+use std::fs;
+use std::io::Write as _;
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::process::CommandExt as _;
+use std::path::Path;
+use std::process::Command;
+use std::sync::{Arc, Mutex};
+
+use levada_connector_api::*;
+
+use crate::source::{all, make, opened, values, write};
+
+/// What is logged on this thread while the guard lives.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<String>>);
+
+impl Log {
+    fn start() -> (Self, tracing::subscriber::DefaultGuard) {
+        let log = Self::default();
+        (log.clone(), tracing::subscriber::set_default(log))
+    }
+
+    fn text(&self) -> String {
+        self.0.lock().unwrap().clone()
+    }
+}
+
+impl tracing::Subscriber for Log {
+    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
+        *metadata.level() <= tracing::Level::WARN
+    }
+
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::Id {
+        tracing::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &tracing::Id, _: &tracing::span::Record<'_>) {}
+
+    fn record_follows_from(&self, _: &tracing::Id, _: &tracing::Id) {}
+
+    fn event(&self, event: &tracing::Event<'_>) {
+        let mut text = self.0.lock().unwrap();
+        event.record(&mut |field: &tracing::field::Field, value: &dyn std::fmt::Debug| {
+            text.push_str(&format!("{field}={value:?} "));
+        });
+        text.push('\n');
+    }
+
+    fn enter(&self, _: &tracing::Id) {}
+
+    fn exit(&self, _: &tracing::Id) {}
+}
+
+async fn poll(source: &mut Box<dyn Source>, batch: u64) -> Vec<String> {
+    // The folder is listed at most once an interval of a millisecond: there is time for several.
+    let wait = std::time::Duration::from_millis(20);
+    values(&source.poll(&PollLimit { wait, ..PollLimit::unlimited(batch) }).await.unwrap())
+}
+
+#[tokio::test]
+async fn a_file_that_grows_after_it_was_read_is_reported() {
+    let (log, _guard) = Log::start();
+    let folder = tempfile::tempdir().unwrap();
+    write(folder.path(), "a.txt", b"one\n", 1);
+    let mut source = opened(folder.path(), &[], &Offsets::new()).await;
+    assert_eq!(poll(&mut source, 0).await, ["one"]);
+    assert!(poll(&mut source, 1).await.is_empty());
+    assert!(!log.text().contains("changed"), "{}", log.text());
+    fs::OpenOptions::new().append(true).open(folder.path().join("a.txt")).unwrap().write_all(b"two\n").unwrap();
+    assert!(poll(&mut source, 2).await.is_empty());
+    assert!(poll(&mut source, 3).await.is_empty());
+    let text = log.text();
+    assert!(text.contains("a.txt") && text.contains("a file changed after it was read"), "{text}");
+    assert_eq!(text.matches("changed").count(), 1, "{text}");
+}
+
+#[tokio::test]
+async fn what_a_file_grew_by_before_it_was_opened_is_read_and_no_change() {
+    let (log, _guard) = Log::start();
+    let folder = tempfile::tempdir().unwrap();
+    write(folder.path(), "a.txt", b"one\n", 1);
+    write(folder.path(), "b.txt", b"x\n", 2);
+    let mut source = opened(folder.path(), &[("max.files.per.trigger", "1")], &Offsets::new()).await;
+    assert_eq!(poll(&mut source, 0).await, ["one"]);
+    // It has been listed with two bytes.
+    fs::OpenOptions::new().append(true).open(folder.path().join("b.txt")).unwrap().write_all(b"y\n").unwrap();
+    assert_eq!(poll(&mut source, 1).await, ["x", "y"]);
+    assert!(poll(&mut source, 2).await.is_empty());
+    assert!(!log.text().contains("changed"), "{}", log.text());
+}
+
+#[tokio::test]
+async fn a_file_that_vanishes_before_it_is_read_is_reported_and_left_out() {
+    let (log, _guard) = Log::start();
+    let folder = tempfile::tempdir().unwrap();
+    for i in 0..3 {
+        write(folder.path(), &format!("{i}.txt"), format!("{i}\n").as_bytes(), i);
+    }
+    let mut source = opened(folder.path(), &[("max.files.per.trigger", "1")], &Offsets::new()).await;
+    assert_eq!(poll(&mut source, 0).await, ["0"]);
+    fs::remove_file(folder.path().join("1.txt")).unwrap();
+    assert_eq!(poll(&mut source, 1).await, ["2"]);
+    assert!(log.text().contains("1.txt") && log.text().contains("vanished"), "{}", log.text());
+}
+
+#[tokio::test]
+async fn a_file_that_comes_too_late_is_reported_and_left_out() {
+    let (log, _guard) = Log::start();
+    let folder = tempfile::tempdir().unwrap();
+    let options = [("max.file.age", "1 minute")];
+    // At first every file counts, whatever its age.
+    write(folder.path(), "a.txt", b"old\n", 0);
+    write(folder.path(), "b.txt", b"new\n", 1000);
+    let mut source = opened(folder.path(), &options, &Offsets::new()).await;
+    let polled = source.poll(&PollLimit::unlimited(0)).await.unwrap();
+    assert_eq!(values(&polled), ["old", "new"]);
+    write(folder.path(), "late.txt", b"late\n", 900);
+    write(folder.path(), "just.txt", b"just\n", 940);
+    assert_eq!(poll(&mut source, 1).await, ["just"]);
+    let text = log.text();
+    assert!(text.contains("late.txt") && text.contains("max.file.age") && !text.contains("just.txt"), "{text}");
+    // The same after a restart.
+    let mut at = Offsets::new();
+    at.apply(&polled.ranges).unwrap();
+    let mut again = opened(folder.path(), &options, &at).await;
+    assert_eq!(again.latest().await.unwrap().len(), 1);
+    assert_eq!(poll(&mut again, 1).await, ["just"]);
+}
+
+/// The superuser may read everything: then the test runs itself again as somebody else.
+#[tokio::test]
+async fn a_file_that_must_not_be_read_is_named() {
+    const INNER: &str = "LEVADA_TEST_UNREADABLE";
+    if let Some(folder) = std::env::var_os(INNER) {
+        return unreadable(Path::new(&folder)).await;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    write(folder.path(), "secret.txt", b"x\n", 1);
+    fs::set_permissions(folder.path().join("secret.txt"), fs::Permissions::from_mode(0o000)).unwrap();
+    if fs::File::open(folder.path().join("secret.txt")).is_err() {
+        return unreadable(folder.path()).await;
+    }
+    let mut inner = Command::new(std::env::current_exe().unwrap());
+    inner.args(["--exact", "changes::a_file_that_must_not_be_read_is_named"]).env(INNER, folder.path());
+    match inner.uid(65534).gid(65534).output() {
+        Ok(output) => {
+            let text = String::from_utf8_lossy(&output.stdout);
+            assert!(output.status.success() && text.contains("1 passed"), "{text}");
+        }
+        Err(error) => {
+            assert!(std::env::var_os("CI").is_none(), "the test cannot run itself as another user: {error}");
+            eprintln!("SKIPPED: the test cannot run itself as another user: {error}");
+        }
+    }
+}
+
+async fn unreadable(folder: &Path) {
+    let mut source = opened(folder, &[], &Offsets::new()).await;
+    let error = source.poll(&PollLimit::unlimited(0)).await.unwrap_err();
+    assert!(error.to_string().contains("secret.txt: permission denied"), "{error}");
+    assert_eq!(error.retry(), Retry::Retriable);
+    let mut inferring = make(folder, &[("format", "json")]);
+    let error = inferring.schema().await.unwrap_err();
+    assert!(error.to_string().contains("secret.txt: permission denied"), "{error}");
+}
+
+#[tokio::test]
+async fn the_order_of_files_does_not_depend_on_the_age_that_is_allowed() {
+    let folder = tempfile::tempdir().unwrap();
+    for i in 0..5 {
+        write(folder.path(), &format!("{i}.txt"), format!("{i}\n").as_bytes(), 1000 * i);
+    }
+    assert_eq!(all(folder.path(), &[("max.file.age", "1 second")]).await.0, ["0", "1", "2", "3", "4"]);
+}
