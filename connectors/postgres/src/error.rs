@@ -79,7 +79,8 @@ fn from_server(db: &DbError, during: During) -> Error {
 /// `COPY t, line 7, column x` → 7 and `x`: where in what was sent the server has found a fault.
 pub(crate) fn copy_line(error: &tokio_postgres::Error) -> Option<(u64, Option<String>)> {
     let place = error.as_db_error()?.where_()?;
-    let after = place.strip_prefix("COPY ")?.split_once(", line ")?.1;
+    // What was being read when stands above it: `JSON data, line 1: {`.
+    let after = place.lines().find_map(|line| line.strip_prefix("COPY "))?.split_once(", line ")?.1;
     let digits = after.find(|c: char| !c.is_ascii_digit()).unwrap_or(after.len());
     let (line, rest) = after.split_at(digits);
     let column = rest.strip_prefix(", column ").map(|rest| {

@@ -12,7 +12,7 @@ pub(super) fn bool(array: &ArrayRef) -> Result<Values, BadCell> {
 }
 
 /// The values of a column that has the type already.
-fn native<'a, T: ArrowPrimitiveType>(array: &'a ArrayRef) -> Option<&'a [T::Native]> {
+fn native<T: ArrowPrimitiveType>(array: &ArrayRef) -> Option<&[T::Native]> {
     array.as_primitive_opt::<T>().map(|values| values.values().as_ref())
 }
 

@@ -1,8 +1,10 @@
 //! Dates, times and spans of time. The server counts from 2000-01-01.
 
-use arrow::array::{Array as _, ArrayRef, AsArray as _};
+use std::sync::Arc;
+
+use arrow::array::{Array as _, ArrayRef, AsArray as _, PrimitiveArray};
 use arrow::datatypes::{
-    DataType, Date32Type, DurationMicrosecondType, Int64Type, IntervalMonthDayNanoType, IntervalUnit,
+    DataType, Date32Type, Date64Type, DurationMicrosecondType, Int64Type, IntervalMonthDayNanoType, IntervalUnit,
     Time64MicrosecondType, TimeUnit,
 };
 
@@ -20,8 +22,16 @@ fn out_of_range(array: &ArrayRef, row: usize, of: &str) -> BadCell {
     BadCell { row, reason: format!("{} is out of range of {of}", shown(array, row)) }
 }
 
+/// Days since 1970; milliseconds are rounded down, not to zero as a cast does.
+fn days(array: &ArrayRef) -> Result<ArrayRef, BadCell> {
+    let Some(millis) = array.as_primitive_opt::<Date64Type>() else { return converted(array, &DataType::Date32) };
+    let days: PrimitiveArray<Int64Type> = millis.unary(|millis| millis.div_euclid(86_400_000));
+    let days: ArrayRef = Arc::new(days);
+    converted(&converted(&days, &DataType::Int32)?, &DataType::Date32)
+}
+
 pub(super) fn date(array: &ArrayRef) -> Result<Values, BadCell> {
-    let days = converted(array, &DataType::Date32)?;
+    let days = days(array)?;
     let days = days.as_primitive::<Date32Type>();
     let mut out = Vec::with_capacity(days.len());
     for (row, days) in days.values().iter().enumerate() {
@@ -57,7 +67,7 @@ pub(super) fn timestamp(array: &ArrayRef) -> Result<Values, BadCell> {
         DataType::Timestamp(TimeUnit::Microsecond, _) => (1, 1),
         // A date is its midnight.
         _ => {
-            let days = converted(array, &DataType::Date32)?;
+            let days = days(array)?;
             return each(
                 array,
                 days.as_primitive::<Date32Type>().values().iter().map(|days| Some(i64::from(*days) * DAY)),

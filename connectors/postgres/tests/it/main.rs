@@ -10,3 +10,4 @@
 mod contract;
 mod docs;
 mod support;
+mod types;
