@@ -17,12 +17,15 @@ pub(crate) fn from(place: &str, error: tokio_postgres::Error, during: During) ->
     let new = match error.as_db_error() {
         Some(db) => from_server(db, during),
         None => {
-            let lost = ErrorKind::Unavailable;
-            // The outer message is only a heading: "error connecting to server".
+            // The outer message is only a heading: "error communicating with the server".
             let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
+            let message = match error.is_closed() {
+                true => "the connection to the server was lost".to_owned(),
+                false if error.to_string().ends_with(&cause) => error.to_string(),
+                false => format!("{error}{cause}"),
+            };
             let retry = if during == During::Commit { Retry::Indeterminate } else { Retry::Retriable };
-            Error::new(lost, format!("{error}{}", if error.to_string().ends_with(&cause) { "" } else { &cause }))
-                .with_retry(retry)
+            Error::new(ErrorKind::Unavailable, message).with_retry(retry)
         }
     };
     new.context(place).source(error)

@@ -12,4 +12,5 @@
 )]
 
 pub mod postgres;
+pub mod proxy;
 mod support;

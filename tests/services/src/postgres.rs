@@ -93,6 +93,19 @@ impl Postgres {
         format!("{server}/{database}")
     }
 
+    /// Its port.
+    ///
+    /// # Panics
+    /// The address that was given has none.
+    pub fn port(&self) -> u16 {
+        let port =
+            self.url.rsplit_once('/').and_then(|(server, _)| server.rsplit_once(':')).map(|(_, port)| port.parse());
+        match port {
+            Some(Ok(port)) => port,
+            _ => panic!("{} names no port", self.url),
+        }
+    }
+
     /// Makes a database that nobody else uses and answers with its address. `name` helps to find it.
     ///
     /// # Panics

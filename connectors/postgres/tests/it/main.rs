@@ -9,5 +9,7 @@
 
 mod contract;
 mod docs;
+mod faults;
+mod modes;
 mod support;
 mod types;
