@@ -22,6 +22,8 @@ pub struct Proxy {
 #[derive(Default)]
 struct State {
     cut: Option<Cut>,
+    /// How often the bytes are let through before.
+    spared: usize,
     cuts: usize,
     open: Vec<TcpStream>,
 }
@@ -59,7 +61,14 @@ impl Proxy {
 
     /// Plans a cut: of the first connection that sends the bytes, once.
     pub fn plan(&self, cut: Cut) {
-        locked(&self.state).cut = Some(cut);
+        self.plan_nth(0, cut);
+    }
+
+    /// The same when the bytes have been let through `spared` times.
+    pub fn plan_nth(&self, spared: usize, cut: Cut) {
+        let mut state = locked(&self.state);
+        state.cut = Some(cut);
+        state.spared = spared;
     }
 
     /// How many planned cuts have happened.
@@ -105,11 +114,18 @@ fn forward(client: TcpStream, server: TcpStream, state: &Arc<Mutex<State>>) {
             let bytes = buffer.get(..count).unwrap_or_default();
             let cut = {
                 let mut state = locked(&state);
-                let here = |cut: &mut Cut| {
+                let here = state.cut.as_ref().is_some_and(|cut| {
                     let (Cut::Before(wanted) | Cut::After(wanted)) = cut;
                     bytes.windows(wanted.len().max(1)).any(|window| window == wanted.as_slice())
-                };
-                state.cut.take_if(here)
+                });
+                match (here, state.spared) {
+                    (true, 0) => state.cut.take(),
+                    (true, _) => {
+                        state.spared -= 1;
+                        None
+                    }
+                    (false, _) => None,
+                }
             };
             match cut {
                 Some(Cut::Before(_)) => {

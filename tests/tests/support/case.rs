@@ -12,6 +12,7 @@ use tempfile::TempDir;
 
 use super::output::{Bad, Output};
 use super::process::Site;
+use super::table::Table;
 
 /// A pipeline, its input, and what must come out.
 pub(crate) struct Case {
@@ -23,6 +24,8 @@ pub(crate) struct Case {
     pub(crate) bad: Vec<Bad>,
     input: TempDir,
     config: Vec<(String, String)>,
+    /// A database, when the rows go into a table.
+    database: Option<String>,
 }
 
 impl Case {
@@ -50,7 +53,7 @@ impl Case {
             ("output.mode", "complete"),
             ("batch.max.rows", "100"),
         ]);
-        Self { name: "word count", rows, bad: Vec::new(), input, config }
+        Self { name: "word count", rows, bad: Vec::new(), input, config, database: None }
     }
 
     /// JSON lines, some of them bad → filter → Parquet: ten micro-batches, two a file.
@@ -94,7 +97,7 @@ impl Case {
             ("errors.tolerance", "all"),
             ("batch.max.rows", "100"),
         ]);
-        Self { name: "filter", rows, bad, input, config }
+        Self { name: "filter", rows, bad, input, config, database: None }
     }
 
     /// A word count whose state outgrows a checkpoint segment, in update mode: the log rolls over.
@@ -118,7 +121,16 @@ impl Case {
             ("sink.format", "json"),
             ("output.mode", "update"),
         ]);
-        Self { name: "rolling", rows: Vec::new(), bad: Vec::new(), input, config }
+        Self { name: "rolling", rows: Vec::new(), bad: Vec::new(), input, config, database: None }
+    }
+
+    /// The same rows into a table of `database`, which is a schema of its own for each site.
+    pub(crate) fn into_postgres(mut self, name: &'static str, database: &str) -> Self {
+        self.name = name;
+        self.database = Some(database.to_owned());
+        // The server shows a float without a fraction as `12`.
+        self.rows.iter_mut().for_each(|row| *row = row.replace(".0}", "}"));
+        self.with("sink.class", "PostgresSink").with("sink.connection.url", database).with("sink.auto.create", "true")
     }
 
     /// Sets a key of the pipeline.
@@ -142,15 +154,22 @@ impl Case {
             ("source.path", text(self.input.path().to_owned())),
             ("source.max.files.per.trigger", "1".to_owned()),
             ("sink.class", "Files".to_owned()),
-            ("sink.path", text(root.path().join("out"))),
             ("errors.deadletterqueue.path", text(root.path().join("dead"))),
             ("trigger", "available-now".to_owned()),
             ("restart.delay", "5 ms".to_owned()),
         ] {
             config.entry(key.to_owned()).or_insert(value);
         }
+        let table = self.database.as_ref().map(|database| Table::new(database));
+        match &table {
+            Some(table) => config.insert("sink.table".to_owned(), table.name()),
+            None => config.insert("sink.path".to_owned(), text(root.path().join("out"))),
+        };
+        if table.is_some() {
+            config.remove("sink.format");
+        }
         change(&mut config);
-        Site::new(root, &config)
+        Site::new(root, &config, table)
     }
 
     /// Runs the pipeline without faults and checks its output against what was computed without Levada.

@@ -55,8 +55,8 @@ impl Progress {
             i64::try_from(value).map_err(|_| Error::internal(format!("{what} {value} is out of range of bigint")))
         };
         let advance = format!(
-            "UPDATE {} SET batch_id = $4, epoch = $3, offsets = $5::text::json, committed = now() \
-             WHERE pipeline = $1 AND task = $2 AND epoch <= $3 AND batch_id < $4",
+            "UPDATE {} SET batch_id = $4, offsets = $5::text::json, committed = now() \
+             WHERE pipeline = $1 AND task = $2 AND epoch = $3 AND batch_id < $4",
             table.sql()
         );
         let advance = match connection.client.prepare(&advance).await {
@@ -67,13 +67,15 @@ impl Progress {
         let epoch = number("epoch", context.epoch)?;
         let pipeline = context.pipeline.clone();
         let mut this = Self { table: table.clone(), place, pipeline, task, epoch, advance, held: None };
-        if let Some(row) = this.read(connection).await? {
-            this.check(&row)?;
+        if let Some(row) = this.read(connection).await?
+            && row.epoch >= this.epoch
+        {
+            return Err(this.fenced(row.epoch));
         }
         this.end_sessions(connection).await?;
         let claim = format!(
             "INSERT INTO {0} AS row (pipeline, task, batch_id, epoch, offsets) VALUES ($1, $2, -1, $3, '[]') \
-             ON CONFLICT (pipeline, task) DO UPDATE SET epoch = EXCLUDED.epoch WHERE row.epoch <= EXCLUDED.epoch \
+             ON CONFLICT (pipeline, task) DO UPDATE SET epoch = EXCLUDED.epoch WHERE row.epoch < EXCLUDED.epoch \
              RETURNING batch_id, epoch, offsets::text",
             table.sql()
         );
@@ -85,7 +87,7 @@ impl Progress {
                 let commit = this.commit_of(&row)?;
                 Ok((this, commit))
             }
-            Ok(None) => Err(this.refused(connection).await?),
+            Ok(None) => Err(this.fenced(this.read(connection).await?.map_or(this.epoch, |row| row.epoch))),
             Err(error) => Err(connection.explain(&this.place, error, During::Work).await),
         }
     }
@@ -155,26 +157,22 @@ impl Progress {
         Ok(Some(Commit { batch_id, epoch: row.epoch as u64, offsets }))
     }
 
-    fn check(&self, row: &Row) -> Result<()> {
-        if row.epoch <= self.epoch {
-            return Ok(());
-        }
+    fn fenced(&self, epoch: i64) -> Error {
         let message = format!(
-            "{}: run {} of pipeline '{}', task {} has taken over; this is run {}",
-            self.place, row.epoch, self.pipeline, self.task, self.epoch
+            "{}: run {epoch} of pipeline '{}', task {} has taken over; this is run {}",
+            self.place, self.pipeline, self.task, self.epoch
         );
-        Err(Error::new(ErrorKind::Fenced, message).hint(
+        Error::new(ErrorKind::Fenced, message).hint(
             "another process runs this pipeline; or its checkpoint was replaced: then give it a new name, or delete its \
              rows from the table",
-        ))
+        )
     }
 
-    /// In the rows' transaction: moves on to `commit`. `false` when the micro-batch is there already: the transaction is
-    /// to be rolled back.
+    /// In the rows' transaction: moves on to `commit`.
     ///
     /// # Errors
     /// A newer run has taken over, or the server refuses.
-    pub(crate) async fn advance(&mut self, connection: &mut Connection, commit: &Commit) -> Result<bool> {
+    pub(crate) async fn advance(&mut self, connection: &mut Connection, commit: &Commit) -> Result<()> {
         let batch = i64::try_from(commit.batch_id).map_err(|_| Error::internal("the batch id is out of range"))?;
         let offsets = serde_json::to_string(&commit.offsets)
             .map_err(|e| Error::internal(format!("offsets cannot be written as JSON: {e}")))?;
@@ -183,39 +181,29 @@ impl Progress {
             .execute(&self.advance, &[&self.pipeline, &self.task, &self.epoch, &batch, &offsets])
             .await;
         match moved {
-            Ok(1) => Ok(true),
-            Ok(_) => match self.refresh(connection).await? {
-                held if held >= Some(commit.batch_id) => Ok(false),
-                _ => Err(self.refused(connection).await?),
-            },
+            Ok(1) => Ok(()),
+            Ok(_) => {
+                self.check(connection).await?;
+                let message = format!(
+                    "{}: the row of pipeline '{}', task {} is gone, or ahead of batch {batch}",
+                    self.place, self.pipeline, self.task
+                );
+                Err(Error::corrupt(message).hint(
+                    "somebody else has changed it; restore it, or give the pipeline a new name and a new checkpoint",
+                ))
+            }
             Err(error) => Err(connection.explain(&self.place, error, During::Work).await),
         }
     }
 
-    /// The last micro-batch that is there now.
+    /// Whether this run may still speak for the task.
     ///
     /// # Errors
-    /// A newer run has taken over.
-    pub(crate) async fn refresh(&mut self, connection: &mut Connection) -> Result<Option<u64>> {
-        let row = self.read(connection).await?;
-        if let Some(row) = &row {
-            self.check(row)?;
-            self.held = row.batch;
+    /// A newer run has taken over, or the connection is lost.
+    pub(crate) async fn check(&self, connection: &mut Connection) -> Result<()> {
+        match self.read(connection).await? {
+            Some(row) if row.epoch > self.epoch => Err(self.fenced(row.epoch)),
+            _ => Ok(()),
         }
-        Ok(row.and_then(|row| row.batch))
-    }
-
-    /// Why the row did not move.
-    async fn refused(&self, connection: &mut Connection) -> Result<Error> {
-        let row = self.read(connection).await?;
-        if let Some(row) = &row {
-            self.check(row)?;
-        }
-        let state = if row.is_some() { "does not move" } else { "is gone" };
-        Ok(Error::corrupt(format!(
-            "{}: the row of pipeline '{}', task {} {state}",
-            self.place, self.pipeline, self.task
-        ))
-        .hint("somebody else changes it; restore it, or give the pipeline a new name and a new checkpoint"))
     }
 }

@@ -6,12 +6,13 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow::array::ArrayRef;
 use arrow::datatypes::SchemaRef;
 use bytes::Bytes;
 use futures::SinkExt as _;
-use levada_connector_api::{Batch, Commit, Error, Faults, Origin, OutputMode, Result, TaskContext};
+use levada_connector_api::{Batch, Commit, Error, ErrorKind, Faults, Origin, OutputMode, Result, TaskContext};
 use tokio_postgres::{CopyInSink, Statement};
 
 use super::delete::deletes;
@@ -19,7 +20,7 @@ use super::merge::Statements;
 use super::plan::Plan;
 use super::progress::Progress;
 use crate::config::{InsertMode, Options};
-use crate::connect::Connection;
+use crate::connect::{Address, Connection};
 use crate::encode::{self, BadValue, HEADER, TRAILER, Target, encode};
 use crate::error::{self, During};
 use crate::table::{self, Table};
@@ -37,6 +38,7 @@ pub(crate) struct Session {
     mode: OutputMode,
     faults: Faults,
     place: String,
+    address: Address,
     under_way: Option<UnderWay>,
 }
 
@@ -99,12 +101,21 @@ impl Session {
             targets.push(Target { wire: Wire::Bool, not_null: true, type_name: "boolean".to_owned() });
         }
         context.faults.at("postgres.sink.open.after")?;
-        let (delete, faults) = (options.delete, context.faults.clone());
-        let under_way = None;
-        Ok((
-            Self { connection, progress, plan, targets, statements, copy, delete, mode, faults, place, under_way },
-            held,
-        ))
+        let this = Self {
+            connection,
+            progress,
+            plan,
+            targets,
+            statements,
+            copy,
+            delete: options.delete,
+            mode,
+            faults: context.faults.clone(),
+            place,
+            address: options.address.clone(),
+            under_way: None,
+        };
+        Ok((this, held))
     }
 
     /// Begins the transaction unless it has begun.
@@ -125,8 +136,33 @@ impl Session {
     /// Sends the rows.
     ///
     /// # Errors
-    /// A value does not fit its column, or the connection is lost.
+    /// A value does not fit its column, a newer run has taken over, or the connection is lost.
     pub(crate) async fn write(&mut self, batch_id: u64, batch: Batch) -> Result<()> {
+        match self.send(batch_id, batch).await {
+            Ok(()) => Ok(()),
+            Err(error) => Err(self.judge(error).await),
+        }
+    }
+
+    /// A newer run ends the session of an older one that is in its way. The older one must learn why: it would begin again
+    /// and take over in its turn.
+    async fn judge(&self, error: Error) -> Error {
+        if error.kind() != ErrorKind::Unavailable {
+            return error;
+        }
+        let ask = async {
+            let mut connection = Connection::open(&self.address, "levada").await?;
+            let answer = self.progress.check(&mut connection).await;
+            connection.close().await;
+            answer
+        };
+        match tokio::time::timeout(Duration::from_secs(5), ask).await {
+            Ok(Err(fenced)) if fenced.kind() == ErrorKind::Fenced => fenced.source(error),
+            _ => error,
+        }
+    }
+
+    async fn send(&mut self, batch_id: u64, batch: Batch) -> Result<()> {
         // What is there already would only get in its own way.
         if batch.num_rows() == 0 || self.progress.held >= Some(batch_id) {
             return Ok(());
@@ -200,15 +236,20 @@ impl Session {
     /// # Errors
     /// See [`levada_connector_api::Sink::commit`].
     pub(crate) async fn commit(&mut self, commit: &Commit) -> Result<()> {
+        match self.try_commit(commit).await {
+            Ok(()) => Ok(()),
+            Err(error) => Err(self.judge(error).await),
+        }
+    }
+
+    async fn try_commit(&mut self, commit: &Commit) -> Result<()> {
         if self.progress.held >= Some(commit.batch_id) {
             self.abort().await?;
             // It is there; whether this run may still speak for the task is another question.
-            return self.progress.refresh(&mut self.connection).await.map(|_| ());
+            return self.progress.check(&mut self.connection).await;
         }
         self.begin().await?;
-        if !self.bring(commit).await? {
-            return Ok(());
-        }
+        self.bring(commit).await?;
         self.faults.at("postgres.sink.commit.before")?;
         if let Err(error) = self.connection.client.batch_execute("COMMIT").await {
             self.under_way = None;
@@ -219,8 +260,8 @@ impl Session {
         self.faults.at("postgres.sink.commit.after")
     }
 
-    /// Everything but `COMMIT`. `false` when the micro-batch turns out to be there already.
-    async fn bring(&mut self, commit: &Commit) -> Result<bool> {
+    /// Everything but `COMMIT`.
+    async fn bring(&mut self, commit: &Commit) -> Result<()> {
         if let Some(mut rows) = self.under_way.as_mut().and_then(|under_way| under_way.rows.take()) {
             let mut finished = rows.send(Bytes::from_static(TRAILER)).await.map(|()| 0);
             if finished.is_ok() {
@@ -229,39 +270,34 @@ impl Session {
             if let Err(error) = finished {
                 let conflict = error::is_conflict(&error);
                 let error = self.failed_copy(error).await;
-                return self.settle(commit, conflict, error).await;
+                return Err(self.settle(conflict, error).await);
             }
         }
         self.faults.at("postgres.sink.copy.after")?;
-        if !self.progress.advance(&mut self.connection, commit).await? {
-            self.abort().await?;
-            return Ok(false);
-        }
+        self.progress.advance(&mut self.connection, commit).await?;
         self.faults.at("postgres.sink.progress.after")?;
         if self.under_way.as_ref().is_some_and(|under_way| under_way.sent > 0) {
             for statement in &self.statements.merge {
                 if let Err(error) = self.connection.client.batch_execute(statement).await {
                     let conflict = error::is_conflict(&error);
                     let error = self.connection.explain(&self.place, error, During::Work).await;
-                    return self.settle(commit, conflict, error).await;
+                    return Err(self.settle(conflict, error).await);
                 }
             }
         }
-        self.faults.at("postgres.sink.merge.after")?;
-        Ok(true)
+        self.faults.at("postgres.sink.merge.after")
     }
 
-    /// What a conflict means: that a newer run is at work, that the same rows were committed by an earlier one at the last
-    /// moment, or just what it says.
-    async fn settle(&mut self, commit: &Commit, conflict: bool, error: Error) -> Result<bool> {
-        if !conflict {
-            return Err(error);
+    /// Rows that are there already may be those of a newer run that has taken over.
+    async fn settle(&mut self, conflict: bool, error: Error) -> Error {
+        if conflict
+            && self.abort().await.is_ok()
+            && let Err(fenced) = self.progress.check(&mut self.connection).await
+            && fenced.kind() == ErrorKind::Fenced
+        {
+            return fenced.source(error);
         }
-        self.abort().await?;
-        match self.progress.refresh(&mut self.connection).await? {
-            held if held >= Some(commit.batch_id) => Ok(false),
-            _ => Err(error),
-        }
+        error
     }
 
     /// Rolls back.

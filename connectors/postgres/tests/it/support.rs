@@ -1,6 +1,7 @@
 //! A database a test, sinks into it, and a client that looks at it.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use arrow::array::{ArrayRef, RecordBatch};
 use levada_connector_api::config::RawConfig;
@@ -94,10 +95,13 @@ pub(crate) async fn write(sink: Box<dyn Sink>, batches: &[RecordBatch]) -> Resul
 }
 
 pub(crate) async fn write_as(mut sink: Box<dyn Sink>, mode: OutputMode, batches: &[RecordBatch]) -> Result<()> {
-    sink.open(&context(1), batches[0].schema(), mode).await?;
+    // Each run's epoch is above all before it.
+    static NEXT: AtomicU64 = AtomicU64::new(1000);
+    let epoch = NEXT.fetch_add(1, Ordering::Relaxed);
+    sink.open(&context(epoch), batches[0].schema(), mode).await?;
     for (id, rows) in batches.iter().enumerate() {
         sink.write(id as u64, Batch::new(rows.clone())).await?;
-        sink.commit(&commit(id as u64, 1)).await?;
+        sink.commit(&commit(id as u64, epoch)).await?;
     }
     sink.close().await
 }
