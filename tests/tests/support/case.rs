@@ -12,6 +12,7 @@ use tempfile::TempDir;
 
 use super::output::{Bad, Output};
 use super::process::Site;
+use super::table::Table;
 
 /// A pipeline, its input, and what must come out.
 pub(crate) struct Case {
@@ -24,6 +25,8 @@ pub(crate) struct Case {
     any_order: bool,
     input: TempDir,
     config: Vec<(String, String)>,
+    /// A database, when the rows go into a table.
+    database: Option<String>,
 }
 
 impl Case {
@@ -51,7 +54,7 @@ impl Case {
             ("output.mode", "complete"),
             ("batch.max.rows", "100"),
         ]);
-        Self { name: "word count", rows, bad: Vec::new(), any_order: false, input, config }
+        Self { name: "word count", rows, bad: Vec::new(), any_order: false, input, config, database: None }
     }
 
     /// JSON lines, some of them bad → filter → Parquet: ten micro-batches, two a file.
@@ -95,7 +98,7 @@ impl Case {
             ("errors.tolerance", "all"),
             ("batch.max.rows", "100"),
         ]);
-        Self { name: "filter", rows, bad, any_order: false, input, config }
+        Self { name: "filter", rows, bad, any_order: false, input, config, database: None }
     }
 
     /// A word count whose state outgrows a checkpoint segment, in update mode: the log rolls over.
@@ -119,7 +122,7 @@ impl Case {
             ("sink.format", "json"),
             ("output.mode", "update"),
         ]);
-        Self { name: "rolling", rows: Vec::new(), bad: Vec::new(), any_order: false, input, config }
+        Self { name: "rolling", rows: Vec::new(), bad: Vec::new(), any_order: false, input, config, database: None }
     }
 
     /// JSON lines with event times, mostly in order, some late → `transforms` → JSON lines, append mode.
@@ -145,7 +148,7 @@ impl Case {
             ("output.mode", "append"),
         ]);
         all.extend(config(transforms));
-        Self { name, rows: Vec::new(), bad: Vec::new(), any_order: true, input, config: all }
+        Self { name, rows: Vec::new(), bad: Vec::new(), any_order: true, input, config: all, database: None }
     }
 
     /// Sliding windows, then windows of those windows.
@@ -217,6 +220,15 @@ impl Case {
         )
     }
 
+    /// The same rows into a table of `database`, which is a schema of its own for each site.
+    pub(crate) fn into_postgres(mut self, name: &'static str, database: &str) -> Self {
+        self.name = name;
+        self.database = Some(database.to_owned());
+        // The server shows a float without a fraction as `12`.
+        self.rows.iter_mut().for_each(|row| *row = row.replace(".0}", "}"));
+        self.with("sink.class", "PostgresSink").with("sink.connection.url", database).with("sink.auto.create", "true")
+    }
+
     /// Sets a key of the pipeline.
     pub(crate) fn with(mut self, key: &str, value: &str) -> Self {
         self.config.retain(|(k, _)| k != key);
@@ -238,15 +250,22 @@ impl Case {
             ("source.path", text(self.input.path().to_owned())),
             ("source.max.files.per.trigger", "1".to_owned()),
             ("sink.class", "Files".to_owned()),
-            ("sink.path", text(root.path().join("out"))),
             ("errors.deadletterqueue.path", text(root.path().join("dead"))),
             ("trigger", "available-now".to_owned()),
             ("restart.delay", "5 ms".to_owned()),
         ] {
             config.entry(key.to_owned()).or_insert(value);
         }
+        let table = self.database.as_ref().map(|database| Table::new(database));
+        match &table {
+            Some(table) => config.insert("sink.table".to_owned(), table.name()),
+            None => config.insert("sink.path".to_owned(), text(root.path().join("out"))),
+        };
+        if table.is_some() {
+            config.remove("sink.format");
+        }
         change(&mut config);
-        Site::new(root, &config)
+        Site::new(root, &config, table)
     }
 
     /// Runs the pipeline without faults and checks its output against what was computed without Levada.
