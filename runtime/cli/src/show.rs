@@ -25,7 +25,7 @@ pub(crate) fn list(registry: &Registry, as_json: bool) -> Result<(), Exit> {
     for (kind, plugin) in all {
         let _ = writeln!(
             out,
-            "{:<10} {:<12} {:<8} {}",
+            "{:<10} {:<18} {:<8} {}",
             kind.as_str(),
             plugin.name(),
             plugin.version(),

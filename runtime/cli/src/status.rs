@@ -3,13 +3,13 @@
 use std::collections::HashMap;
 use std::io::{IsTerminal as _, Write};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use chrono::{DateTime, TimeDelta, Utc};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use levada_engine::{Progress, TaskState, TaskStatus};
-use serde_json::Value;
 
-/// How often a line may change: quicker than that nobody reads.
+/// How often the lines are drawn: quicker than that nobody reads.
 const REFRESH: Duration = Duration::from_millis(200);
 
 /// The lines at the bottom of the terminal, and the way past them for everything else that goes to stderr.
@@ -21,8 +21,9 @@ pub(crate) struct Status {
 
 struct Line {
     bar: ProgressBar,
-    shown: Option<Instant>,
     rows: u64,
+    /// The newest event so far: a batch without data has none.
+    newest: Option<DateTime<Utc>>,
 }
 
 impl Status {
@@ -45,7 +46,7 @@ impl Status {
             let bar = self.all.add(ProgressBar::new_spinner().with_style(style.clone()).with_prefix(name.to_owned()));
             bar.set_message("waiting for data");
             bar.enable_steady_tick(REFRESH);
-            lines.insert(name.to_owned(), Line { bar, shown: None, rows: 0 });
+            lines.insert(name.to_owned(), Line { bar, rows: 0, newest: None });
         }
         true
     }
@@ -55,10 +56,9 @@ impl Status {
         let Ok(mut lines) = self.lines.lock() else { return };
         let Some(line) = lines.get_mut(&progress.name) else { return };
         line.rows += progress.num_input_rows;
-        if line.shown.is_none_or(|at| at.elapsed() >= REFRESH) {
-            line.shown = Some(Instant::now());
-            line.bar.set_message(describe(progress, line.rows));
-        }
+        let newest = progress.event_time.as_ref().and_then(|times| times.max.as_ref()?.parse().ok());
+        line.newest = line.newest.max(newest);
+        line.bar.set_message(describe(progress, line.rows, line.newest.map(|newest| Utc::now() - newest)));
     }
 
     /// A task's state changed.
@@ -90,18 +90,17 @@ impl Write for Status {
     }
 }
 
-/// What the line says: `batch 12  3,456,789 rows  1,234,567 rows/s  13 ms  lag 1,024  watermark 2024-05-01T10:15:03.000Z`.
-fn describe(progress: &Progress, rows: u64) -> String {
+/// What the line says: `batch 12  3,456,789 rows  1,234,567 rows/s  13 ms  lag 2 s  watermark 2024-05-01T10:15:03.000Z`.
+/// The lag is how long ago the newest event was; it is known where the pipeline has event times.
+fn describe(progress: &Progress, rows: u64, lag: Option<TimeDelta>) -> String {
     let rate = thousands(progress.processed_rows_per_second.round().max(0.0) as u64);
     let mut text =
         format!("batch {}  {} rows  {rate} rows/s  {} ms", progress.batch_id, thousands(rows), progress.batch_duration);
-    // Not every source knows its lag, and not every pipeline has a watermark: Spark's names say where they stand.
-    let value = serde_json::to_value(progress).unwrap_or_default();
-    if let Some(lag) = lag(&value) {
-        text += &format!("  lag {}", thousands(lag));
+    if let Some(lag) = lag {
+        text += &format!("  lag {}", span(lag.num_seconds()));
     }
-    if let Some(watermark) = value.pointer("/eventTime/watermark").and_then(Value::as_str) {
-        text += &format!("  watermark {watermark}");
+    if let Some(times) = &progress.event_time {
+        text += &format!("  watermark {}", times.watermark);
     }
     if progress.num_rejected_rows > 0 {
         text += &format!("  {} bad rows", thousands(progress.num_rejected_rows));
@@ -109,22 +108,14 @@ fn describe(progress: &Progress, rows: u64) -> String {
     text
 }
 
-/// How far all partitions are behind what there is, in the unit of the source's positions.
-fn lag(progress: &Value) -> Option<u64> {
-    let mut lag = None;
-    for source in progress.get("sources")?.as_array()? {
-        let (Some(latest), Some(end)) = (source["latestOffset"].as_array(), source["endOffset"].as_array()) else {
-            continue;
-        };
-        let position = |entry: &Value| entry["offset"]["position"].as_u64();
-        for entry in latest {
-            let at = end.iter().find(|other| other["partition"] == entry["partition"]).and_then(position);
-            if let (Some(latest), Some(at)) = (position(entry), at) {
-                *lag.get_or_insert(0) += latest.saturating_sub(at);
-            }
-        }
+/// A span of time in its largest unit.
+fn span(seconds: i64) -> String {
+    match seconds {
+        ..120 => format!("{} s", seconds.max(0)),
+        120..7_200 => format!("{} min", seconds / 60),
+        7_200..172_800 => format!("{} h", seconds / 3_600),
+        _ => format!("{} days", seconds / 86_400),
     }
-    lag
 }
 
 fn thousands(number: u64) -> String {
@@ -141,8 +132,9 @@ fn thousands(number: u64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use levada_engine::{Durations, EventTimeProgress, SinkProgress};
+
     use super::*;
-    use serde_json::json;
 
     #[test]
     fn numbers_are_grouped() {
@@ -152,11 +144,29 @@ mod tests {
     }
 
     #[test]
-    fn the_lag_is_the_sum_over_the_partitions_that_are_known() {
-        let at =
-            |partition: u32, position: u64| json!({"partition": {"p": partition}, "offset": {"position": position}});
-        let source = json!({"latestOffset": [at(0, 10), at(1, 7), at(2, 5)], "endOffset": [at(0, 4), at(1, 7)]});
-        assert_eq!(lag(&json!({"sources": [source]})), Some(6));
-        assert_eq!(lag(&json!({"sources": [{"endOffset": [at(0, 4)]}]})), None);
+    fn the_line_says_what_is_known() {
+        let mut progress = Progress {
+            id: String::new(),
+            run_id: String::new(),
+            name: "p".to_owned(),
+            task: 0,
+            timestamp: String::new(),
+            batch_id: 12,
+            batch_duration: 13,
+            num_input_rows: 5,
+            input_rows_per_second: 0.0,
+            processed_rows_per_second: 1234.4,
+            duration_ms: Durations::default(),
+            event_time: None,
+            state_operators: Vec::new(),
+            sources: Vec::new(),
+            sink: SinkProgress { description: String::new(), num_output_rows: 0, guarantee: String::new() },
+            num_rejected_rows: 0,
+        };
+        assert_eq!(describe(&progress, 7000, None), "batch 12  7,000 rows  1,234 rows/s  13 ms");
+        progress.event_time = Some(EventTimeProgress { min: None, max: None, avg: None, watermark: "W".to_owned() });
+        progress.num_rejected_rows = 3;
+        let text = describe(&progress, 7000, TimeDelta::try_seconds(180));
+        assert!(text.ends_with("13 ms  lag 3 min  watermark W  3 bad rows"), "{text}");
     }
 }

@@ -12,6 +12,7 @@ mod docs;
 mod infer;
 mod sink;
 mod source;
+mod spark;
 
 use levada_connector_api::Plugin;
 use levada_connector_api::config::{Config, RawConfig};
