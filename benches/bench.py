@@ -72,7 +72,7 @@ class Bench:
         progress = folder / "progress.jsonl"
         used = Used([self.args.binary, "run", "--progress", str(progress), str(folder / "pipeline.json")])
         batches = [json.loads(line) for line in progress.read_text().splitlines()]
-        used.folder = folder
+        used.folder, used.progress = folder, batches
         used.rows = sum(batch["numInputRows"] for batch in batches)
         used.written = sum(batch["sink"]["numOutputRows"] for batch in batches)
         return used
@@ -165,6 +165,70 @@ def json_parquet(bench):
     compare(bench, "rows", said["lines"], run, script, folder, inputs.JSON_SCHEMA, inputs.JSON_FILTER, kept=said["kept"])
 
 
+SHAPES = {
+    "tumbling": {"window": "20 seconds"},
+    "sliding": {"window": "20 seconds", "slide": "2 seconds"},
+    "session": {"session.gap": "5 seconds"},
+}
+
+
+def windows_config(folder, shape, **more):
+    return {
+        "source.class": "Files",
+        "source.path": str(folder),
+        "source.format": "json",
+        "source.schema": inputs.EVENTS_SCHEMA,
+        "transforms": "count",
+        "transforms.count.type": "WindowedAggregate",
+        "transforms.count.time": "ts",
+        "transforms.count.watermark": "30 seconds",
+        "transforms.count.group.by": "key",
+        "transforms.count.aggregates": "count(*) AS n, sum(value) AS s, avg(value) AS a",
+        **{f"transforms.count.{key}": value for key, value in {**SHAPES[shape], **more}.items()},
+        "sink.class": "Files",
+        "sink.path": "{work}/out",
+        "sink.format": "parquet",
+    }
+
+
+def windows(bench):
+    """Windows of event time by 1,000 keys, closed into Parquet: 5 M JSON rows."""
+    folder, said = inputs.events(bench.data, bench.scaled(5_000_000))
+    for shape in SHAPES:
+        print(f"{shape} windows -> Parquet: {said['lines']:,} JSON rows, {said['bytes'] / MB:,.0f} MB")
+        run = lambda: bench.levada(shape, windows_config(folder, shape))  # noqa: B023, E731
+        compare(bench, "rows", said["lines"], run, "spark_windows.py", folder, inputs.EVENTS_SCHEMA, shape)
+
+
+def keys(bench):
+    """A state of 10 M keys, and what a small batch costs beside it."""
+    count = bench.scaled(10_000_000)
+    folder, said = inputs.keys(bench.data, count)
+    print(f"count and sum by {count:,} keys, update mode; then {said['more']:,} rows more after a restart")
+    config = {
+        "source.class": "Files",
+        "source.path": str(folder),
+        "source.format": "json",
+        "source.schema": "k BIGINT, v INT",
+        "source.max.files.per.trigger": "1",
+        "transforms": "count",
+        "transforms.count.type": "WindowedAggregate",
+        "transforms.count.group.by": "k",
+        "transforms.count.aggregates": "count(*) AS n, sum(v) AS s",
+        "output.mode": "update",
+        "sink.class": "Null",
+    }
+    used = bench.levada("keys", config)
+    check("levada", used, count + said["more"], None)
+    show("levada", "rows", count + said["more"], used)
+    for line in used.progress:
+        held, took = line["stateOperators"][0], line["durationMs"]
+        print(
+            f"  batch {line['batchId']}: {line['numInputRows']:10,} rows, {line['batchDuration']:6,} ms, of which the checkpoint "
+            f"{took['walCommit'] + took['commitOffsets']:,} ms; {held['memoryUsedBytes'] / MB:,.0f} MB of state"
+        )
+
+
 def first_commit(bench):
     """From the start of the process to its first committed batch: a process that commits one batch and ends."""
     folder, _ = inputs.text(bench.data, 10_000)
@@ -233,6 +297,8 @@ def show_cost(said, used, more=""):
 BENCHES = {
     "word-count": word_count,
     "json-parquet": json_parquet,
+    "windows": windows,
+    "keys": keys,
     "first-commit": first_commit,
     "empty-batch": empty_batch,
     "flatness": flatness,

@@ -110,6 +110,41 @@ def json_rows(root, rows):
     return make(root, f"json-{rows}-rows", fill)
 
 
+EVENTS_SCHEMA = "ts TIMESTAMP, key STRING, value INT"
+
+
+def events(root, rows):
+    """JSON lines of 63 bytes with event times in order, 1,000 a second, of 1,000 keys."""
+
+    def fill(folder):
+        rng = random.Random(3)
+        size = 0
+        for first in range(0, rows, FILE_ROWS):
+            with open(folder / f"{first // FILE_ROWS:05}.jsonl", "w", encoding="ascii", newline="\n") as out:
+                for row in range(first, min(rows, first + FILE_ROWS)):
+                    at = row // 1000
+                    time = f"2024-01-{1 + at // 86400:02}T{at // 3600 % 24:02}:{at // 60 % 60:02}:{at % 60:02}.{row % 1000:03}Z"
+                    size += out.write(f'{{"ts":"{time}","key":"key-{rng.randrange(1000)}","value":{rng.randrange(1000)}}}\n')
+        return {"lines": rows, "bytes": size}
+
+    return make(root, f"events-{rows}-rows", fill)
+
+
+def keys(root, rows):
+    """JSON lines, each of another key; and a second file of a thousandth as many rows, of keys that the first has."""
+
+    def fill(folder):
+        more = max(1, rows // 1000)
+        for name, count in (("0.jsonl", rows), ("1.jsonl", more)):
+            with open(folder / name, "w", encoding="ascii", newline="\n") as out:
+                for row in range(count):
+                    out.write(f'{{"k":{row * 7919 % 1_000_000_007},"v":{row % 100}}}\n')
+            os.utime(folder / name, (1_700_000_000 + int(name[0]),) * 2)
+        return {"lines": rows, "more": more}
+
+    return make(root, f"keys-{rows}", fill)
+
+
 def empty_files(root, count):
     """Files without a byte: each is a micro-batch without rows."""
 
