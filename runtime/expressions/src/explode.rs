@@ -94,6 +94,11 @@ impl Generator {
         Ok((Self { kind, value: Expression::new(text, String::new(), value) }, fields))
     }
 
+    /// What is exploded.
+    pub(crate) fn value(&self) -> &Expression {
+        &self.value
+    }
+
     /// Explodes the rows of `batch`. A null or empty collection gives no row, or with `outer` one row of nulls.
     pub(crate) fn evaluate(&self, batch: &RecordBatch) -> Result<Generated> {
         let array = self.value.evaluate(batch)?;

@@ -1,11 +1,13 @@
 //! Select lists.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
 use arrow::compute::{concat_batches, take};
 use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
 use datafusion_physical_expr::expressions::Column;
+use datafusion_physical_expr::utils::collect_columns;
 use levada_connector_api::{Error, Result};
 
 use super::ast::{Ast, Item, Node, PlanError, Planned};
@@ -56,6 +58,17 @@ impl Projection {
     /// The columns that come out.
     pub fn schema(&self) -> SchemaRef {
         Arc::clone(&self.schema)
+    }
+
+    /// The numbers of the input columns that are read, in order.
+    pub fn reads(&self) -> Vec<usize> {
+        let values = self.outputs.iter().filter_map(|output| match output {
+            Output::Value(expression) => Some(expression),
+            Output::Generated(_) => None,
+        });
+        let all = values.chain(self.generator.iter().map(Generator::value));
+        let columns = all.flat_map(|expression| collect_columns(expression.physical()));
+        columns.map(|column| column.index()).collect::<BTreeSet<_>>().into_iter().collect()
     }
 
     /// The expression that the output column `at` is of the input; none if it is made by an explode.

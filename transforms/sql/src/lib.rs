@@ -5,6 +5,7 @@
 #![cfg_attr(not(test), warn(clippy::indexing_slicing))]
 
 mod filter;
+mod filter_project;
 mod query;
 mod select;
 

@@ -12,7 +12,7 @@ use levada_expressions::{From, GroupingSpec, SqlOptions, Statement, WindowCall, 
 use levada_transform_aggregate::{Grouped, GroupedSpec, TimeSpec};
 
 use crate::filter::{Filter, ansi_key};
-use crate::select::Select;
+use crate::filter_project::FilterProject;
 
 /// What a query needs beside its text.
 #[derive(Debug, Clone, Default)]
@@ -89,15 +89,13 @@ impl Query {
         if let From::Query(inner) = &statement.from {
             self.add(inner, options)?;
         }
+        if !statement.grouped {
+            let (filter, items) = (statement.filter.clone(), statement.items.clone());
+            self.steps.push(Box::new(FilterProject::new(filter, items, options.sql.clone())));
+            return Ok(());
+        }
         if let Some(filter) = &statement.filter {
             self.steps.push(Box::new(Filter::new(filter.clone(), options.sql.clone())));
-        }
-        if !statement.grouped {
-            let all = statement.items.iter().all(|item| item == "*");
-            if !all {
-                self.steps.push(Box::new(Select::of(statement.items.clone(), options.sql.clone())));
-            }
-            return Ok(());
         }
         if self.stateful.is_some() {
             return Err(Error::unsupported("a query with two aggregations, one over the other")

@@ -36,11 +36,6 @@ impl Select {
         Self { items, renames, prefix, options, alias, bound: None }
     }
 
-    /// A select list whose items are known.
-    pub(crate) fn of(items: Vec<String>, options: SqlOptions) -> Self {
-        Self { items, ..Self::new("*", Vec::new(), options) }
-    }
-
     fn project(&self, input: &SchemaRef) -> Result<Projection> {
         let items: Vec<_> = self.items.iter().map(String::as_str).collect();
         Projection::compile(&items, input, &self.options)
