@@ -56,6 +56,11 @@ impl Expression {
         &self.ty
     }
 
+    /// The number of the input column that it is, if it is one and nothing more.
+    pub fn column(&self) -> Option<usize> {
+        self.expr.downcast_ref::<Column>().map(Column::index)
+    }
+
     /// The compiled form, for those who evaluate it themselves.
     pub fn physical(&self) -> &Arc<dyn PhysicalExpr> {
         &self.expr

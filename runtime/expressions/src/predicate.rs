@@ -86,6 +86,18 @@ impl Predicate {
         (stay, moved)
     }
 
+    /// Whether an expression reads a column. What cannot be understood does.
+    pub fn reads(text: &str, column: &str) -> bool {
+        fn named(ast: &Ast, column: &str) -> bool {
+            match &ast.node {
+                Node::Name(name) => name.eq_ignore_ascii_case(column),
+                Node::Star(_) => true,
+                node => node.children().any(|child| named(child, column)),
+            }
+        }
+        parse::expression(text).map_or(true, |ast| named(&ast, column))
+    }
+
     /// Which rows of `batch` meet the condition. Rows for which it is unknown (null) do not.
     ///
     /// # Errors

@@ -38,15 +38,8 @@ impl Transform for Filter {
     }
 
     fn split_off(&mut self, copies: usize, origin: &dyn Fn(&str) -> Option<String>) -> Vec<Box<dyn Transform>> {
-        let (stay, moved) = Predicate::split_by(&self.condition, origin);
-        if moved.is_empty() {
-            return Vec::new();
-        }
-        let moved = moved.join(" AND ");
-        self.condition = match stay.as_slice() {
-            [] => "true".to_owned(),
-            parts => parts.join(" AND "),
-        };
+        let Some((stay, moved)) = split(&self.condition, &self.options, origin) else { return Vec::new() };
+        self.condition = stay.unwrap_or_else(|| "true".to_owned());
         let copy = |_| {
             let mut copy = Self::new(moved.clone(), self.options.clone());
             copy.key = self.key.clone();
@@ -81,8 +74,24 @@ impl Transform for Filter {
     }
 }
 
+/// Splits a condition into what stays and what can be tested before the transform that `origin` is of.
+pub(crate) fn split(
+    condition: &str,
+    options: &SqlOptions,
+    origin: &dyn Fn(&str) -> Option<String>,
+) -> Option<(Option<String>, String)> {
+    // A computed column would be computed again with these options: only those of the default are everybody's.
+    let plain = |expression: &String| expression.starts_with('`') && expression.ends_with('`');
+    let known = |name: &str| origin(name).filter(|expression| options.ansi || plain(expression));
+    let (stay, moved) = Predicate::split_by(condition, &known);
+    if moved.is_empty() {
+        return None;
+    }
+    Some(((!stay.is_empty()).then(|| stay.join(" AND ")), moved.join(" AND ")))
+}
+
 /// A column's name in an expression.
-fn quoted(name: &str) -> String {
+pub(crate) fn quoted(name: &str) -> String {
     format!("`{}`", name.replace('`', "``"))
 }
 

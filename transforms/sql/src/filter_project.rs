@@ -8,6 +8,8 @@ use arrow::datatypes::{Schema, SchemaRef};
 use levada_connector_api::{Batch, BindContext, Bound, Emitted, Error, Result, Transform, async_trait};
 use levada_expressions::{Predicate, Projection, SqlOptions, bad_rows};
 
+use crate::filter::{Filter, split};
+
 /// `SELECT items FROM input WHERE condition`.
 pub(crate) struct FilterProject {
     condition: Option<String>,
@@ -48,6 +50,20 @@ impl Transform for FilterProject {
         self.alias = context.alias.clone();
         self.bound = Some(Step { predicate, projection, read, schema });
         Ok(Bound::stateless(output))
+    }
+
+    fn split_off(&mut self, copies: usize, origin: &dyn Fn(&str) -> Option<String>) -> Vec<Box<dyn Transform>> {
+        let Some(condition) = &self.condition else { return Vec::new() };
+        let Some((stay, moved)) = split(condition, &self.options, origin) else { return Vec::new() };
+        self.condition = stay;
+        (0..copies).map(|_| Box::new(Filter::new(moved.clone(), self.options.clone())) as Box<dyn Transform>).collect()
+    }
+
+    fn origin(&self, column: &str) -> Option<String> {
+        let step = self.bound.as_ref()?;
+        let schema = step.projection.schema();
+        let at = schema.fields().iter().position(|field| field.name().eq_ignore_ascii_case(column))?;
+        step.projection.source(at).filter(|source| self.options.ansi || source.starts_with('`'))
     }
 
     async fn process(&mut self, batch: Batch) -> Result<Emitted> {

@@ -125,6 +125,7 @@ impl Query {
             grouping: GroupingSpec {
                 made: Vec::new(),
                 keys: statement.group_by.clone(),
+                aliases: statement.aliases.clone(),
                 items: statement.items.clone(),
                 keys_first: false,
                 having: statement.having.clone(),
@@ -176,10 +177,25 @@ impl Transform for Sql {
                 schema: next.schema,
                 stateful: bound.stateful || next.stateful,
                 aggregates: bound.aggregates || next.aggregates,
-                watermark: None,
+                watermark: bound.watermark.or(next.watermark),
             };
         }
         Ok(bound)
+    }
+
+    fn split_off(&mut self, copies: usize, origin: &dyn Fn(&str) -> Option<String>) -> Vec<Box<dyn Transform>> {
+        self.query.steps.first_mut().map(|step| step.split_off(copies, origin)).unwrap_or_default()
+    }
+
+    fn origin(&self, column: &str) -> Option<String> {
+        let mut steps = self.query.steps.iter().rev();
+        let mut source = steps.next()?.origin(column)?;
+        for step in steps {
+            // Further down only columns that are passed on as they are.
+            let name = source.strip_prefix('`')?.strip_suffix('`')?.replace("``", "`");
+            source = step.origin(&name)?;
+        }
+        Some(source)
     }
 
     async fn open(&mut self, context: &TaskContext) -> Result<()> {

@@ -85,7 +85,9 @@ impl Transform for Select {
     fn origin(&self, column: &str) -> Option<String> {
         let (projection, schema) = self.bound.as_ref()?;
         let at = schema.fields().iter().position(|field| field.name().eq_ignore_ascii_case(column))?;
-        projection.source(at)
+        // What was computed without ANSI cannot be computed elsewhere with it.
+        let plain = |source: &String| source.starts_with('`');
+        projection.source(at).filter(|source| self.options.ansi || plain(source))
     }
 
     async fn process(&mut self, batch: Batch) -> Result<Emitted> {

@@ -190,7 +190,8 @@ impl Checkpoint {
         self.pending = recovered.pending.as_ref().map_or(recovered.watermarks, |pending| pending.watermarks);
         let start = Record::Start(Start { epoch: self.epoch, run_id: self.run_id.clone(), timestamp });
         if recovered.segment == 0 || recovered.sealed {
-            self.create_segment(recovered.state.clone(), Some(&start)).await?;
+            let content = self.snapshot(recovered.state.clone(), Some(&start))?;
+            self.create_segment(content).await?;
             if let Some(pending) = &recovered.pending {
                 self.append(&Record::Prepare(pending.clone()), true).await?;
             }
@@ -248,9 +249,18 @@ impl Checkpoint {
     /// # Errors
     /// The log cannot be written.
     pub async fn roll(&mut self, state: Vec<StateEntry>) -> Result<()> {
+        // A snapshot that cannot be written must not seal the segment that it would have followed.
+        let content = match self.snapshot(state, None) {
+            Ok(content) => content,
+            Err(error) => {
+                tracing::warn!(%error, "no new segment of the checkpoint: the log goes on growing");
+                self.snapshot_bytes = self.snapshot_bytes.max(self.bytes_since).saturating_mul(2);
+                return Ok(());
+            }
+        };
         self.append(&Record::Seal { epoch: self.epoch }, true).await?;
         let before = self.segment;
-        self.create_segment(state, None).await?;
+        self.create_segment(content).await?;
         self.unsynced = false;
         for segment in self.store.segments().await? {
             if segment < before {
@@ -260,7 +270,8 @@ impl Checkpoint {
         Ok(())
     }
 
-    async fn create_segment(&mut self, state: Vec<StateEntry>, then: Option<&Record>) -> Result<()> {
+    /// The bytes of a new segment.
+    fn snapshot(&mut self, state: Vec<StateEntry>, then: Option<&Record>) -> Result<Vec<u8>> {
         let snapshot = Record::Snapshot(Snapshot {
             id: self.id.clone(),
             pipeline: self.pipeline.clone(),
@@ -272,10 +283,14 @@ impl Checkpoint {
         });
         let mut content = frame::header().to_vec();
         content.extend(frame::encode(&snapshot.encode()?)?);
-        self.snapshot_bytes = content.len();
         if let Some(record) = then {
             content.extend(frame::encode(&record.encode()?)?);
         }
+        Ok(content)
+    }
+
+    async fn create_segment(&mut self, content: Vec<u8>) -> Result<()> {
+        self.snapshot_bytes = content.len();
         self.bytes_since = 0;
         self.store.create(self.segment + 1, content).await?;
         self.segment += 1;

@@ -25,6 +25,8 @@ struct Input {
     source: Box<dyn Source>,
     /// What it said when it had no more for the current micro-batch.
     done: Option<PollStatus>,
+    /// The last end that was asked for, of all sources and of this one: a source may know an end by its address.
+    until: Option<(Arc<Offsets>, Arc<Offsets>)>,
 }
 
 impl Input {
@@ -53,7 +55,7 @@ impl Inputs {
                 false => format!("source '{name}'"),
             };
             let source = stage.plugin.create(&stage.config).map_err(|e| e.context(place))?;
-            Ok(Input { alias: stage.alias.clone(), name: name.to_owned(), source, done: None })
+            Ok(Input { alias: stage.alias.clone(), name: name.to_owned(), source, done: None, until: None })
         };
         Ok(Self { list: spec.sources.iter().map(make).collect::<Result<_>>()?, batch_id: None, next: 0 })
     }
@@ -74,9 +76,29 @@ impl Inputs {
 
     pub(crate) async fn open(&mut self, context: &TaskContext, from: &Offsets) -> Result<()> {
         let several = self.several();
+        self.check(from)?;
         for input in &mut self.list {
             let own = if several { &untag(from, &input.alias)? } else { from };
             input.source.open(context, own).await.map_err(|e| input.at_source(e, several))?;
+        }
+        Ok(())
+    }
+
+    /// Refuses offsets of other sources than these.
+    fn check(&self, from: &Offsets) -> Result<()> {
+        for (partition, _) in from.iter() {
+            let alias = partition.text(SOURCE);
+            let known = match (&alias, self.several()) {
+                (Some(alias), true) => self.list.iter().any(|input| input.alias == *alias),
+                (alias, several) => alias.is_some() == several,
+            };
+            if !known {
+                let had = alias.map_or("one source".to_owned(), |alias| format!("a source '{alias}'"));
+                return Err(Error::corrupt(format!(
+                    "the checkpoint is of a pipeline with {had}; the sources have changed"
+                ))
+                .hint("bring the old sources back, or start anew with another checkpoint.location"));
+            }
         }
         Ok(())
     }
@@ -97,7 +119,17 @@ impl Inputs {
         let at = ring.into_iter().find(|at| self.list.get(*at).is_some_and(|input| input.done.is_none())).unwrap_or(0);
         self.next = (at + 1) % count;
         let Some(input) = self.list.get_mut(at) else { return Ok((0, Polled::nothing(PollStatus::End))) };
-        let until = limit.until.as_ref().map(|until| untag(until, &input.alias)).transpose()?.map(Arc::new);
+        let until = match &limit.until {
+            None => None,
+            Some(all) => match &input.until {
+                Some((known, own)) if Arc::ptr_eq(known, all) => Some(own.clone()),
+                _ => {
+                    let own = Arc::new(untag(all, &input.alias)?);
+                    input.until = Some((all.clone(), own.clone()));
+                    Some(own)
+                }
+            },
+        };
         let own = PollLimit { until, wait: Duration::ZERO, ..limit.clone() };
         let mut polled = input.source.poll(&own).await.map_err(|e| input.at_source(e, true))?;
         polled.ranges = tag(polled.ranges, &input.alias)?;

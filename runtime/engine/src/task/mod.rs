@@ -80,6 +80,8 @@ impl Task {
         let held = sink.open(&context, plan.output.clone(), spec.output_mode).await.map_err(at_sink)?;
         recover::reconcile(spec, &mut checkpoint, &mut recovered, held).await?;
         recover::restore(&mut steps, &context, &recovered.state).await?;
+        // It holds on to the bytes of the whole segment.
+        recovered.state = Vec::new();
         sources.open(&context, &recovered.offsets).await?;
         if let Some(last) = recovered.last {
             tracing::info!(pipeline = %spec.name, batch = last + 1, epoch = context.epoch, "going on after batch {last}");

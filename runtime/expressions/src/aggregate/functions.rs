@@ -217,12 +217,18 @@ pub(crate) fn plan(
         values = Vec::new();
     }
     if matches!(function, AggregateFunction::First | AggregateFunction::Last) && values.len() == 2 {
-        let ignore = values.pop().and_then(|flag| flag.literal);
-        if ignore == Some(datafusion_common::ScalarValue::Boolean(Some(true))) {
-            function = match function {
-                AggregateFunction::First => AggregateFunction::FirstValid,
-                _ => AggregateFunction::LastValid,
-            };
+        match values.pop().and_then(|flag| flag.literal) {
+            Some(datafusion_common::ScalarValue::Boolean(Some(true))) => {
+                function = match function {
+                    AggregateFunction::First => AggregateFunction::FirstValid,
+                    _ => AggregateFunction::LastValid,
+                };
+            }
+            Some(datafusion_common::ScalarValue::Boolean(Some(false))) => {}
+            _ => {
+                let message = format!("the second argument of {name} says whether nulls are left out: true or false");
+                return Err(PlanError::new(span, message));
+            }
         }
     }
     let (values, ty) = arguments(planner, name, function, values, span)?;

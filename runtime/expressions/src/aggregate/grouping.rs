@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
 use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
+use datafusion_physical_expr::expressions::Column;
 use levada_connector_api::{Error, Result};
 
 use super::functions::{self, AggregateCall};
@@ -19,6 +20,8 @@ pub struct GroupingSpec {
     pub made: Vec<(FieldRef, Vec<String>)>,
     /// The grouping expressions, with or without `AS name`.
     pub keys: Vec<String>,
+    /// Names of selected expressions: a key that is no column of the input may be one of them.
+    pub aliases: Vec<(String, String)>,
     /// What is selected: expressions over made columns, keys and aggregates.
     pub items: Vec<String>,
     /// Whether made columns and keys stand before the items, as in `groupBy(…).agg(…)`; in a SELECT they do not.
@@ -59,14 +62,14 @@ impl Grouping {
         }
         let mut keys = Vec::new();
         for text in &spec.keys {
+            let text = spec.key_text(text, &planner);
             let Item { expr, aliases } = parse::item(text).map_err(|e| e.locate(text))?;
+            steady(&expr).map_err(|e| e.locate(text))?;
             let typed = planner.plan(&expr).map_err(|e| e.locate(text))?;
             let own = output_name(&expr, &typed);
             let name = aliases.first().cloned().unwrap_or(own);
-            let metadata = match &expr.node {
-                Node::Name(column) => input.field_with_name(column).map(|f| f.metadata().clone()).unwrap_or_default(),
-                _ => Default::default(),
-            };
+            let column = typed.expr.downcast_ref::<Column>().and_then(|column| input.fields().get(column.index()));
+            let metadata = column.map(|field| field.metadata().clone()).unwrap_or_default();
             if matches!(typed.ty, DataType::Map(_, _)) {
                 let error = PlanError::new(typed.span, "a map cannot be grouped by: its entries have no order");
                 return Err(error.hint("group by its entries: map_entries(…)").locate(text));
@@ -76,7 +79,7 @@ impl Grouping {
             keys.push(Expression::new(text, name, typed));
         }
         let before = fields.len();
-        let mut lift = Lift { planner, named, before: &fields.clone(), calls: Vec::new(), text: "" };
+        let mut lift = Lift { planner, named, before: &fields.clone(), calls: Vec::new(), asts: Vec::new(), text: "" };
         let mut items: Vec<(String, Ast, Option<String>)> = Vec::new();
         if spec.keys_first {
             for field in &fields {
@@ -104,11 +107,9 @@ impl Grouping {
         let mut out = Vec::new();
         for (text, ast, alias) in items {
             let typed = planner.plan(&ast).map_err(|e| explain(e, input, before).locate(&text))?;
-            let name = alias.unwrap_or_else(|| output_name(&ast, &typed));
-            let field = match &ast.node {
-                Node::Name(column) => grouped.field_with_name(column).ok().map(|f| f.clone().with_name(&name)),
-                _ => None,
-            };
+            let name = alias.unwrap_or_else(|| shown(&output_name(&ast, &typed)));
+            let column = typed.expr.downcast_ref::<Column>().and_then(|column| grouped.fields().get(column.index()));
+            let field = column.map(|field| field.as_ref().clone().with_name(&name));
             out.push(Arc::new(field.unwrap_or_else(|| Field::new(&name, typed.ty.clone(), true))));
             outputs.push(Expression::new(&text, name, typed));
         }
@@ -170,6 +171,36 @@ impl Grouping {
     }
 }
 
+/// What keeps apart calls that Spark calls the same; not shown.
+const APART: char = '\u{200b}';
+
+fn shown(name: &str) -> String {
+    name.replace(APART, "")
+}
+
+/// Refuses what is not the same when a micro-batch is repeated: it would be in the state.
+fn steady(ast: &Ast) -> Planned<()> {
+    const VOLATILE: &[&str] = &["rand", "randn", "random", "uuid", "now", "current_timestamp", "current_date"];
+    match &ast.node {
+        Node::Name(name) | Node::Call { name, .. } if VOLATILE.contains(&name.to_ascii_lowercase().as_str()) => {
+            let message =
+                format!("{name} is another value when a micro-batch is repeated, so it cannot go into the state");
+            Err(PlanError::new(ast.span, message).hint("use a time that the rows have"))
+        }
+        node => node.children().try_for_each(steady),
+    }
+}
+
+impl GroupingSpec {
+    /// What a key is: itself, or the selected expression that it names when the input has no such column.
+    fn key_text<'a>(&'a self, text: &'a str, planner: &Planner<'_>) -> &'a str {
+        let Ok(Item { expr: Ast { node: Node::Name(name), .. }, .. }) = parse::item(text) else { return text };
+        let known = planner.schema.fields().iter().any(|field| field.name().eq_ignore_ascii_case(&name));
+        let named = self.aliases.iter().find(|(alias, _)| !known && alias.eq_ignore_ascii_case(&name));
+        named.map_or(text, |(_, expression)| expression)
+    }
+}
+
 /// A column of the input that is not among the keys.
 fn explain(error: PlanError, input: &SchemaRef, keys: usize) -> PlanError {
     let quoted = error.message.split('\'').nth(1).unwrap_or_default().to_owned();
@@ -191,6 +222,8 @@ struct Lift<'a> {
     named: Vec<(Ast, String)>,
     before: &'a [FieldRef],
     calls: Vec<AggregateCall>,
+    /// The calls as they were written.
+    asts: Vec<Ast>,
     text: &'a str,
 }
 
@@ -211,10 +244,22 @@ impl Lift<'_> {
                 let message = format!("a key is called '{}', as this aggregate is", planned.name);
                 return Err(PlanError::new(ast.span, message).hint("rename the key"));
             }
-            let name = planned.name.clone();
-            if !self.calls.iter().any(|call| call.name == name) {
-                self.calls.push(planned);
-            }
+            let mut planned = planned;
+            let known = self.asts.iter().position(|known| *known == ast);
+            let name = match known.and_then(|at| self.calls.get(at)) {
+                Some(call) => call.name.clone(),
+                None => {
+                    // Spark's names leave out quotes: max('k') and max(k) are called the same.
+                    while self.calls.iter().any(|call| call.name == planned.name) {
+                        planned.name.push(APART);
+                    }
+                    steady(&ast)?;
+                    let name = planned.name.clone();
+                    self.calls.push(planned);
+                    self.asts.push(ast.clone());
+                    name
+                }
+            };
             return Ok(Ast::new(Node::Name(name), ast.span));
         }
         let span = ast.span;

@@ -2,7 +2,7 @@
 
 use super::super::ast::{Ast, Node, PlanError, Planned};
 use super::super::lexer::Token;
-use super::Parser;
+use super::{MAX_DEPTH, Parser};
 use crate::aggregate::is_aggregate;
 
 /// What a query reads.
@@ -34,8 +34,10 @@ pub struct Statement {
     pub from: From,
     /// WHERE.
     pub filter: Option<String>,
-    /// GROUP BY, but for windows; numbers and aliases stand for items.
+    /// GROUP BY, but for windows; for a number stands its item.
     pub group_by: Vec<String>,
+    /// The items that have names, by name.
+    pub aliases: Vec<(String, String)>,
     /// The window in GROUP BY.
     pub window: Option<WindowCall>,
     /// HAVING.
@@ -103,7 +105,13 @@ impl Parser<'_> {
         }
         self.expect_word("from")?;
         let from = if self.symbol("(") {
+            self.depth += 1;
+            if self.depth > MAX_DEPTH {
+                let message = "queries are nested too deeply";
+                return Err(PlanError::new(self.span(), message).hint("make some of them transforms of their own"));
+            }
             let inner = self.query()?;
+            self.depth -= 1;
             self.expect(")")?;
             From::Query(Box::new(inner))
         } else {
@@ -162,8 +170,13 @@ impl Parser<'_> {
             false => None,
         };
         self.refuse()?;
+        let alias = |(text, _, aliases): &(String, Ast, Vec<String>)| match aliases.as_slice() {
+            [alias] => Some((alias.clone(), text.clone())),
+            _ => None,
+        };
+        let aliases = items.iter().filter_map(alias).collect();
         let items = items.into_iter().map(|(text, _, _)| text).collect();
-        Ok(Statement { items, from, filter, group_by, window, having, grouped })
+        Ok(Statement { items, from, filter, group_by, aliases, window, having, grouped })
     }
 
     fn source(&self, start: usize, end: usize) -> String {
@@ -209,10 +222,6 @@ impl Parser<'_> {
 fn group_key(node: &Node, text: String, items: &[(String, Ast, Vec<String>)]) -> String {
     let place = match node {
         Node::Literal(datafusion_common::ScalarValue::Int32(Some(place))) => usize::try_from(*place).ok(),
-        Node::Name(name) => {
-            let named = |item: &(String, Ast, Vec<String>)| matches!(item.2.as_slice(), [alias] if alias.eq_ignore_ascii_case(name));
-            items.iter().position(named).map(|at| at + 1)
-        }
         _ => None,
     };
     let item = place.and_then(|place| items.get(place.checked_sub(1)?));
@@ -237,7 +246,8 @@ mod tests {
         let query = statement(text).unwrap();
         assert_eq!(query.items, ["window", "upper(word) AS w", "count(*) n"]);
         assert_eq!(query.filter.as_deref(), Some("word <> 'from'"));
-        assert_eq!(query.group_by, ["upper(word) AS w"]);
+        assert_eq!(query.group_by, ["w"]);
+        assert_eq!(query.aliases[0], ("w".to_owned(), "upper(word) AS w".to_owned()));
         assert_eq!(query.having.as_deref(), Some("count(*) > 1"));
         let window = query.window.unwrap();
         assert_eq!((window.name.as_str(), window.args.len()), ("tumble", 2));

@@ -1,6 +1,7 @@
 //! `collect_list` and `collect_set`.
 
 use std::any::Any;
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, ListArray};
@@ -16,22 +17,23 @@ pub(super) struct Collect {
     value: Coder,
     distinct: bool,
     held: Vec<Vec<Box<[u8]>>>,
+    /// The values of each group, when they are to be distinct.
+    known: Vec<HashSet<Box<[u8]>>>,
     bytes: usize,
 }
 
 impl Collect {
     pub(super) fn new(ty: &DataType, distinct: bool) -> Result<Self> {
-        Ok(Self { value: Coder::new(ty)?, distinct, held: Vec::new(), bytes: 0 })
+        Ok(Self { value: Coder::new(ty)?, distinct, held: Vec::new(), known: Vec::new(), bytes: 0 })
     }
 }
 
 #[allow(clippy::indexing_slicing, reason = "numbers of groups are valid by contract")]
 impl Collect {
     fn see(&mut self, group: usize, value: &[u8]) {
-        let held = &mut self.held[group];
-        if !self.distinct || !held.iter().any(|held| **held == *value) {
+        if !self.distinct || self.known[group].insert(value.into()) {
             self.bytes += value.len() + size_of::<Box<[u8]>>();
-            held.push(value.into());
+            self.held[group].push(value.into());
         }
     }
 }
@@ -40,6 +42,9 @@ impl Collect {
 impl Accumulator for Collect {
     fn grow(&mut self, groups: usize) {
         self.held.resize_with(groups, Vec::new);
+        if self.distinct {
+            self.known.resize_with(groups, HashSet::new);
+        }
     }
 
     fn update(&mut self, values: &[ArrayRef], groups: &[u32], filter: Option<&BooleanArray>) -> Result<()> {
@@ -70,6 +75,9 @@ impl Accumulator for Collect {
         let freed: usize = self.held[group as usize].iter().map(|value| value.len() + size_of::<Box<[u8]>>()).sum();
         self.bytes = self.bytes.saturating_sub(freed);
         self.held[group as usize] = Vec::new();
+        if self.distinct {
+            self.known[group as usize] = HashSet::new();
+        }
     }
 
     fn state(&self, groups: &[u32]) -> Result<Vec<ArrayRef>> {
@@ -101,7 +109,8 @@ impl Accumulator for Collect {
     }
 
     fn memory(&self) -> usize {
-        self.held.capacity() * size_of::<Vec<Box<[u8]>>>() + self.bytes
+        let times = if self.distinct { 3 } else { 1 };
+        self.held.capacity() * size_of::<Vec<Box<[u8]>>>() + self.bytes * times
     }
 
     fn as_any(&self) -> &dyn Any {

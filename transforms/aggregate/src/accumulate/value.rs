@@ -108,10 +108,16 @@ impl Chosen {
 
 #[allow(clippy::indexing_slicing, reason = "numbers of groups are valid by contract")]
 impl Chosen {
+    fn put(&mut self, group: usize, kept: Kept) {
+        let size =
+            |kept: &Kept| kept.as_ref().map_or(0, |(value, by)| value.len() + by.as_ref().map_or(0, |by| by.len()));
+        self.bytes = self.bytes + size(&kept) - size(&self.held[group]);
+        self.held[group] = kept;
+    }
+
     fn see(&mut self, group: usize, value: &[u8], by: Option<&[u8]>) {
         if self.replaces(&self.held[group], value, by) {
-            self.bytes += value.len() + by.map_or(0, <[u8]>::len);
-            self.held[group] = Some((value.into(), by.map(Into::into)));
+            self.put(group, Some((value.into(), by.map(Into::into))));
         }
     }
 }
@@ -160,7 +166,7 @@ impl Accumulator for Chosen {
     }
 
     fn reset(&mut self, group: u32) {
-        self.held[group as usize] = None;
+        self.put(group as usize, None);
     }
 
     fn state(&self, groups: &[u32]) -> Result<Vec<ArrayRef>> {
@@ -186,7 +192,7 @@ impl Accumulator for Chosen {
         };
         for (row, group) in groups.iter().enumerate() {
             let kept = || (rows.row(row).as_ref().into(), by.as_ref().map(|by| by.row(row).as_ref().into()));
-            self.held[*group as usize] = seen.value(row).then(kept);
+            self.put(*group as usize, seen.value(row).then(kept));
         }
         Ok(())
     }

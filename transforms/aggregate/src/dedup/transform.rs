@@ -17,6 +17,9 @@ use crate::times::closing_times;
 /// The time of a key that is never forgotten.
 const NEVER: i64 = i64::MAX;
 
+/// How many keys a batch of the checkpoint has.
+const PIECE: usize = 64 * 1024;
+
 /// What a deduplication is, compiled for its input.
 struct Plan {
     columns: Vec<usize>,
@@ -240,13 +243,18 @@ impl Transform for DeduplicateTransform {
             Some(_) => self.batch.watermark.saturating_mul(1000),
             None => i64::MIN,
         };
-        let keys: Vec<&[u8]> = numbers.iter().map(|number| self.keys.get(*number)).collect();
-        let times = numbers.iter().map(|number| self.expiry.get(*number as usize).copied().unwrap_or(NEVER));
-        let mut columns: Vec<ArrayRef> = vec![Arc::new(Int64Array::from_iter_values(times))];
-        columns.extend(plan.codec.decode(&keys)?);
         let mut fields = vec![Field::new("until", DataType::Int64, false)];
         fields.extend(plan.key_schema.fields().iter().map(|field| field.as_ref().clone()));
-        let rows = RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).map_err(internal)?;
+        let schema = Arc::new(Schema::new(fields));
+        let mut batches = Vec::new();
+        // Pieces, since the text of one column of one batch can have two gigabytes at most.
+        for numbers in numbers.chunks(PIECE) {
+            let keys: Vec<&[u8]> = numbers.iter().map(|number| self.keys.get(*number)).collect();
+            let times = numbers.iter().map(|number| self.expiry.get(*number as usize).copied().unwrap_or(NEVER));
+            let mut columns: Vec<ArrayRef> = vec![Arc::new(Int64Array::from_iter_values(times))];
+            columns.extend(plan.codec.decode(&keys)?);
+            batches.push(RecordBatch::try_new(schema.clone(), columns).map_err(internal)?);
+        }
         let closed: ArrayRef = Arc::new(Int64Array::from(vec![closed]));
         let closed = RecordBatch::try_from_iter([("closed", closed)]).map_err(internal)?;
         Ok(Some(StateImage {
@@ -254,7 +262,7 @@ impl Transform for DeduplicateTransform {
             fingerprint: plan.fingerprint.clone(),
             sections: vec![
                 StateSection { partition: u32::MAX, batches: vec![closed] },
-                StateSection { partition: 0, batches: vec![rows] },
+                StateSection { partition: 0, batches },
             ],
         }))
     }

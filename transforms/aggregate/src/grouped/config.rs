@@ -199,6 +199,7 @@ impl TransformPlugin for WindowedAggregate {
         let grouping = GroupingSpec {
             made: Vec::new(),
             keys: items(config, "group.by")?,
+            aliases: Vec::new(),
             items: items(config, "aggregates")?,
             keys_first: true,
             having: config.string_opt("having"),

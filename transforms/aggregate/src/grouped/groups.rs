@@ -1,11 +1,11 @@
 //! Groups of rows with equal keys, in windows or not: what a thread counts, and the state of a state partition.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use arrow::array::{ArrayRef, AsArray, RecordBatch};
 use levada_connector_api::{OutputMode, Result};
 
-use super::plan::{Plan, Shape};
+use super::plan::{Plan, Shape, Windows};
 use crate::accumulate::Accumulator;
 use crate::keys::{KeyCodec, Keys, PREFIX, hash, with_prefix};
 use crate::times::closing_times;
@@ -177,33 +177,13 @@ impl Shard {
     /// Takes over what a thread counted in this partition. Groups that closed at or before `late`, in microseconds, are
     /// dropped.
     pub(super) fn merge(&mut self, plan: &Plan, delta: &Delta, groups: &[u32], late: i64) -> Result<()> {
-        let (mut from, mut to) = (Vec::with_capacity(groups.len()), Vec::with_capacity(groups.len()));
-        let mut scratch: Vec<u8> = Vec::new();
-        for number in groups {
-            let key = delta.keys.get(*number);
-            let bare = delta.bare[*number as usize];
-            let Shape::Windows(windows) = &plan.shape else {
-                let full = delta.keys.hash_of(*number);
-                if plan.expires && plan.closes(prefix_of(key)) <= late {
-                    self.dropped += 1;
-                    continue;
-                }
-                to.push(self.group(plan, full, key)?);
-                from.push(*number);
-                continue;
-            };
-            scratch.clear();
-            scratch.extend_from_slice(key);
-            for start in windows.of_pane(prefix_of(key)) {
-                if plan.expires && start + windows.size <= late {
-                    self.dropped += 1;
-                    continue;
-                }
-                scratch[..PREFIX].copy_from_slice(&start.to_le_bytes());
-                to.push(self.group(plan, with_prefix(bare, start), &scratch)?);
-                from.push(*number);
+        let (from, to) = match &plan.shape {
+            // Of windows that do not overlap each is its own pane.
+            Shape::Windows(windows) if windows.slide < windows.size => {
+                self.place_in_windows(plan, *windows, delta, groups, late)?
             }
-        }
+            _ => self.place(plan, delta, groups, late)?,
+        };
         let bound = self.keys.bound();
         for ((accumulator, counted), call) in
             self.accumulators.iter_mut().zip(&delta.accumulators).zip(plan.grouping.calls())
@@ -213,6 +193,76 @@ impl Shard {
             merged.map_err(|e| e.context(format!("aggregate \"{}\"", call.name)))?;
         }
         Ok(())
+    }
+
+    /// The groups of this partition that the groups of a delta are parts of, each beside its part.
+    fn place(&mut self, plan: &Plan, delta: &Delta, groups: &[u32], late: i64) -> Result<(Vec<u32>, Vec<u32>)> {
+        let (mut from, mut to) = (Vec::with_capacity(groups.len()), Vec::with_capacity(groups.len()));
+        for number in groups {
+            let key = delta.keys.get(*number);
+            if plan.expires && plan.closes(prefix_of(key)) <= late {
+                self.dropped += 1;
+                continue;
+            }
+            to.push(self.group(plan, delta.keys.hash_of(*number), key)?);
+            from.push(*number);
+        }
+        Ok((from, to))
+    }
+
+    /// The same for panes: each is a part of the windows that hold it. Panes are taken key by key in the order of time, so
+    /// that a window is looked up once for all its panes.
+    fn place_in_windows(
+        &mut self,
+        plan: &Plan,
+        windows: Windows,
+        delta: &Delta,
+        groups: &[u32],
+        late: i64,
+    ) -> Result<(Vec<u32>, Vec<u32>)> {
+        let each = (windows.size / windows.slide) as usize + 1;
+        let mut order: Vec<(u64, i64, u32)> = groups
+            .iter()
+            .map(|number| (delta.bare[*number as usize], prefix_of(delta.keys.get(*number)), *number))
+            .collect();
+        order.sort_unstable();
+        let room = groups.len().saturating_mul(each.min(64));
+        let (mut from, mut to) = (Vec::with_capacity(room), Vec::with_capacity(room));
+        let mut scratch: Vec<u8> = Vec::new();
+        // The windows of the key that were found last, by their starts; `None`: late.
+        let mut found: VecDeque<(i64, Option<u32>)> = VecDeque::new();
+        for (bare, pane, number) in order {
+            let key = delta.keys.get(number);
+            if scratch.get(PREFIX..) != key.get(PREFIX..) {
+                scratch.clear();
+                scratch.extend_from_slice(key);
+                found.clear();
+            }
+            while found.front().is_some_and(|(start, _)| start + windows.size <= pane) {
+                found.pop_front();
+            }
+            let newest = found.back().map(|(start, _)| *start);
+            let new: Vec<i64> =
+                windows.of_pane(pane).take_while(|start| newest.is_none_or(|newest| *start > newest)).collect();
+            for start in new.into_iter().rev() {
+                let is_late = plan.expires && start + windows.size <= late;
+                let group = if is_late {
+                    self.dropped += 1;
+                    None
+                } else {
+                    scratch[..PREFIX].copy_from_slice(&start.to_le_bytes());
+                    Some(self.group(plan, with_prefix(bare, start), &scratch)?)
+                };
+                found.push_back((start, group));
+            }
+            for (_, group) in &found {
+                if let Some(group) = group {
+                    to.push(*group);
+                    from.push(number);
+                }
+            }
+        }
+        Ok((from, to))
     }
 
     /// There is a group even when no row came: an aggregation without keys.
@@ -333,9 +383,11 @@ impl Shard {
 
     /// What was loaded is neither touched nor changed.
     fn settle(&mut self) {
-        self.touched.clear();
-        self.touched_in.iter_mut().for_each(|batch| *batch = 0);
-        self.changed.clear();
-        self.is_changed.iter_mut().for_each(|changed| *changed = false);
+        for number in self.touched.drain(..) {
+            self.touched_in[number as usize] = 0;
+        }
+        for number in self.changed.drain(..) {
+            self.is_changed[number as usize] = false;
+        }
     }
 }

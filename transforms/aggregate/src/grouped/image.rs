@@ -21,31 +21,41 @@ const CLOSED: u32 = u32::MAX;
 pub(super) fn image(state: &State, kind: StateKind, closed: i64) -> Result<Option<StateImage>> {
     let plan = &state.plan;
     let mut sections = Vec::new();
+    let schema = schema(plan)?;
     for (number, mut shard) in state.shards() {
-        let (from, to, columns) = match &mut *shard {
+        let mut batches = Vec::new();
+        let mut add = |from: Vec<i64>, to: Vec<i64>, columns: Vec<ArrayRef>| {
+            let mut all: Vec<ArrayRef> = vec![Arc::new(Int64Array::from(from)), Arc::new(Int64Array::from(to))];
+            all.extend(columns);
+            batches.push(RecordBatch::try_new(schema.clone(), all).map_err(|e| Error::internal(e.to_string()))?);
+            Ok::<(), Error>(())
+        };
+        // Pieces, since the text of one column of one batch can have two gigabytes at most.
+        match &mut *shard {
             Shard::Groups(shard) => {
                 let numbers = match kind {
                     StateKind::Snapshot => shard.all(),
                     StateKind::Delta => shard.take_changed(),
                 };
-                let (from, columns) = shard.state(&numbers)?;
-                (from, vec![0; numbers.len()], columns)
+                for numbers in numbers.chunks(super::ROWS) {
+                    let (from, columns) = shard.state(numbers)?;
+                    add(from, vec![0; numbers.len()], columns)?;
+                }
             }
             Shard::Sessions(shard) => {
                 let keys = match kind {
                     StateKind::Snapshot => shard.all(),
                     StateKind::Delta => shard.take_changed(),
                 };
-                shard.state(&keys)?
+                for keys in keys.chunks(super::ROWS) {
+                    let (from, to, columns) = shard.state(keys)?;
+                    add(from, to, columns)?;
+                }
             }
-        };
-        if from.is_empty() {
-            continue;
         }
-        let mut all: Vec<ArrayRef> = vec![Arc::new(Int64Array::from(from)), Arc::new(Int64Array::from(to))];
-        all.extend(columns);
-        let batch = RecordBatch::try_new(schema(plan)?, all).map_err(|e| Error::internal(e.to_string()))?;
-        sections.push(StateSection { partition: number as u32, batches: vec![batch] });
+        if !batches.is_empty() {
+            sections.push(StateSection { partition: number as u32, batches });
+        }
     }
     if plan.expires && closed > 0 {
         let column: ArrayRef = Arc::new(Int64Array::from(vec![closed]));

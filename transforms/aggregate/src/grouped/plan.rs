@@ -151,7 +151,7 @@ impl Plan {
         let session = matches!(shape, Shape::Sessions(_));
         check_mode(context, expires, session)?;
         let key_types: Vec<DataType> = keys.iter().map(|key| key.data_type().clone()).collect();
-        let fingerprint = fingerprint(&spec.time, &grouping, &key_types);
+        let fingerprint = fingerprint(&spec.time, timed, &grouping, &key_types);
         Ok(Self {
             grouping,
             shape,
@@ -253,7 +253,7 @@ struct TimeColumn {
 fn time_column(column: &str, input: &SchemaRef) -> Result<TimeColumn> {
     let options = SqlOptions::default();
     let plain = Expression::compile(column, input, &options)?;
-    let delay = input.column_with_name(plain.name()).and_then(|(_, field)| watermark_delay(field));
+    let delay = plain.column().and_then(|at| input.fields().get(at)).and_then(|field| watermark_delay(field));
     match plain.data_type() {
         DataType::Timestamp(TimeUnit::Microsecond, _) => {
             let ty = plain.data_type().clone();
@@ -332,9 +332,12 @@ fn check_mode(context: &BindContext, expires: bool, session: bool) -> Result<()>
 }
 
 /// What must be equal for a state to fit.
-fn fingerprint(time: &TimeSpec, grouping: &Grouping, keys: &[DataType]) -> String {
+fn fingerprint(time: &TimeSpec, timed: Option<usize>, grouping: &Grouping, keys: &[DataType]) -> String {
     let time = match time {
-        TimeSpec::None => "no window".to_owned(),
+        TimeSpec::None => match timed {
+            Some(key) => format!("closed by key {key}"),
+            None => "no window".to_owned(),
+        },
         TimeSpec::Window { size, slide, offset, .. } => format!("windows of {size} us every {slide} us at {offset} us"),
         TimeSpec::Session { gap, .. } => format!("sessions with a gap of {gap}"),
     };

@@ -185,7 +185,7 @@ pub(super) fn late_groups(deltas: &[&Delta]) -> u64 {
 /// The sessions of one state partition.
 pub(super) struct Shard {
     table: Table,
-    /// Sessions by the time at which they end: a key and a group. An entry holds only while the session ends then.
+    /// Sessions by a time before which they do not end: a key and a group, once for each session.
     closing: BTreeMap<i64, Vec<(u32, u32)>>,
     changed: Vec<u32>,
     is_changed: Vec<bool>,
@@ -213,7 +213,8 @@ impl Shard {
     }
 
     pub(super) fn memory(&self) -> usize {
-        self.table.memory() + self.closing.len() * 64 + self.changed.capacity() * 4
+        let closing: usize = self.closing.values().map(|sessions| sessions.capacity() * 8 + 64).sum();
+        self.table.memory() + closing + self.changed.capacity() * 4
     }
 
     fn change(&mut self, key: u32) {
@@ -226,8 +227,10 @@ impl Shard {
     fn place(&mut self, plan: &Plan, key: u32, start: i64, end: i64, fused: &mut Fused) -> u32 {
         let before = self.table.spans[key as usize].len();
         let span = self.table.join(key, start, end, fused);
-        self.sessions = self.sessions + self.table.spans[key as usize].len() - before;
-        if plan.expires {
+        let after = self.table.spans[key as usize].len();
+        self.sessions = self.sessions + after - before;
+        // A session that grows is found under its old end, and put off to its new one then.
+        if plan.expires && after > before {
             self.closing.entry(span.end).or_default().push((key, span.group));
         }
         span.group
@@ -274,19 +277,23 @@ impl Shard {
 
     /// The sessions that ended at or before `watermark`.
     fn close(&mut self, watermark: i64) -> Vec<(u32, Span)> {
-        let mut closed = Vec::new();
+        let (mut closed, mut later) = (Vec::new(), Vec::new());
         while let Some(entry) = self.closing.first_entry() {
-            let end = *entry.key();
-            if end > watermark {
+            if *entry.key() > watermark {
                 break;
             }
             for (key, group) in entry.remove() {
                 let spans = &mut self.table.spans[key as usize];
-                // Sessions that grew are found under their later ends.
-                if let Some(at) = spans.iter().position(|span| span.group == group && span.end == end) {
+                let Some(at) = spans.iter().position(|span| span.group == group) else { continue };
+                if spans[at].end <= watermark {
                     closed.push((key, spans.remove(at)));
+                } else {
+                    later.push((spans[at].end, (key, group)));
                 }
             }
+        }
+        for (end, session) in later {
+            self.closing.entry(end).or_default().push(session);
         }
         closed
     }

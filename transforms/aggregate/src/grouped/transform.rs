@@ -9,7 +9,7 @@ use levada_connector_api::{
     Batch, BatchInfo, BindContext, Bound, Emitted, Error, EventTime, Result, StateImage, StateKind, StateStats,
     TaskContext, Transform, async_trait,
 };
-use levada_expressions::bad_rows;
+use levada_expressions::{Predicate, bad_rows};
 
 use super::lanes::Lanes;
 use super::plan::{GroupedSpec, Plan, Shape};
@@ -138,15 +138,18 @@ impl Transform for Grouped {
         self.lanes = None;
         self.plan = Some(plan);
         self.alias = context.alias.clone();
-        Ok(Bound { stateful: true, aggregates: true, ..Bound::stateless(schema) })
+        let watermark = self.spec.watermark.as_ref().map(|(column, _)| column.clone());
+        Ok(Bound { stateful: true, aggregates: true, watermark, ..Bound::stateless(schema) })
     }
 
     fn origin(&self, column: &str) -> Option<String> {
-        // With a watermark of its own, conditions on keys would have to go below it, into this transform.
-        let plan = self.plan.as_ref().filter(|_| self.watch.is_none())?;
+        let plan = self.plan.as_ref()?;
         let schema = plan.grouping.schema();
         let at = schema.fields().iter().position(|field| field.name().eq_ignore_ascii_case(column))?;
-        plan.grouping.key_source(at)
+        let source = plan.grouping.key_source(at)?;
+        // A condition on the time itself stays above the watermark on it.
+        let time = self.spec.watermark.as_ref().map(|(column, _)| column.as_str());
+        (!time.is_some_and(|time| Predicate::reads(&source, time))).then_some(source)
     }
 
     async fn open(&mut self, _context: &TaskContext) -> Result<()> {

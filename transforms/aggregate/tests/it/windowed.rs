@@ -34,6 +34,9 @@ fn rows(events: &[Event]) -> Batch {
     Batch::new(RecordBatch::try_new(schema(), vec![Arc::new(times), Arc::new(keys), Arc::new(values)]).unwrap())
 }
 
+/// Start, end, count, sum, minimum.
+type Session = (i64, i64, i64, i64, i64);
+
 /// A transform as the runtime drives it.
 struct Job {
     transform: Box<dyn Transform>,
@@ -214,7 +217,7 @@ proptest! {
             // Nothing is late: the last batch has all sessions.
             let mut events: Vec<&Event> = steps.iter().flat_map(|step| step.0.iter().flatten()).collect();
             events.sort();
-            let mut sessions: BTreeMap<Option<u8>, Vec<(i64, i64, i64, i64, i64)>> = BTreeMap::new();
+            let mut sessions: BTreeMap<Option<u8>, Vec<Session>> = BTreeMap::new();
             for (at, key, value) in events {
                 let own = sessions.entry(*key).or_default();
                 match own.last_mut() {

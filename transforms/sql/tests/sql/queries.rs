@@ -87,6 +87,25 @@ fn groups_windows_and_sessions() {
 }
 
 #[test]
+fn aggregates_that_are_called_the_same_are_kept_apart() {
+    let query = "SELECT max('word') AS text, max(word) AS word, count_if(word = 'word') AS a, count_if(word = word) AS b, \
+                 count(*) FILTER (WHERE word = 'a') AS c FROM input";
+    assert_eq!(run(query, ROWS), [r#"{"text":"word","word":"b","a":0,"b":3,"c":2}"#]);
+}
+
+#[test]
+fn a_key_is_a_column_before_it_is_an_alias() {
+    let query = "SELECT upper(word) AS word, count(*) AS c FROM input GROUP BY word";
+    assert_eq!(run(query, ROWS), [r#"{"word":"A","c":2}"#, r#"{"word":"B","c":1}"#]);
+}
+
+#[test]
+fn deep_nesting_is_refused() {
+    let query = format!("{}SELECT n FROM input{}", "SELECT n FROM (".repeat(5000), ")".repeat(5000));
+    assert!(make(&query, &[], OutputMode::Append).err().unwrap().contains("nested too deeply"));
+}
+
+#[test]
 fn what_cannot_be_done_is_said_with_the_place() {
     for (query, part) in [
         ("SELECT wrod FROM input", "did you mean 'word'?"),
