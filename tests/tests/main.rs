@@ -3,7 +3,8 @@
 //! - [`architecture`]: what ARCHITECTURE.md promises about the code;
 //! - [`crash`]: a process killed, or a step failed, at every fault point and at random moments;
 //! - [`broken`]: full disks, unwritable folders, damaged checkpoints, a second process;
-//! - [`bad_rows`]: rows that cannot be decoded.
+//! - [`bad_rows`]: rows that cannot be decoded;
+//! - [`postgres`]: the same crashes with rows that go into a real Postgres, which is restarted, too.
 
 #[cfg(test)]
 mod architecture;
@@ -13,5 +14,7 @@ mod bad_rows;
 mod broken;
 #[cfg(test)]
 mod crash;
+#[cfg(test)]
+mod postgres;
 #[cfg(test)]
 mod support;

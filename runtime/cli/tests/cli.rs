@@ -57,6 +57,22 @@ fn the_parquet_example_writes_parquet() {
 }
 
 #[test]
+fn the_windows_example_gives_each_window_once() {
+    let data = tempfile::tempdir().unwrap();
+    let out = data.path().join("out");
+    let path = format!("sink.path={}", out.display());
+    let done = run(&example("windowed-words"), data.path(), &["--available-now", "--set", path.as_str()]);
+    assert!(done.status.success(), "{}", text(&done.stderr));
+    assert!(out.join("part-00000-00000000000000000004.parquet").exists());
+    let sql = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/windowed-words/windowed-words-sql.yaml");
+    let tables = text(&run(&sql, data.path(), &["--available-now"]).stdout);
+    assert!(tables.contains("| turns|    7|"), "{tables}");
+    // Nothing new: nothing is given out again.
+    let again = text(&run(&sql, data.path(), &["--available-now"]).stdout);
+    assert!(!again.contains("turns"), "{again}");
+}
+
+#[test]
 fn every_error_is_named_before_anything_runs() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("p.yaml");

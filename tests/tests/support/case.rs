@@ -12,6 +12,7 @@ use tempfile::TempDir;
 
 use super::output::{Bad, Output};
 use super::process::Site;
+use super::table::Table;
 
 /// A pipeline, its input, and what must come out.
 pub(crate) struct Case {
@@ -21,8 +22,11 @@ pub(crate) struct Case {
     pub(crate) rows: Vec<String>,
     /// The rows that must become dead letters.
     pub(crate) bad: Vec<Bad>,
+    any_order: bool,
     input: TempDir,
     config: Vec<(String, String)>,
+    /// A database, when the rows go into a table.
+    database: Option<String>,
 }
 
 impl Case {
@@ -50,7 +54,7 @@ impl Case {
             ("output.mode", "complete"),
             ("batch.max.rows", "100"),
         ]);
-        Self { name: "word count", rows, bad: Vec::new(), input, config }
+        Self { name: "word count", rows, bad: Vec::new(), any_order: false, input, config, database: None }
     }
 
     /// JSON lines, some of them bad → filter → Parquet: ten micro-batches, two a file.
@@ -94,7 +98,7 @@ impl Case {
             ("errors.tolerance", "all"),
             ("batch.max.rows", "100"),
         ]);
-        Self { name: "filter", rows, bad, input, config }
+        Self { name: "filter", rows, bad, any_order: false, input, config, database: None }
     }
 
     /// A word count whose state outgrows a checkpoint segment, in update mode: the log rolls over.
@@ -118,7 +122,111 @@ impl Case {
             ("sink.format", "json"),
             ("output.mode", "update"),
         ]);
-        Self { name: "rolling", rows: Vec::new(), bad: Vec::new(), input, config }
+        Self { name: "rolling", rows: Vec::new(), bad: Vec::new(), any_order: false, input, config, database: None }
+    }
+
+    /// JSON lines with event times, mostly in order, some late → `transforms` → JSON lines, append mode.
+    fn events(name: &'static str, transforms: &[(&str, &str)]) -> Self {
+        let input = TempDir::new().unwrap();
+        let mut random = SmallRng::seed_from_u64(4);
+        for file in 0..8i64 {
+            let mut text = String::new();
+            for line in 0..150i64 {
+                let late = if random.random_range(0..10) == 0 { random.random_range(0..90) } else { 0 };
+                let at = 1_700_000_000 + file * 60 + line * 60 / 150 - late;
+                let at = chrono::DateTime::from_timestamp(at, 0).unwrap().to_rfc3339();
+                let (key, value) = (format!("k{}", random.random_range(0..25)), random.random_range(0..100));
+                writeln!(text, "{}", json!({"at": at, "key": key, "value": value})).unwrap();
+            }
+            fs::write(input.path().join(format!("{file}.jsonl")), text).unwrap();
+        }
+        let mut all = config(&[
+            ("name", "events"),
+            ("source.format", "json"),
+            ("source.schema", "at TIMESTAMP, key STRING, value INT"),
+            ("sink.format", "json"),
+            ("output.mode", "append"),
+        ]);
+        all.extend(config(transforms));
+        Self { name, rows: Vec::new(), bad: Vec::new(), any_order: true, input, config: all, database: None }
+    }
+
+    /// Sliding windows, then windows of those windows.
+    pub(crate) fn windows() -> Self {
+        Self::events(
+            "windows of windows",
+            &[
+                ("transforms", "slide,sum"),
+                ("transforms.slide.type", "WindowedAggregate"),
+                ("transforms.slide.time", "at"),
+                ("transforms.slide.watermark", "30 seconds"),
+                ("transforms.slide.window", "20 seconds"),
+                ("transforms.slide.slide", "10 seconds"),
+                ("transforms.slide.group.by", "key"),
+                (
+                    "transforms.slide.aggregates",
+                    "count(*) AS n, sum(value) AS s, avg(value) AS a, max(value) AS m, collect_list(value) AS l",
+                ),
+                ("transforms.sum.type", "WindowedAggregate"),
+                ("transforms.sum.time", "window"),
+                ("transforms.sum.window", "1 minute"),
+                ("transforms.sum.aggregates", "sum(n) AS n, count(*) AS groups, stddev(a) AS d"),
+            ],
+        )
+    }
+
+    /// Sessions, by SQL.
+    pub(crate) fn sessions() -> Self {
+        let query = "SELECT session_window, key, count(*) AS n, min(value) AS low FROM input WHERE value > 3 GROUP BY \
+                     session(at, INTERVAL '7 seconds'), key";
+        Self::events(
+            "sessions",
+            &[
+                ("transforms", "sessions"),
+                ("transforms.sessions.type", "Sql"),
+                ("transforms.sessions.query", query),
+                ("transforms.sessions.watermark", "20 seconds"),
+            ],
+        )
+    }
+
+    /// Duplicates dropped, those of a key within the watermark's delay.
+    pub(crate) fn duplicates() -> Self {
+        Self::events(
+            "duplicates",
+            &[
+                ("transforms", "late,once"),
+                ("transforms.late.type", "Watermark"),
+                ("transforms.late.column", "at"),
+                ("transforms.late.delay", "40 seconds"),
+                ("transforms.once.type", "Deduplicate"),
+                ("transforms.once.columns", "key,value"),
+                ("transforms.once.within.watermark", "true"),
+            ],
+        )
+    }
+
+    /// A count without windows, in update mode: every batch gives out what it touched.
+    pub(crate) fn updates() -> Self {
+        Self::events(
+            "updates",
+            &[
+                ("output.mode", "update"),
+                ("transforms", "count"),
+                ("transforms.count.type", "WindowedAggregate"),
+                ("transforms.count.group.by", "key"),
+                ("transforms.count.aggregates", "count(*) AS n, min(value) AS low, max_by(at, value) AS top"),
+            ],
+        )
+    }
+
+    /// The same rows into a table of `database`, which is a schema of its own for each site.
+    pub(crate) fn into_postgres(mut self, name: &'static str, database: &str) -> Self {
+        self.name = name;
+        self.database = Some(database.to_owned());
+        // The server shows a float without a fraction as `12`.
+        self.rows.iter_mut().for_each(|row| *row = row.replace(".0}", "}"));
+        self.with("sink.class", "PostgresSink").with("sink.connection.url", database).with("sink.auto.create", "true")
     }
 
     /// Sets a key of the pipeline.
@@ -142,22 +250,29 @@ impl Case {
             ("source.path", text(self.input.path().to_owned())),
             ("source.max.files.per.trigger", "1".to_owned()),
             ("sink.class", "Files".to_owned()),
-            ("sink.path", text(root.path().join("out"))),
             ("errors.deadletterqueue.path", text(root.path().join("dead"))),
             ("trigger", "available-now".to_owned()),
             ("restart.delay", "5 ms".to_owned()),
         ] {
             config.entry(key.to_owned()).or_insert(value);
         }
+        let table = self.database.as_ref().map(|database| Table::new(database));
+        match &table {
+            Some(table) => config.insert("sink.table".to_owned(), table.name()),
+            None => config.insert("sink.path".to_owned(), text(root.path().join("out"))),
+        };
+        if table.is_some() {
+            config.remove("sink.format");
+        }
         change(&mut config);
-        Site::new(root, &config)
+        Site::new(root, &config, table)
     }
 
     /// Runs the pipeline without faults and checks its output against what was computed without Levada.
     pub(crate) fn uninterrupted(&self) -> Output {
         let site = self.site();
         site.run(&[]).succeeded();
-        let output = site.output();
+        let output = Output { any_order: self.any_order, ..site.output() };
         if !self.rows.is_empty() {
             output.same_rows(&self.rows).unwrap_or_else(|problem| panic!("{}: {problem}", self.name));
         }

@@ -3,6 +3,7 @@
 mod case;
 mod output;
 mod process;
+mod table;
 
 pub(crate) use case::Case;
 pub(crate) use output::Output;

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 use super::output::Output;
+use super::table::Table;
 
 /// No run takes longer; one that does hangs.
 const TIMEOUT: Duration = Duration::from_secs(90);
@@ -17,6 +18,8 @@ const TIMEOUT: Duration = Duration::from_secs(90);
 /// A folder with a pipeline's configuration, checkpoint, output and dead letters.
 pub(crate) struct Site {
     root: TempDir,
+    /// Where the rows go, unless they go into files.
+    table: Option<Table>,
 }
 
 /// How a process ended.
@@ -55,9 +58,9 @@ impl Ended {
 }
 
 impl Site {
-    pub(crate) fn new(root: TempDir, config: &BTreeMap<String, String>) -> Self {
+    pub(crate) fn new(root: TempDir, config: &BTreeMap<String, String>, table: Option<Table>) -> Self {
         std::fs::write(root.path().join("pipeline.json"), serde_json::to_vec(config).unwrap()).unwrap();
-        Self { root }
+        Self { root, table }
     }
 
     /// Changes a key of the configuration for the runs to come.
@@ -92,7 +95,21 @@ impl Site {
 
     /// What the pipeline has written so far.
     pub(crate) fn output(&self) -> Output {
-        Output::read(&self.path("out"), &self.path("dead"))
+        let mut output = Output::read(&self.path("out"), &self.path("dead"));
+        if let Some(table) = &self.table {
+            output.rows = table.rows();
+        }
+        output
+    }
+
+    /// Another place that begins with this one's checkpoint, and writes where this one does.
+    pub(crate) fn twin(&self) -> Self {
+        let root = TempDir::new().unwrap();
+        for name in ["pipeline.json", "data"] {
+            let copied = Command::new("cp").arg("-r").arg(self.path(name)).arg(root.path()).status().unwrap();
+            assert!(copied.success());
+        }
+        Self { root, table: self.table.clone() }
     }
 
     /// The checkpoint's segments, oldest first.

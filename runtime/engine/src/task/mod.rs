@@ -89,7 +89,11 @@ impl Task {
         let (read_out, read_in) = mpsc::channel(QUEUE);
         let (work_out, work_in) = mpsc::channel(QUEUE);
         let (committed_out, committed_in) = mpsc::unbounded_channel();
-        let (worked_out, worked_in) = watch::channel(messages::Worked::default());
+        // A run that ended between a batch and the one that closes what that batch's watermark lets close: this one goes on
+        // with it. (Spark waits for data.)
+        let watermarks = recovered.watermarks;
+        let worked = messages::Worked { batch_id: recovered.last, again: closes && watermarks.next > watermarks.used };
+        let (worked_out, worked_in) = watch::channel(worked);
         let snapshot_due = Arc::new(AtomicBool::new(false));
         let reader = reader::Reader {
             inputs: sources,
@@ -104,7 +108,6 @@ impl Task {
             worked: worked_in,
             stop: self.stop.clone(),
             target_rows: usize::MAX,
-            sent: false,
         };
         let worker = worker::Worker {
             steps,

@@ -30,8 +30,6 @@ pub(crate) struct Reader {
     pub(crate) worked: watch::Receiver<Worked>,
     pub(crate) stop: CancellationToken,
     pub(crate) target_rows: usize,
-    /// Whether this run has read a batch.
-    pub(crate) sent: bool,
 }
 
 /// Why a batch ended.
@@ -204,8 +202,7 @@ impl Reader {
         if self.trigger == Trigger::Once {
             return Ok(());
         }
-        // When this run has read no batch, what an earlier one left open waits for data.
-        while self.sent && !self.stop.is_cancelled() {
+        while self.next_batch > 0 && !self.stop.is_cancelled() {
             let batch_id = self.next_batch;
             let caught_up = move |worked: &Worked| worked.batch_id.is_some_and(|last| last + 1 == batch_id);
             if self.worked.wait_for(caught_up).await.is_err() {
@@ -274,7 +271,6 @@ impl Reader {
     }
 
     async fn send(&mut self, message: Read) -> Result<()> {
-        self.sent |= matches!(message, Read::End(_));
         self.out.send(message).await.map_err(|_| super::stage_ended())
     }
 }

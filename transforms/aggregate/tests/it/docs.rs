@@ -1,7 +1,7 @@
-//! The README's table of options is that of the definition.
+//! The README's tables of options are those of the definitions.
 
 use levada_connector_api::Plugin;
-use levada_transform_aggregate::WordCount;
+use levada_transform_aggregate::{Deduplicate, Watermark, WindowedAggregate, WordCount};
 
 const README: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/README.md");
 
@@ -9,10 +9,18 @@ const README: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/README.md");
 fn the_readme_has_every_option() {
     let before = std::fs::read_to_string(README).unwrap();
     let mut after = before.clone();
-    let start = "<!-- options:word-count -->\n";
-    let from = after.find(start).expect("a marker that begins the options") + start.len();
-    let to = from + after[from..].find("<!-- /options -->").expect("a marker that ends the options");
-    after.replace_range(from..to, &WordCount.config_def().to_markdown("transforms.<alias>."));
+    let plugins: [(&str, &dyn Plugin); 4] = [
+        ("windowed-aggregate", &WindowedAggregate),
+        ("watermark", &Watermark),
+        ("deduplicate", &Deduplicate),
+        ("word-count", &WordCount),
+    ];
+    for (name, plugin) in plugins {
+        let start = format!("<!-- options:{name} -->\n");
+        let from = after.find(&start).expect("a marker that begins the options") + start.len();
+        let to = from + after[from..].find("<!-- /options -->").expect("a marker that ends the options");
+        after.replace_range(from..to, &plugin.config_def().to_markdown("transforms.<alias>."));
+    }
     if std::env::var_os("UPDATE_DOCS").is_some() {
         std::fs::write(README, after).unwrap();
     } else {

@@ -7,3 +7,4 @@ mod docs;
 mod golden;
 mod options;
 mod support;
+mod windowed;

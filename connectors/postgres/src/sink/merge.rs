@@ -1,0 +1,126 @@
+//! The statements that bring rows into the table: straight, or through a temporary table.
+
+use crate::config::{InsertMode, Options};
+use crate::name::{list, quoted};
+use crate::table::{Column, Table};
+use crate::types::Wire;
+
+use super::plan::Plan;
+
+/// Where rows wait for the commit when they cannot go straight into the table. It lives as long as the session.
+const STAGE: &str = "pg_temp.levada_stage";
+/// The stage's column that says which rows delete.
+const DELETE: &str = "__levada_delete";
+
+/// The statements of a sink.
+#[derive(Debug)]
+pub(crate) struct Statements {
+    /// What makes the stage, where there is one.
+    pub(crate) prepare: Option<String>,
+    /// Where the rows are sent to.
+    pub(crate) copy: String,
+    /// What removes everything, for complete mode.
+    pub(crate) clear: String,
+    /// What brings the rows from the stage into the table, in this order.
+    pub(crate) merge: Vec<String>,
+}
+
+impl Statements {
+    /// The statements for a plan that fits the table.
+    pub(crate) fn new(options: &Options, plan: &Plan, table: &Table) -> Self {
+        let target = options.table.sql();
+        let columns: Vec<&Column> = plan.items.iter().filter_map(|item| table.column(&item.name)).collect();
+        let names = list(columns.iter().map(|column| column.name.as_str()));
+        let clear = format!("DELETE FROM {target}");
+        let staged = options.insert != InsertMode::Insert || columns.iter().any(|column| column.wire == Wire::Cast);
+        if !staged {
+            let copy = format!("COPY {target} ({names}) FROM STDIN (FORMAT binary)");
+            return Self { prepare: None, copy, clear, merge: Vec::new() };
+        }
+        let mut made: Vec<String> = columns
+            .iter()
+            .map(|column| {
+                let type_name = if column.wire == Wire::Cast { "text" } else { &column.type_name };
+                format!("{} {type_name}", quoted(&column.name))
+            })
+            .collect();
+        let mut copied = names.clone();
+        if options.delete {
+            made.push(format!("{DELETE} boolean"));
+            copied = format!("{copied}, {DELETE}");
+        }
+        let prepare = format!("CREATE TEMP TABLE levada_stage ({}) ON COMMIT DELETE ROWS", made.join(", "));
+        let copy = format!("COPY {STAGE} ({copied}) FROM STDIN (FORMAT binary)");
+        let merge = if options.insert == InsertMode::Insert {
+            vec![format!("INSERT INTO {target} ({names}) SELECT {} FROM {STAGE}", cast_list(&columns))]
+        } else {
+            merge(options, plan, &columns)
+        };
+        Self { prepare: Some(prepare), copy, clear, merge }
+    }
+}
+
+/// The stage's columns as the table has them.
+fn cast_list(columns: &[&Column]) -> String {
+    let cast = |column: &&Column| match column.wire {
+        Wire::Cast => format!("CAST({0} AS {1}) AS {0}", quoted(&column.name), column.type_name),
+        _ => quoted(&column.name),
+    };
+    columns.iter().map(cast).collect::<Vec<_>>().join(", ")
+}
+
+fn merge(options: &Options, plan: &Plan, columns: &[&Column]) -> Vec<String> {
+    let target = options.table.sql();
+    let names = list(columns.iter().map(|column| column.name.as_str()));
+    let keys = plan.key();
+    let key = list(keys.iter().map(String::as_str));
+    let delete = if options.delete { format!(", {DELETE}") } else { String::new() };
+    // A stage that was filled by one COPY has its rows in the order in which they were sent.
+    let last = format!(
+        "(SELECT DISTINCT ON ({key}) * FROM (SELECT {}{delete}, ctid AS __levada_at FROM {STAGE}) AS staged \
+         ORDER BY {key}, __levada_at DESC) AS last",
+        cast_list(columns)
+    );
+    let same_key: Vec<String> = keys.iter().map(|key| format!("target.{0} = last.{0}", quoted(key))).collect();
+    let same_key = same_key.join(" AND ");
+    let values: Vec<String> = columns
+        .iter()
+        .map(|column| quoted(&column.name))
+        .filter(|name| !keys.iter().any(|key| quoted(key) == *name))
+        .collect();
+    let row = |of: &str| {
+        let parts: Vec<String> = values.iter().map(|name| format!("{of}.{name}")).collect();
+        format!("ROW({})::record", parts.join(", "))
+    };
+    let set = |of: &str| {
+        let parts: Vec<String> = values.iter().map(|name| format!("{name} = {of}.{name}")).collect();
+        parts.join(", ")
+    };
+    let mut statements = Vec::new();
+    if options.delete {
+        statements.push(format!("DELETE FROM {target} AS target USING {last} WHERE last.{DELETE} AND {same_key}"));
+    }
+    let kept = if options.delete { format!("NOT last.{DELETE}") } else { "true".to_owned() };
+    match options.insert {
+        InsertMode::Update if values.is_empty() => {}
+        InsertMode::Update => statements.push(format!(
+            // Rows that would stay as they are, byte for byte, are left alone: that is half the work.
+            "UPDATE {target} AS target SET {} FROM {last} WHERE {kept} AND {same_key} AND {} *<> {}",
+            set("last"),
+            row("target"),
+            row("last")
+        )),
+        _ => {
+            let conflict = if values.is_empty() {
+                "NOTHING".to_owned()
+            } else {
+                format!("UPDATE SET {} WHERE {} *<> {}", set("EXCLUDED"), row("target"), row("EXCLUDED"))
+            };
+            statements.push(format!(
+                "INSERT INTO {target} AS target ({names}) SELECT {names} FROM {last} WHERE {kept} \
+                 ON CONFLICT ({key}) DO {conflict}"
+            ));
+        }
+    }
+    statements
+}

@@ -1,0 +1,240 @@
+//! Appending, replacing, deleting; tables made and extended.
+
+use arrow::array::*;
+use arrow::datatypes::{DataType, Field, Fields};
+use levada_connector_api::{ErrorKind, OutputMode};
+
+use crate::support::{Database, array, refused, rows, sink, write, write_as};
+
+fn people(ids: &[i64], names: &[Option<&str>]) -> RecordBatch {
+    rows(vec![("id!", array(Int64Array::from(ids.to_vec()))), ("name", array(StringArray::from(names.to_vec())))])
+}
+
+const UPSERT: [(&str, &str); 2] = [("insert.mode", "upsert"), ("pk.fields", "id")];
+
+#[tokio::test]
+async fn the_last_row_of_a_key_wins() {
+    let Some(db) = Database::new("upsert").await else { return };
+    db.run("CREATE TABLE t (id bigint PRIMARY KEY, name text, kept int DEFAULT 7)").await;
+    let first = people(&[1, 2, 1, 3, 1], &[Some("a"), Some("b"), Some("c"), None, Some("d")]);
+    let second = people(&[2, 4, 2], &[Some("x"), Some("y"), None]);
+    write(db.sink(&UPSERT), &[first, second]).await.unwrap();
+    assert_eq!(
+        db.ask("SELECT concat_ws(' ', id, coalesce(name, '-'), kept) FROM t ORDER BY id").await,
+        ["1 d 7", "2 - 7", "3 - 7", "4 y 7"]
+    );
+}
+
+#[tokio::test]
+async fn the_key_is_the_tables_unless_it_is_named() {
+    let Some(db) = Database::new("primary_key").await else { return };
+    db.run("CREATE TABLE t (name text, id bigint, PRIMARY KEY (id))").await;
+    write(db.sink(&[("insert.mode", "upsert")]), &[people(&[1, 1], &[Some("a"), Some("b")])]).await.unwrap();
+    assert_eq!(db.ask("SELECT id || name FROM t").await, ["1b"]);
+    db.run("DROP TABLE t, levada_offsets; CREATE TABLE t (id bigint, name text)").await;
+    let error = refused(db.sink(&UPSERT), &[people(&[1], &[None])]).await;
+    assert!(error.to_string().contains("CREATE UNIQUE INDEX ON \"t\" (\"id\")"), "{error}");
+    db.run("CREATE UNIQUE INDEX ON t (id) WHERE id > 5").await;
+    refused(db.sink(&UPSERT), &[people(&[1], &[None])]).await;
+    db.run("CREATE UNIQUE INDEX ON t (id)").await;
+    write(db.sink(&UPSERT), &[people(&[1], &[None])]).await.unwrap();
+    let null = rows(vec![("id", array(Int64Array::from(vec![Some(1), None]))), ("name", array(NullArray::new(2)))]);
+    db.run("DROP TABLE levada_offsets").await;
+    let error = refused(db.sink(&UPSERT), &[null]).await;
+    assert!(error.to_string().contains("column 'id', row 1 of a batch: null"), "{error}");
+}
+
+#[tokio::test]
+async fn update_adds_no_rows() {
+    let Some(db) = Database::new("update").await else { return };
+    db.run("CREATE TABLE t (id bigint PRIMARY KEY, name text); INSERT INTO t VALUES (1, 'old'), (2, 'old')").await;
+    write(
+        db.sink(&[("insert.mode", "update"), ("pk.fields", "id")]),
+        &[people(&[1, 9, 1], &[Some("a"), Some("b"), Some("new")])],
+    )
+    .await
+    .unwrap();
+    assert_eq!(db.ask("SELECT id || name FROM t ORDER BY id").await, ["1new", "2old"]);
+}
+
+#[tokio::test]
+async fn rows_that_would_stay_the_same_are_left_alone() {
+    let Some(db) = Database::new("same").await else { return };
+    db.run("CREATE TABLE t (id bigint PRIMARY KEY, name text)").await;
+    write(db.sink(&UPSERT), &[people(&[1, 2], &[Some("a"), None]), people(&[1, 2], &[Some("a"), Some("b")])])
+        .await
+        .unwrap();
+    let written = db.ask("SELECT count(DISTINCT xmin::text) FROM t").await;
+    assert_eq!(written, ["2"], "row 1 must still be the first transaction's");
+}
+
+#[tokio::test]
+async fn rows_are_deleted_by_their_operation_and_by_tombstones() {
+    let Some(db) = Database::new("delete").await else { return };
+    let changes = |ids: Vec<i64>, names: Vec<Option<&str>>, ops: Vec<Option<&str>>| {
+        rows(vec![
+            ("id!", array(Int64Array::from(ids))),
+            ("name", array(StringArray::from(names))),
+            ("_op", array(StringArray::from(ops))),
+        ])
+    };
+    let options = [UPSERT[0], UPSERT[1], ("delete.enabled", "true"), ("auto.create", "true")];
+    let batches = [
+        changes(
+            vec![1, 2, 3, 4],
+            vec![Some("a"), Some("b"), Some("c"), Some("d")],
+            vec![Some("c"), None, Some("r"), None],
+        ),
+        changes(
+            vec![1, 2, 3, 3, 4, 5, 5],
+            vec![Some("a"), None, None, Some("again"), None, Some("new"), None],
+            vec![Some("d"), None, Some("delete"), Some("u"), Some("u"), None, Some("d")],
+        ),
+    ];
+    write(db.sink(&options), &batches).await.unwrap();
+    // 1 by its operation, 2 by a tombstone, 3 came back, 4 says that it is an update to null, 5 never was.
+    assert_eq!(db.ask("SELECT concat(id, name) FROM t ORDER BY id").await, ["3again", "4"]);
+    db.run("DROP TABLE levada_offsets").await;
+    let error = refused(db.sink(&UPSERT), &[batches[1].clone()]).await;
+    assert!(error.to_string().contains("row 0 of a batch: _op is delete, and delete.enabled is false"), "{error}");
+    db.run("DROP TABLE levada_offsets").await;
+    let error = refused(db.sink(&options), &[changes(vec![1], vec![None], vec![Some("truncate")])]).await;
+    assert!(error.to_string().contains("_op 'truncate' is not known"), "{error}");
+}
+
+#[tokio::test]
+async fn complete_mode_replaces_everything_at_once() {
+    let Some(db) = Database::new("complete").await else { return };
+    db.run("CREATE TABLE t (id bigint PRIMARY KEY, name text); INSERT INTO t VALUES (9, 'before')").await;
+    let batches = [people(&[1, 2], &[Some("a"), None]), people(&[2, 3], &[Some("b"), Some("c")])];
+    write_as(db.sink(&[]), OutputMode::Complete, &batches).await.unwrap();
+    assert_eq!(db.ask("SELECT id || name FROM t ORDER BY id").await, ["2b", "3c"]);
+    db.run("DROP TABLE levada_offsets").await;
+    write_as(db.sink(&UPSERT), OutputMode::Complete, &[people(&[5, 5], &[Some("a"), Some("b")])]).await.unwrap();
+    assert_eq!(db.ask("SELECT id || name FROM t").await, ["5b"]);
+}
+
+#[tokio::test]
+async fn tables_are_made_and_extended() {
+    let Some(db) = Database::new("auto").await else { return };
+    let error = refused(db.sink(&[]), &[people(&[1], &[None])]).await;
+    assert_eq!(error.kind(), ErrorKind::NotFound);
+    assert!(error.to_string().contains("auto.create"), "{error}");
+    write(db.sink(&[("auto.create", "true"), ("pk.fields", "id")]), &[people(&[1], &[None])]).await.unwrap();
+    let columns = "SELECT column_name || ' ' || data_type || ' ' || is_nullable FROM information_schema.columns \
+                   WHERE table_name = 't' ORDER BY ordinal_position";
+    assert_eq!(db.ask(columns).await, ["id bigint NO", "name text YES"]);
+    let point = StructArray::from(vec![(
+        std::sync::Arc::new(Field::new("x", DataType::Int32, true)),
+        array(Int32Array::from(vec![1])),
+    )]);
+    let more = rows(vec![
+        ("id!", array(Int64Array::from(vec![2]))),
+        ("Weird \"name\"!", array(Decimal128Array::from(vec![5]).with_precision_and_scale(9, 2).unwrap())),
+        ("at", array(TimestampMicrosecondArray::from(vec![0]).with_timezone("UTC"))),
+        ("point", array(point)),
+        ("tags", array(ListArray::from_iter_primitive::<arrow::datatypes::Int32Type, _, _>(vec![Some(vec![Some(1)])]))),
+    ]);
+    db.run("DROP TABLE levada_offsets").await;
+    let error = refused(db.sink(&[]), std::slice::from_ref(&more)).await.to_string();
+    assert!(error.contains("ALTER TABLE \"t\" ADD COLUMN \"Weird \"\"name\"\"\" numeric(9,2)"), "{error}");
+    write(db.sink(&[("auto.evolve", "true")]), &[more]).await.unwrap();
+    assert_eq!(
+        db.ask(columns).await[2..],
+        ["Weird \"name\" numeric YES", "at timestamp with time zone YES", "point jsonb YES", "tags ARRAY YES",]
+    );
+    assert_eq!(db.ask("SELECT count(*) FROM t").await, ["2"]);
+}
+
+#[tokio::test]
+async fn two_tasks_may_make_the_same_table() {
+    let Some(db) = Database::new("race").await else { return };
+    let batch = people(&[1], &[None]);
+    let mut tasks = Vec::new();
+    for task in 0..4 {
+        let (mut sink, schema) = (sink(&db.url, &[("auto.create", "true")]).unwrap(), batch.schema());
+        tasks.push(tokio::spawn(async move {
+            let context = levada_connector_api::TaskContext { task, ..crate::support::context(1) };
+            sink.open(&context, schema, OutputMode::Append).await.map(|_| ())
+        }));
+    }
+    for task in tasks {
+        task.await.unwrap().unwrap();
+    }
+    assert_eq!(db.ask("SELECT task FROM levada_offsets ORDER BY task").await, ["0", "1", "2", "3"]);
+}
+
+#[tokio::test]
+async fn any_name_can_be_written() {
+    let Some(db) = Database::new("names").await else { return };
+    db.run("CREATE SCHEMA \"my.schema\"").await;
+    let batch = rows(vec![
+        ("select!", array(Int32Array::from(vec![1]))),
+        ("a \"b\" c", array(Int32Array::from(vec![2]))),
+        ("große", array(Int32Array::from(vec![3]))),
+    ]);
+    let options = [
+        ("table.name.format", "\"my.schema\".\"o'clock; DROP TABLE x\""),
+        ("auto.create", "true"),
+        ("insert.mode", "upsert"),
+        ("pk.fields", "select"),
+    ];
+    write(db.sink(&options), &[batch]).await.unwrap();
+    let sum = "SELECT \"select\" + \"a \"\"b\"\" c\" + \"große\" FROM \"my.schema\".\"o'clock; DROP TABLE x\"";
+    assert_eq!(db.ask(sum).await, ["6"]);
+    assert_eq!(db.ask("SELECT batch_id FROM \"my.schema\".levada_offsets").await, ["0"]);
+}
+
+#[tokio::test]
+async fn keys_come_from_the_records_key_and_from_kafkas_coordinates() {
+    let Some(db) = Database::new("keys").await else { return };
+    let key = StructArray::from(
+        Fields::from(vec![Field::new("a", DataType::Int32, false), Field::new("b", DataType::Utf8, false)])
+            .iter()
+            .cloned()
+            .zip([array(Int32Array::from(vec![1, 1])), array(StringArray::from(vec!["x", "x"]))])
+            .collect::<Vec<_>>(),
+    );
+    let batch = rows(vec![
+        ("v", array(Int32Array::from(vec![10, 20]))),
+        ("_key", array(key)),
+        ("_topic", array(StringArray::from(vec!["t", "t"]))),
+        ("_partition", array(Int32Array::from(vec![0, 0]))),
+        ("_offset", array(Int64Array::from(vec![5, 6]))),
+    ]);
+    let options = [("insert.mode", "upsert"), ("pk.mode", "record_key"), ("auto.create", "true")];
+    write(db.sink(&options), std::slice::from_ref(&batch)).await.unwrap();
+    assert_eq!(db.ask("SELECT row_to_json(t) FROM t").await, ["{\"a\":1,\"b\":\"x\",\"v\":20}"]);
+    db.run("DROP TABLE t, levada_offsets").await;
+    let options = [("insert.mode", "upsert"), ("pk.mode", "kafka"), ("auto.create", "true"), ("fields.whitelist", "v")];
+    write(db.sink(&options), &[batch]).await.unwrap();
+    assert_eq!(
+        db.ask("SELECT concat_ws('-', __connect_topic, __connect_partition, __connect_offset, v) FROM t ORDER BY v")
+            .await,
+        ["t-0-5-10", "t-0-6-20"]
+    );
+}
+
+#[tokio::test]
+async fn what_the_table_needs_is_said_before_the_first_row() {
+    let Some(db) = Database::new("needs").await else { return };
+    db.run("CREATE TABLE t (id bigint, must int NOT NULL, twice bigint GENERATED ALWAYS AS (id * 2) STORED, serial serial)").await;
+    let batch = rows(vec![("id", array(Int64Array::from(vec![1]))), ("twice", array(Int64Array::from(vec![2])))]);
+    let error = refused(db.sink(&[]), &[batch]).await.to_string();
+    assert!(
+        error.contains("column 'must' is NOT NULL without a default") && error.contains("'twice' is generated"),
+        "{error}"
+    );
+    assert!(!error.contains("serial"), "{error}");
+    for (options, part) in [
+        (vec![("insert.mode", "upsert"), ("pk.mode", "none")], "need a key"),
+        (vec![("delete.enabled", "true")], "insert.mode"),
+        (vec![("table.name.format", "${topic}")], "one table"),
+        (vec![("connection.url", "mysql://x/y")], "'mysql' is no scheme"),
+    ] {
+        let error = sink(&db.url, &options).err().unwrap();
+        assert!(error.to_string().contains(part), "{error}");
+    }
+    let error = refused(db.sink(&[("fields.whitelist", "idd")]), &[people(&[1], &[None])]).await;
+    assert!(error.to_string().contains("did you mean 'id'?"), "{error}");
+}

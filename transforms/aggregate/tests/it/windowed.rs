@@ -1,0 +1,371 @@
+//! The aggregation operator and the deduplication against plain models of them, with restores in between.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use arrow::array::{Array, AsArray, Int64Array, RecordBatch, StringArray, StructArray, TimestampMicrosecondArray};
+use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef, TimeUnit, TimestampMicrosecondType};
+use levada_connector_api::config::RawConfig;
+use levada_connector_api::{
+    Batch, BatchInfo, BindContext, OutputMode, Plugin, StateImage, StateKind, TaskContext, Transform, TransformPlugin,
+    WATERMARK,
+};
+use levada_transform_aggregate::{Deduplicate, WindowedAggregate};
+use proptest::prelude::*;
+
+/// An event: its time in seconds, its key, its value.
+type Event = (i64, Option<u8>, i64);
+
+fn schema() -> SchemaRef {
+    let time = Field::new("at", DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())), true)
+        .with_metadata([(WATERMARK.to_owned(), "10000".to_owned())].into());
+    Arc::new(Schema::new(vec![
+        time,
+        Field::new("key", DataType::Utf8, true),
+        Field::new("value", DataType::Int64, true),
+    ]))
+}
+
+fn rows(events: &[Event]) -> Batch {
+    let times =
+        TimestampMicrosecondArray::from_iter_values(events.iter().map(|e| e.0 * 1_000_000)).with_timezone("UTC");
+    let keys: StringArray = events.iter().map(|e| e.1.map(|key| format!("k{key}"))).collect();
+    let values = Int64Array::from_iter_values(events.iter().map(|e| e.2));
+    Batch::new(RecordBatch::try_new(schema(), vec![Arc::new(times), Arc::new(keys), Arc::new(values)]).unwrap())
+}
+
+/// A transform as the runtime drives it.
+struct Job {
+    transform: Box<dyn Transform>,
+    plugin: &'static dyn TransformPlugin,
+    config: RawConfig,
+    mode: OutputMode,
+    images: Vec<StateImage>,
+}
+
+impl Job {
+    async fn new(plugin: &'static dyn TransformPlugin, config: &[(&str, &str)], mode: OutputMode) -> Self {
+        let config: RawConfig = config.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        let transform = Self::make(plugin, &config, mode).await;
+        Self { transform, plugin, config, mode, images: Vec::new() }
+    }
+
+    async fn make(plugin: &dyn TransformPlugin, config: &RawConfig, mode: OutputMode) -> Box<dyn Transform> {
+        let parsed = plugin.config_def().parse(config, "").unwrap();
+        assert!(plugin.validate(&parsed).is_empty());
+        let mut transform = plugin.create(&parsed).unwrap();
+        transform.bind(&schema(), &BindContext::new("t", mode)).unwrap();
+        transform.open(&TaskContext::new("test")).await.unwrap();
+        transform
+    }
+
+    /// Runs a micro-batch with watermarks in seconds, and answers with its rows as sorted text.
+    async fn run(
+        &mut self,
+        id: u64,
+        (late, watermark): (i64, i64),
+        batches: &[Vec<Event>],
+        snapshot: bool,
+    ) -> Vec<String> {
+        self.transform.begin(&BatchInfo { batch_id: id, watermark: watermark * 1000, late: late * 1000 }).unwrap();
+        let mut out = Vec::new();
+        for batch in batches {
+            out.extend(self.transform.process(rows(batch)).await.unwrap().batches);
+        }
+        out.extend(self.transform.finish(id).await.unwrap().batches);
+        self.images.extend(self.transform.checkpoint(StateKind::Delta).await.unwrap());
+        if snapshot {
+            self.images = self.transform.checkpoint(StateKind::Snapshot).await.unwrap().into_iter().collect();
+        }
+        let mut lines: Vec<String> = out.iter().flat_map(|batch| lines(&batch.rows)).collect();
+        lines.sort();
+        lines
+    }
+
+    /// Goes on with what the checkpoint has.
+    async fn restart(&mut self) {
+        self.transform = Self::make(self.plugin, &self.config, self.mode).await;
+        for image in &self.images {
+            self.transform.restore(image.clone()).await.unwrap();
+        }
+    }
+}
+
+fn lines(rows: &RecordBatch) -> Vec<String> {
+    let seconds =
+        |array: &dyn Array, row: usize| array.as_primitive::<TimestampMicrosecondType>().value(row) / 1_000_000;
+    let cell = |column: &Arc<dyn Array>, row: usize| match column.data_type() {
+        _ if column.is_null(row) => "-".to_owned(),
+        DataType::Struct(_) => {
+            let window: &StructArray = column.as_struct();
+            format!("{}..{}", seconds(window.column(0), row), seconds(window.column(1), row))
+        }
+        DataType::Timestamp(_, _) => seconds(column, row).to_string(),
+        DataType::Utf8 => column.as_string::<i32>().value(row).to_owned(),
+        _ => column.as_primitive::<Int64Type>().value(row).to_string(),
+    };
+    let line = |row| rows.columns().iter().map(|column| cell(column, row)).collect::<Vec<_>>().join(" ");
+    (0..rows.num_rows()).map(line).collect()
+}
+
+/// Micro-batches: events in pieces, how far the watermark moves, whether a snapshot is taken, whether a restart follows.
+type Steps = Vec<(Vec<Vec<Event>>, i64, bool, bool)>;
+
+fn steps() -> impl Strategy<Value = Steps> {
+    let event = (0i64..100, prop::option::weighted(0.9, 0u8..5), -50i64..50);
+    let pieces = prop::collection::vec(prop::collection::vec(event, 0..8), 0..4);
+    prop::collection::vec((pieces, 0i64..25, any::<bool>(), any::<bool>()), 1..10)
+}
+
+fn name(key: Option<u8>) -> String {
+    key.map_or("-".to_owned(), |key| format!("k{key}"))
+}
+
+fn block<T>(work: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(work)
+}
+
+/// Windows by hand: count and sum of each window and key.
+fn windows_by_hand(steps: &Steps, size: i64, slide: i64, mode: OutputMode) -> Vec<Vec<String>> {
+    let mut groups: BTreeMap<(i64, Option<u8>), (i64, i64)> = BTreeMap::new();
+    let (mut late, mut watermark, mut out) = (0, 0, Vec::new());
+    for (pieces, advance, _, _) in steps {
+        let mut touched = BTreeSet::new();
+        for (at, key, value) in pieces.iter().flatten() {
+            let first = at.div_euclid(slide) * slide;
+            for start in (0..).map(|back| first - back * slide).take_while(|start| start + size > *at) {
+                if mode != OutputMode::Complete && start + size <= late {
+                    continue;
+                }
+                let group = groups.entry((start, *key)).or_default();
+                group.0 += 1;
+                group.1 += value;
+                touched.insert((start, *key));
+            }
+        }
+        let closed: Vec<_> = groups.keys().filter(|(start, _)| start + size <= watermark).copied().collect();
+        let wanted: Vec<_> = match mode {
+            OutputMode::Append => closed.clone(),
+            OutputMode::Update => touched.into_iter().collect(),
+            OutputMode::Complete => groups.keys().copied().collect(),
+        };
+        let line = |group: &(i64, Option<u8>)| {
+            let (count, sum) = groups[group];
+            format!("{}..{} {} {count} {sum}", group.0, group.0 + size, name(group.1))
+        };
+        let mut lines: Vec<String> = wanted.iter().map(line).collect();
+        lines.sort();
+        out.push(lines);
+        if mode != OutputMode::Complete {
+            closed.iter().for_each(|group| _ = groups.remove(group));
+        }
+        (late, watermark) = (watermark, watermark + advance);
+    }
+    out
+}
+
+fn run(job: &mut Job, steps: &Steps, restarts: bool) -> Vec<Vec<String>> {
+    let (mut late, mut watermark, mut out) = (0, 0, Vec::new());
+    for (id, (pieces, advance, snapshot, restart)) in steps.iter().enumerate() {
+        out.push(block(job.run(id as u64, (late, watermark), pieces, *snapshot && restarts)));
+        if *restart && restarts {
+            block(job.restart());
+        }
+        (late, watermark) = (watermark, watermark + advance);
+    }
+    out
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn windows_are_those_counted_by_hand(
+        steps in steps(),
+        size in 1i64..30,
+        slide in 1i64..30,
+        mode in prop::sample::select(vec![OutputMode::Append, OutputMode::Update, OutputMode::Complete]),
+    ) {
+        let slide = slide.min(size);
+        let (window, every) = (format!("{size} seconds"), format!("{slide} seconds"));
+        let config = [("time", "at"), ("window", &*window), ("slide", &*every), ("group.by", "key"),
+            ("aggregates", "count(*) AS n, sum(value) AS s")];
+        let expected = windows_by_hand(&steps, size, slide, mode);
+        for restarts in [false, true] {
+            let mut job = block(Job::new(&WindowedAggregate, &config, mode));
+            prop_assert_eq!(&run(&mut job, &steps, restarts), &expected, "restarts: {}", restarts);
+        }
+    }
+
+    #[test]
+    fn sessions_survive_restarts_and_hold_every_row(
+        steps in steps(),
+        gap in 1i64..20,
+        mode in prop::sample::select(vec![OutputMode::Append, OutputMode::Complete]),
+    ) {
+        let gap_text = format!("{gap} seconds");
+        let config = [("time", "at"), ("session.gap", &*gap_text), ("group.by", "key"),
+            ("aggregates", "count(*) AS n, sum(value) AS s, min(value) AS low")];
+        let mut job = block(Job::new(&WindowedAggregate, &config, mode));
+        let expected = run(&mut job, &steps, false);
+        let mut job = block(Job::new(&WindowedAggregate, &config, mode));
+        prop_assert_eq!(run(&mut job, &steps, true), expected.clone());
+        if mode == OutputMode::Complete {
+            // Nothing is late: the last batch has all sessions.
+            let mut events: Vec<&Event> = steps.iter().flat_map(|step| step.0.iter().flatten()).collect();
+            events.sort();
+            let mut sessions: BTreeMap<Option<u8>, Vec<(i64, i64, i64, i64, i64)>> = BTreeMap::new();
+            for (at, key, value) in events {
+                let own = sessions.entry(*key).or_default();
+                match own.last_mut() {
+                    Some((_, end, n, s, low)) if at <= end => {
+                        (*end, *n, *s, *low) = (at + gap, *n + 1, *s + value, (*low).min(*value));
+                    }
+                    _ => own.push((*at, at + gap, 1, *value, *value)),
+                }
+            }
+            let mut lines: Vec<String> = sessions.iter().flat_map(|(key, own)| own.iter().map(move |(start, end, n, s, low)|
+                format!("{start}..{end} {} {n} {s} {low}", name(*key)))).collect();
+            lines.sort();
+            prop_assert_eq!(expected.last().unwrap(), &lines);
+        }
+    }
+
+    #[test]
+    fn duplicates_are_dropped_as_by_hand(steps in steps(), within in any::<bool>()) {
+        let columns = if within { "key,value" } else { "key,at" };
+        let flag = within.to_string();
+        let config = [("columns", columns), ("within.watermark", &*flag)];
+        let mut known: BTreeMap<(Option<u8>, i64), i64> = BTreeMap::new();
+        let (mut late, mut watermark, mut expected) = (0, 0, Vec::new());
+        for (pieces, advance, _, _) in &steps {
+            let mut lines = Vec::new();
+            for (at, key, value) in pieces.iter().flatten() {
+                let id = (*key, if within { *value } else { *at });
+                if *at > late && !known.contains_key(&id) {
+                    known.insert(id, if within { at + 10 } else { *at });
+                    lines.push(format!("{at} {} {value}", name(*key)));
+                }
+            }
+            known.retain(|_, until| *until > watermark);
+            lines.sort();
+            expected.push(lines);
+            (late, watermark) = (watermark, watermark + advance);
+        }
+        for restarts in [false, true] {
+            let mut job = block(Job::new(&Deduplicate, &config, OutputMode::Append));
+            prop_assert_eq!(&run(&mut job, &steps, restarts), &expected, "restarts: {}", restarts);
+        }
+    }
+}
+
+/// Enough rows for the threads: the result is that of one thread.
+#[test]
+fn threads_count_what_one_counts() {
+    let events: Vec<Event> = (0..200_000i64).map(|i| (i * 7919 % 600, Some((i % 200) as u8), i % 1000 - 500)).collect();
+    let mut outputs = Vec::new();
+    for threads in ["1", "2", "5"] {
+        for gap in [None, Some("2 seconds")] {
+            let shape = gap.map_or(("window", "30 seconds"), |gap| ("session.gap", gap));
+            let config = [
+                ("time", "at"),
+                shape,
+                ("group.by", "key, value % 3"),
+                ("threads", threads),
+                ("aggregates", "count(*) AS n, sum(value) AS s, max(value) AS m"),
+            ];
+            let mut job = block(Job::new(&WindowedAggregate, &config, OutputMode::Append));
+            let pieces: Vec<Vec<Event>> = events.chunks(50_000).map(<[Event]>::to_vec).collect();
+            let first = block(job.run(0, (0, 0), &pieces, false));
+            assert!(first.is_empty());
+            outputs.push((gap, block(job.run(1, (0, 100_000), &[], false))));
+        }
+    }
+    for (gap, output) in &outputs {
+        assert!(output.len() > 1000);
+        let (_, wanted) = outputs.iter().find(|(other, _)| other == gap).unwrap();
+        assert_eq!(output, wanted);
+    }
+}
+
+#[test]
+fn a_changed_query_is_refused_with_both() {
+    let config = |window| [("time", "at"), ("window", window), ("aggregates", "count(*) AS n")];
+    let mut job = block(Job::new(&WindowedAggregate, &config("10 seconds"), OutputMode::Append));
+    block(job.run(0, (0, 0), &[vec![(1, None, 1)]], false));
+    job.config.insert("window".to_owned(), "20 seconds".to_owned());
+    job.transform = block(Job::make(job.plugin, &job.config, job.mode));
+    let error = block(job.transform.restore(job.images[0].clone())).unwrap_err().to_string();
+    assert!(error.contains("10000000 us") && error.contains("20000000 us"), "{error}");
+}
+
+#[test]
+fn bad_options_are_named_with_their_keys() {
+    for (entries, mode, part) in [
+        (
+            vec![("window", "0 seconds"), ("time", "at"), ("aggregates", "count(*)")],
+            OutputMode::Append,
+            "window: must be longer",
+        ),
+        (
+            vec![("window", "1 second"), ("slide", "-1 second"), ("time", "at"), ("aggregates", "count(*)")],
+            OutputMode::Append,
+            "slide: must be longer",
+        ),
+        (
+            vec![("window", "1 second"), ("slide", "2 seconds"), ("time", "at"), ("aggregates", "count(*)")],
+            OutputMode::Append,
+            "rows between windows",
+        ),
+        (vec![("window", "1 second"), ("aggregates", "count(*)")], OutputMode::Append, "time: missing"),
+        (
+            vec![("window", "1 second"), ("time", "key"), ("aggregates", "count(*)")],
+            OutputMode::Append,
+            "not a timestamp",
+        ),
+        (
+            vec![("window", "1 second"), ("time", "att"), ("aggregates", "count(*)")],
+            OutputMode::Append,
+            "did you mean 'at'",
+        ),
+        (vec![("group.by", "key"), ("aggregates", "sum(vlaue)")], OutputMode::Update, "did you mean 'value'"),
+        (
+            vec![("group.by", "key"), ("aggregates", "value + 1")],
+            OutputMode::Update,
+            "neither grouped by nor aggregated",
+        ),
+        (vec![("group.by", "key"), ("aggregates", "count(DISTINCT value)")], OutputMode::Update, "Deduplicate"),
+        (vec![("group.by", "key"), ("aggregates", "count(*)")], OutputMode::Append, "append needs a watermark"),
+        (
+            vec![("group.by", "key"), ("time", "at"), ("session.gap", "5 seconds"), ("aggregates", "count(*)")],
+            OutputMode::Update,
+            "sessions merge",
+        ),
+    ] {
+        let raw: RawConfig = entries.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        let parsed = WindowedAggregate.config_def().parse(&raw, "").unwrap();
+        let wrong: Vec<String> = WindowedAggregate.validate(&parsed).iter().map(ToString::to_string).collect();
+        let said = match wrong.is_empty() {
+            false => wrong.join("; "),
+            true => {
+                let mut transform = WindowedAggregate.create(&parsed).unwrap();
+                transform.bind(&schema(), &BindContext::new("t", mode)).err().map(|e| e.to_string()).unwrap_or_default()
+            }
+        };
+        assert!(said.contains(part), "{entries:?}: {said}");
+    }
+}
+
+#[test]
+fn a_state_beyond_its_limit_fails_with_the_numbers() {
+    let config = [("group.by", "value"), ("aggregates", "count(*) AS n"), ("state.limit", "100 kB")];
+    let mut job = block(Job::new(&WindowedAggregate, &config, OutputMode::Update));
+    let events: Vec<Event> = (0..20_000).map(|i| (1, None, i)).collect();
+    let error = block(async {
+        job.transform.begin(&BatchInfo { batch_id: 0, watermark: 0, late: 0 }).unwrap();
+        job.transform.process(rows(&events)).await.unwrap();
+        job.transform.finish(0).await.unwrap_err()
+    });
+    let text = error.to_string();
+    assert!(text.contains("20000 groups") && text.contains("state.limit"), "{text}");
+}

@@ -1,0 +1,115 @@
+//! `Sql`: queries as the runtime drives them.
+
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use arrow::json::{LineDelimitedWriter, ReaderBuilder};
+use levada_connector_api::config::RawConfig;
+use levada_connector_api::{
+    Batch, BatchInfo, BindContext, OutputMode, Plugin, TaskContext, Transform, TransformPlugin,
+};
+use levada_formats::ddl::parse_schema;
+use levada_transform_sql::SqlPlugin;
+
+fn schema() -> SchemaRef {
+    Arc::new(parse_schema("at TIMESTAMP, word STRING, n INT, tags ARRAY<STRING>").unwrap())
+}
+
+fn make(query: &str, more: &[(&str, &str)], mode: OutputMode) -> Result<Box<dyn Transform>, String> {
+    let mut raw: RawConfig = more.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+    raw.insert("query".to_owned(), query.to_owned());
+    let config = SqlPlugin.config_def().parse(&raw, "transforms.q.").map_err(|e| format!("{e:?}"))?;
+    let mut transform = SqlPlugin.create(&config).map_err(|e| e.to_string())?;
+    transform.bind(&schema(), &BindContext::new("q", mode)).map_err(|e| e.to_string())?;
+    Ok(transform)
+}
+
+/// Runs a query over rows, in one micro-batch, and answers with its rows as JSON.
+fn run(query: &str, rows: &str) -> Vec<String> {
+    let mut transform = make(query, &[], OutputMode::Complete).unwrap();
+    let mut reader = ReaderBuilder::new(schema()).build(std::io::Cursor::new(rows.to_owned())).unwrap();
+    let rows = reader.next().unwrap().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let out: Vec<RecordBatch> = runtime.block_on(async {
+        transform.open(&TaskContext::new("test")).await.unwrap();
+        transform.begin(&BatchInfo { batch_id: 0, watermark: 0, late: 0 }).unwrap();
+        let mut out = transform.process(Batch::new(rows)).await.unwrap().batches;
+        out.extend(transform.finish(0).await.unwrap().batches);
+        out.into_iter().map(|batch| batch.rows).collect()
+    });
+    let mut writer = LineDelimitedWriter::new(Vec::new());
+    out.iter().for_each(|rows| writer.write(rows).unwrap());
+    writer.finish().unwrap();
+    let text = String::from_utf8(writer.into_inner()).unwrap();
+    let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+    lines.sort();
+    lines
+}
+
+const ROWS: &str = r#"
+{"at":"2024-01-01T00:00:01Z","word":"a","n":1,"tags":["x","y"]}
+{"at":"2024-01-01T00:00:12Z","word":"b","n":2,"tags":["x"]}
+{"at":"2024-01-01T00:00:14Z","word":"a","n":3,"tags":[]}
+"#;
+
+#[test]
+fn queries_without_groups_are_filters_and_projections() {
+    assert_eq!(
+        run("SELECT upper(word) AS w, n * 2 AS d FROM input WHERE n > 1", ROWS),
+        [r#"{"w":"A","d":6}"#, r#"{"w":"B","d":4}"#]
+    );
+    assert_eq!(run("SELECT word, unnest(tags) AS tag FROM input", ROWS).len(), 3);
+    let nested = "SELECT tag FROM (SELECT unnest(tags) AS tag, n FROM input WHERE n < 3) t WHERE tag = 'x';";
+    assert_eq!(run(nested, ROWS), [r#"{"tag":"x"}"#, r#"{"tag":"x"}"#]);
+}
+
+#[test]
+fn groups_windows_and_sessions() {
+    assert_eq!(
+        run("SELECT word, sum(n) + count(*) AS s FROM input GROUP BY word HAVING count(*) > 1", ROWS),
+        [r#"{"word":"a","s":6}"#]
+    );
+    assert_eq!(run("SELECT count(*) AS c FROM input", ROWS), [r#"{"c":3}"#]);
+    assert_eq!(run("SELECT n % 2 AS odd, count(*) AS c FROM input GROUP BY odd", ROWS).len(), 2);
+    assert_eq!(run("SELECT n % 2 AS odd, count(*) AS c FROM input GROUP BY 1", ROWS).len(), 2);
+    let tumbling = "SELECT window.start AS s, count(*) AS c FROM input GROUP BY tumble(at, INTERVAL '10 seconds')";
+    assert_eq!(run(tumbling, ROWS), [r#"{"s":"2024-01-01T00:00:00Z","c":1}"#, r#"{"s":"2024-01-01T00:00:10Z","c":2}"#]);
+    let called = "SELECT tumble(at, '10 seconds').end AS e, word FROM input GROUP BY tumble(at, '10 seconds'), word";
+    assert_eq!(run(called, ROWS).len(), 3);
+    assert_eq!(
+        run("SELECT window, count(*) AS c FROM input GROUP BY hop(at, '5 seconds', '10 seconds')", ROWS).len(),
+        4
+    );
+    let sessions =
+        "SELECT session_window.end AS e, word, count(*) AS c FROM input GROUP BY session(at, '5 seconds'), word";
+    assert_eq!(run(sessions, ROWS).len(), 3);
+}
+
+#[test]
+fn what_cannot_be_done_is_said_with_the_place() {
+    for (query, part) in [
+        ("SELECT wrod FROM input", "did you mean 'word'?"),
+        ("SELECT word, n FROM input GROUP BY word", "neither grouped by nor aggregated"),
+        ("SELECT word FROM input ORDER BY word", "cannot be sorted"),
+        ("SELECT count(*) FROM input GROUP BY tumble(word, '5 seconds')", "not a timestamp"),
+        ("SELECT count(*) FROM input GROUP BY tumble(at, '0 seconds')", "longer than nothing"),
+        ("SELECT count(*) FROM input GROUP BY hop(at, '10 seconds')", "hop(time, slide, size)"),
+        ("SELECT c FROM (SELECT count(*) AS c FROM input GROUP BY word) GROUP BY c", "two aggregations"),
+        ("SELECT count(DISTINCT n) FROM input", "Deduplicate"),
+        ("SELEC 1", "select"),
+    ] {
+        let error = make(query, &[], OutputMode::Complete).err().unwrap_or_default();
+        assert!(error.contains(part), "{query}: {error}");
+    }
+    let error = make("SELECT n FROM input", &[("watermark", "5 seconds")], OutputMode::Append).err().unwrap();
+    assert!(error.contains("no window"), "{error}");
+}
+
+#[test]
+fn a_window_in_append_mode_needs_its_watermark() {
+    let query = "SELECT window, count(*) AS c FROM input GROUP BY tumble(at, '10 seconds')";
+    assert!(make(query, &[], OutputMode::Append).err().unwrap().contains("append needs a watermark"));
+    let transform = make(query, &[("watermark", "5 seconds")], OutputMode::Append).unwrap();
+    assert!(transform.event_time().is_some());
+}
