@@ -5,12 +5,14 @@ use std::sync::{Arc, Mutex};
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
-use arrow::json::LineDelimitedWriter;
+use arrow::json::{LineDelimitedWriter, WriterBuilder};
 use flate2::write::GzEncoder;
 use levada_connector_api::{Error, Result};
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression as ParquetCompression, ZstdLevel};
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
+
+use super::values::{JsonValues, for_csv};
 
 /// What files are written as.
 #[derive(Debug, Clone)]
@@ -132,7 +134,10 @@ impl Encoder {
                 ))
             }
             "csv" => Format::Csv(Box::new(arrow::csv::WriterBuilder::new().with_header(file.header).build(packed))),
-            _ => Format::Json(Box::new(LineDelimitedWriter::new(packed))),
+            _ => {
+                let builder = WriterBuilder::new().with_encoder_factory(Arc::new(JsonValues));
+                Format::Json(Box::new(builder.build(packed)))
+            }
         };
         Ok(Self { format, buffer })
     }
@@ -140,7 +145,7 @@ impl Encoder {
     pub(crate) fn write(&mut self, rows: &RecordBatch) -> Result<()> {
         match &mut self.format {
             Format::Json(writer) => writer.write(rows).map_err(failed),
-            Format::Csv(writer) => writer.write(rows).map_err(failed),
+            Format::Csv(writer) => writer.write(&for_csv(rows).map_err(failed)?).map_err(failed),
             Format::Parquet(writer) => {
                 writer.write(rows).map_err(failed)?;
                 // A group is closed by its memory, too: wide rows must not gather a million at a time.

@@ -2,6 +2,7 @@
 
 mod encode;
 mod partition;
+mod values;
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -10,6 +10,7 @@
 mod changes;
 mod docs;
 mod infer;
+mod round_trip;
 mod sink;
 mod source;
 mod spark;

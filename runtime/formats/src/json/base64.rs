@@ -1,5 +1,17 @@
 //! Base64 as Jackson reads it: the standard alphabet with padding, blanks allowed between groups.
 
+/// Appends bytes in base64, with padding.
+pub fn encode_base64(bytes: &[u8], out: &mut Vec<u8>) {
+    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    for group in bytes.chunks(3) {
+        let bits = group.iter().fold(0u32, |bits, byte| bits << 8 | u32::from(*byte)) << (8 * (3 - group.len()));
+        for place in 0..4 {
+            let letter = ALPHABET.get((bits >> (18 - 6 * place)) as usize & 63).copied().unwrap_or(b'=');
+            out.push(if place <= group.len() { letter } else { b'=' });
+        }
+    }
+}
+
 /// Appends the decoded bytes. `false` if the text is no base64; then `out` is as before.
 pub(super) fn decode(text: &[u8], out: &mut Vec<u8>) -> bool {
     let before = out.len();

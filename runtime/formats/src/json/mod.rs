@@ -11,6 +11,7 @@ mod record;
 mod value;
 mod walk;
 
+pub use base64::encode_base64;
 pub use decoder::{JsonDecoder, JsonMode, JsonOptions};
 
 pub(crate) use cursor::{Cursor, Numeric, Syntax};
