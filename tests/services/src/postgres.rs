@@ -295,3 +295,50 @@ fn tail(log: &str) -> String {
     let lines: Vec<&str> = log.lines().rev().take(5).collect();
     lines.into_iter().rev().collect::<Vec<_>>().join(" / ")
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpStream;
+    use std::time::{Duration, Instant};
+
+    use super::*;
+
+    /// What the next test starts as a process of its own: it ends without any cleaning up.
+    #[test]
+    #[ignore = "it aborts its process"]
+    fn a_process_that_aborts() {
+        if let Some(server) = shared() {
+            println!("\nlistens on {}", server.port());
+            std::process::abort();
+        }
+    }
+
+    #[test]
+    fn the_server_ends_with_the_process_however_that_ends() {
+        let Some(server) = shared() else { return };
+        assert_eq!(server.sql(&server.database("harness"), "SELECT 1 + 1").trim(), "2");
+        let child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "postgres::tests::a_process_that_aborts", "--ignored", "--nocapture"])
+            .env_remove("LEVADA_TEST_POSTGRES")
+            .output()
+            .unwrap();
+        assert!(!child.status.success());
+        let said = String::from_utf8_lossy(&child.stdout);
+        let port = said.lines().find_map(|line| line.strip_prefix("listens on ")).unwrap_or_else(|| panic!("{said}"));
+        let port: u16 = port.parse().unwrap();
+        let began = Instant::now();
+        while TcpStream::connect(("127.0.0.1", port)).is_ok() {
+            assert!(began.elapsed() < Duration::from_secs(30), "the server on port {port} has outlived its process");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    #[test]
+    fn a_dropped_server_is_gone_with_its_folder() {
+        let Some(server) = Postgres::start() else { return };
+        let folder = server.keeper.as_ref().unwrap().folder.clone();
+        assert!(folder.join("data").is_dir());
+        drop(server);
+        assert!(!folder.exists());
+    }
+}

@@ -53,7 +53,11 @@ pub(crate) struct Target {
 
 /// How many rows of `columns` make a chunk.
 pub(crate) fn chunk_rows(columns: &[ArrayRef], rows: usize) -> usize {
-    let bytes: usize = columns.iter().map(|column| column.get_buffer_memory_size()).sum();
+    // A slice counts for what it shows, not for the buffers that it shares.
+    let shown = |column: &ArrayRef| {
+        column.to_data().get_slice_memory_size().unwrap_or_else(|_| column.get_buffer_memory_size())
+    };
+    let bytes: usize = columns.iter().map(shown).sum();
     (CHUNK_BYTES / (bytes / rows.max(1)).max(1)).clamp(1, CHUNK_ROWS)
 }
 

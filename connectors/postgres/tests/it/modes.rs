@@ -238,3 +238,25 @@ async fn what_the_table_needs_is_said_before_the_first_row() {
     let error = refused(db.sink(&[("fields.whitelist", "idd")]), &[people(&[1], &[None])]).await;
     assert!(error.to_string().contains("did you mean 'id'?"), "{error}");
 }
+
+#[tokio::test]
+async fn partitioned_tables_identities_and_types_that_are_cast() {
+    let Some(db) = Database::new("kinds").await else { return };
+    db.run(
+        "CREATE TABLE t (id bigint, address inet, number bigint GENERATED ALWAYS AS IDENTITY, PRIMARY KEY (id, address))
+             PARTITION BY RANGE (id);
+         CREATE TABLE low PARTITION OF t FOR VALUES FROM (0) TO (10); CREATE TABLE high PARTITION OF t DEFAULT",
+    )
+    .await;
+    let batch = |addresses: &[&str]| {
+        rows(vec![
+            ("id!", array(Int64Array::from(vec![1, 11, 1]))),
+            ("address!", array(StringArray::from(addresses.to_vec()))),
+        ])
+    };
+    // Two ways to write one address are one key.
+    let batches = [batch(&["10.0.0.1", "::1", "10.0.0.1/32"]), batch(&["10.0.0.1", "0:0::1", "10.0.0.2"])];
+    write(db.sink(&[("insert.mode", "upsert"), ("delete.enabled", "true")]), &batches).await.unwrap();
+    let shown = db.ask("SELECT concat_ws(' ', tableoid::regclass, id, address) FROM t ORDER BY id, address").await;
+    assert_eq!(shown, ["low 1 10.0.0.1", "low 1 10.0.0.2", "high 11 ::1"]);
+}
