@@ -90,7 +90,7 @@ fn layer(folder: &str) -> (&'static str, &'static [&'static str]) {
         ["transforms", _] => ("transform", LEAF),
         ["runtime", "engine"] => ("engine", LEAF),
         ["runtime", "worker"] => ("worker", &["api", "leaf", "engine"]),
-        ["runtime", "cli"] => ("cli", &["api", "leaf", "connector", "transform", "engine", "worker"]),
+        ["runtime", "cli"] => ("cli", &["api", "leaf", "connector", "transform", "engine", "worker", "services"]),
         ["tests", "services"] => ("services", &[]),
         ["tests"] | ["tests", _] | ["examples", _] => {
             ("tests", &["api", "leaf", "connector", "transform", "engine", "worker", "cli", "tests", "services"])

@@ -119,18 +119,20 @@ impl Session {
     }
 
     /// Begins the transaction unless it has begun.
-    async fn begin(&mut self) -> Result<&mut UnderWay> {
-        if self.under_way.is_none() {
-            let mut sql = "BEGIN ISOLATION LEVEL READ COMMITTED".to_owned();
-            if self.mode == OutputMode::Complete {
-                sql = format!("{sql}; {}", self.statements.clear);
-            }
-            if let Err(error) = self.connection.client.batch_execute(&sql).await {
-                return Err(self.connection.explain(&self.place, error, During::Work).await);
-            }
-            self.faults.at("postgres.sink.begin.after")?;
+    async fn begin(&mut self) -> Result<()> {
+        if self.under_way.is_some() {
+            return Ok(());
         }
-        Ok(self.under_way.get_or_insert_with(|| UnderWay { rows: None, sent: 0, origins: Vec::new() }))
+        let mut sql = "BEGIN ISOLATION LEVEL READ COMMITTED".to_owned();
+        if self.mode == OutputMode::Complete {
+            sql = format!("{sql}; {}", self.statements.clear);
+        }
+        // From here on there is something to roll back, whatever comes of it.
+        self.under_way = Some(UnderWay { rows: None, sent: 0, origins: Vec::new() });
+        if let Err(error) = self.connection.client.batch_execute(&sql).await {
+            return Err(self.connection.explain(&self.place, error, During::Work).await);
+        }
+        self.faults.at("postgres.sink.begin.after")
     }
 
     /// Sends the rows.
@@ -168,7 +170,8 @@ impl Session {
             return Ok(());
         }
         let copy = self.copy.clone();
-        if self.begin().await?.rows.is_none() {
+        self.begin().await?;
+        if self.under_way.as_ref().is_some_and(|under_way| under_way.rows.is_none()) {
             let rows = match self.connection.client.copy_in(&copy).await {
                 Ok(rows) => rows,
                 Err(error) => return Err(self.connection.explain(&self.place, error, During::Work).await),

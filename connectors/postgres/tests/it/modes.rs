@@ -47,7 +47,11 @@ async fn the_key_is_the_tables_unless_it_is_named() {
 #[tokio::test]
 async fn update_adds_no_rows() {
     let Some(db) = Database::new("update").await else { return };
-    db.run("CREATE TABLE t (id bigint PRIMARY KEY, name text); INSERT INTO t VALUES (1, 'old'), (2, 'old')").await;
+    db.run(
+        "CREATE TABLE t (id bigint PRIMARY KEY, name text, must int NOT NULL);
+         INSERT INTO t VALUES (1, 'old', 5), (2, 'old', 5)",
+    )
+    .await;
     write(
         db.sink(&[("insert.mode", "update"), ("pk.fields", "id")]),
         &[people(&[1, 9, 1], &[Some("a"), Some("b"), Some("new")])],
