@@ -136,8 +136,10 @@ def main():
                 sys.exit(f"the table holds {found} instead of {expected}")
             return used
 
-        def ours(primary_key=False, **more):
+        def ours(primary_key=False, prepare=None, **more):
             fresh(primary_key)
+            if prepare:
+                prepare()
             return checked(levada(args, folder, "run", {**sink, **{k.replace("_", "."): v for k, v in more.items()}}))
 
         def theirs(primary_key=False):
@@ -154,6 +156,13 @@ def main():
         print("upsert")
         upsert = {"sink_insert_mode": "upsert", "sink_pk_fields": key}
         show("levada, new rows", args.rows, [ours(True, **upsert) for _ in range(args.runs)])
+        # The same rows, each with another quantity. VACUUM wants to be alone.
+        def changed():
+            server.psql(f"\\copy t from '{copied}' (format binary)")
+            server.sql("UPDATE t SET quantity = quantity + 1")
+            server.sql("VACUUM ANALYZE t")
+
+        show("levada, changed rows", args.rows, [ours(True, changed, **upsert) for _ in range(args.runs)])
         print("without a sink")
         generated = [levada(args, folder, "null", {"sink.class": "Null"}) for _ in range(args.runs)]
         show("levada, generate", args.rows, generated)
