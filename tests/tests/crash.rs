@@ -96,9 +96,14 @@ pub(crate) fn fail_at_points(case: &Case) {
 
 pub(crate) fn kill_at_random(case: &Case, seed: u64) {
     let expected = case.uninterrupted();
-    let before = Instant::now();
-    case.site().run(&[]).succeeded();
-    let duration = before.elapsed();
+    // The fastest of some: a run that others slowed down would have the kills come after the end.
+    let timed = |_| {
+        let site = case.site();
+        let before = Instant::now();
+        site.run(&[]).succeeded();
+        before.elapsed()
+    };
+    let duration = (0..3).map(timed).min().unwrap_or_default();
     let rounds = if long() { 200 } else { 20 };
     let (kills, hits) = (AtomicU32::new(0), AtomicU32::new(0));
     for_all((0..rounds).collect(), |round: &u64| {

@@ -119,11 +119,15 @@ impl Connection {
         let failed = |e| error::from(&address.place, e, During::Work);
         let (client, connection) = config.connect(tls::connector(&address.tls)?).await.map_err(failed)?;
         let this = Self { client, driver: tokio::spawn(connection) };
-        // What a commit promises must hold whatever the server's default is. Temporary tables fit into memory; a client
-        // that has vanished loses its session, and with it its locks, within a minute.
+        // What a commit promises must hold whatever the server's default is. Temporary tables and their sorting fit into
+        // memory; keys are looked up in the index, of which most is cached, rather than by reading the whole table. A
+        // transaction may wait for its next rows; but a client that has vanished loses its session, and with it its locks,
+        // within a minute.
         let settings = "SELECT set_config('synchronous_commit', 'on', false) \
                             WHERE current_setting('synchronous_commit') = 'off'; \
                         SET temp_buffers = '64MB'; SET client_min_messages = warning; \
+                        SET idle_in_transaction_session_timeout = 0; \
+                        SET work_mem = '64MB'; SET random_page_cost = 1.1; \
                         SET tcp_keepalives_idle = 30; SET tcp_keepalives_interval = 10; SET tcp_keepalives_count = 3";
         this.client.batch_execute(settings).await.map_err(failed)?;
         Ok(this)

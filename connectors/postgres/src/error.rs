@@ -58,6 +58,9 @@ fn from_server(db: &DbError, during: During) -> Error {
                 _ if *code == SqlState::UNIQUE_VIOLATION => {
                     new.hint("set insert.mode to upsert with pk.fields, or remove the duplicate")
                 }
+                _ if *code == SqlState::INVALID_BINARY_REPRESENTATION => {
+                    new.hint("the table was changed while the task ran; restart the task")
+                }
                 _ if *code == SqlState::NOT_NULL_VIOLATION => {
                     new.hint("drop the NOT NULL, or give the column a value with a Select")
                 }
@@ -68,6 +71,8 @@ fn from_server(db: &DbError, during: During) -> Error {
             error(ErrorKind::Unavailable).hint("free some space at the server; the task goes on by itself")
         }
         "53" => error(ErrorKind::Unavailable).hint("the server is short of resources; the task tries again"),
+        "57" if *code == SqlState::QUERY_CANCELED => error(ErrorKind::Unavailable)
+            .hint("raise the user's statement_timeout, or make the micro-batches smaller with batch.max.rows"),
         "08" | "57" => error(ErrorKind::Unavailable),
         // A deadlock, a serialization failure, a lock that was not to be had: it did not happen and may succeed later.
         "40" | "55" => error(ErrorKind::Unavailable),

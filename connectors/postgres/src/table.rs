@@ -19,6 +19,8 @@ pub(crate) struct Column {
     pub(crate) not_null: bool,
     /// Whether it fills itself when it is not written.
     pub(crate) has_default: bool,
+    /// Whether texts are equal exactly if their bytes are.
+    pub(crate) plain_collation: bool,
     /// Whether it can only be computed.
     pub(crate) generated: bool,
 }
@@ -54,11 +56,13 @@ const COLUMNS: &str = "
         WHERE base.typtype = 'd'
     )
     SELECT a.attname::text, t.oid, t.typname::text, t.typtype::text, e.oid, e.typname::text, e.typtype::text,
-        format_type(a.atttypid, a.atttypmod), a.attnotnull, a.atthasdef OR a.attidentity <> '', a.attgenerated <> ''
+        format_type(a.atttypid, a.atttypmod), a.attnotnull, a.atthasdef OR a.attidentity <> '', a.attgenerated <> '',
+        coalesce(c.collisdeterministic, true)
     FROM pg_attribute a
     JOIN base ON base.oid = a.atttypid AND base.typtype <> 'd'
     JOIN pg_type t ON t.oid = base.root
     LEFT JOIN pg_type e ON e.oid = t.typelem AND t.typcategory = 'A'
+    LEFT JOIN pg_collation c ON c.oid = a.attcollation
     WHERE a.attrelid = $1::text::regclass AND a.attnum > 0 AND NOT a.attisdropped
     ORDER BY a.attnum";
 
@@ -116,6 +120,7 @@ fn column(row: &Row) -> Column {
         not_null: row.get(8),
         has_default: row.get(9),
         generated: row.get(10),
+        plain_collation: row.get(11),
     }
 }
 

@@ -73,6 +73,34 @@ fn the_windows_example_gives_each_window_once() {
 }
 
 #[test]
+fn the_postgres_example_keeps_each_customers_last_order() {
+    let Some(server) = levada_services::postgres::shared() else { return };
+    let (data, url) = (tempfile::tempdir().unwrap(), server.database("example"));
+    let run = || {
+        let file = example("orders-to-postgres");
+        let done = Command::new(env!("CARGO_BIN_EXE_levada"))
+            .env("PGURL", &url)
+            .args(["run", "--data-dir", data.path().to_str().unwrap(), file.to_str().unwrap()])
+            .args([
+                "--set",
+                "trigger=available",
+                "--set",
+                "source.rows=5000",
+                "--set",
+                "source.rows.per.second=1000000",
+            ])
+            .output()
+            .unwrap();
+        assert!(done.status.success(), "{}", text(&done.stderr));
+        server.sql(&url, "SELECT count(*) = count(DISTINCT customer), max(order_id) FROM last_orders").trim().to_owned()
+    };
+    let last = |row: String| row.strip_prefix("t|").unwrap_or_else(|| panic!("{row}")).parse::<u64>().unwrap();
+    let first = last(run());
+    let second = last(run());
+    assert!(first < second || second == 4999, "{first}, then {second}");
+}
+
+#[test]
 fn every_error_is_named_before_anything_runs() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("p.yaml");

@@ -68,6 +68,14 @@ impl Postgres {
     /// # Panics
     /// It is not installed and `CI=true`, or it does not start.
     pub fn start() -> Option<Self> {
+        Self::start_with(&[], &[])
+    }
+
+    /// The same with settings (`ssl=on`) and with files in its data folder (`pg_hba.conf`), names before contents.
+    ///
+    /// # Panics
+    /// It is not installed and `CI=true`, or it does not start.
+    pub fn start_with(settings: &[&str], files: &[(&str, &str)]) -> Option<Self> {
         let bin = match programs() {
             Some(bin) => bin,
             None if support::strict() && support::install("postgres") && programs().is_some() => programs()?,
@@ -76,7 +84,7 @@ impl Postgres {
                 return None;
             }
         };
-        match launch(bin) {
+        match launch(bin, settings, files) {
             Ok(server) => Some(server),
             Err(problem) => panic!("postgres does not start: {problem}"),
         }
@@ -206,7 +214,7 @@ fn programs() -> Option<PathBuf> {
     found.pop().map(|(_, bin)| bin).or_else(|| std::env::split_paths(&path).find(complete))
 }
 
-fn launch(bin: PathBuf) -> Result<Postgres, String> {
+fn launch(bin: PathBuf, settings: &[&str], files: &[(&str, &str)]) -> Result<Postgres, String> {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
     let folder = std::env::temp_dir().join(format!("levada-postgres-{}-{number}", std::process::id()));
@@ -234,11 +242,19 @@ fn launch(bin: PathBuf) -> Result<Postgres, String> {
         let _ = fs::remove_dir_all(&folder);
         return Err(problem);
     }
+    for (name, content) in files {
+        let path = data.join(name);
+        fs::write(&path, content).map_err(io)?;
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).map_err(io)?;
+        if let Some(user) = &user {
+            support::run(Command::new("chown").arg(user).arg(&path))?;
+        }
+    }
     let port = support::free_port()?;
     let fsync = std::env::var("LEVADA_PG_FSYNC").unwrap_or_else(|_| "off".to_owned());
     let mut server = command(&bin.join("postgres"));
     server.arg("-D").arg(&data).args(["-p", &port.to_string()]);
-    for setting in [
+    let ours = [
         "listen_addresses=127.0.0.1",
         "unix_socket_directories=",
         "wal_level=logical",
@@ -246,7 +262,8 @@ fn launch(bin: PathBuf) -> Result<Postgres, String> {
         "max_connections=200",
         &format!("fsync={fsync}"),
         &format!("full_page_writes={fsync}"),
-    ] {
+    ];
+    for setting in ours.iter().chain(settings) {
         server.args(["-c", setting]);
     }
     let mut keeper = Command::new("bash");
@@ -277,4 +294,51 @@ fn unprivileged() -> Result<Option<String>, String> {
 fn tail(log: &str) -> String {
     let lines: Vec<&str> = log.lines().rev().take(5).collect();
     lines.into_iter().rev().collect::<Vec<_>>().join(" / ")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpStream;
+    use std::time::{Duration, Instant};
+
+    use super::*;
+
+    /// What the next test starts as a process of its own: it ends without any cleaning up.
+    #[test]
+    #[ignore = "it aborts its process"]
+    fn a_process_that_aborts() {
+        if let Some(server) = shared() {
+            println!("\nlistens on {}", server.port());
+            std::process::abort();
+        }
+    }
+
+    #[test]
+    fn the_server_ends_with_the_process_however_that_ends() {
+        let Some(server) = shared() else { return };
+        assert_eq!(server.sql(&server.database("harness"), "SELECT 1 + 1").trim(), "2");
+        let child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "postgres::tests::a_process_that_aborts", "--ignored", "--nocapture"])
+            .env_remove("LEVADA_TEST_POSTGRES")
+            .output()
+            .unwrap();
+        assert!(!child.status.success());
+        let said = String::from_utf8_lossy(&child.stdout);
+        let port = said.lines().find_map(|line| line.strip_prefix("listens on ")).unwrap_or_else(|| panic!("{said}"));
+        let port: u16 = port.parse().unwrap();
+        let began = Instant::now();
+        while TcpStream::connect(("127.0.0.1", port)).is_ok() {
+            assert!(began.elapsed() < Duration::from_secs(30), "the server on port {port} has outlived its process");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    #[test]
+    fn a_dropped_server_is_gone_with_its_folder() {
+        let Some(server) = Postgres::start() else { return };
+        let folder = server.keeper.as_ref().unwrap().folder.clone();
+        assert!(folder.join("data").is_dir());
+        drop(server);
+        assert!(!folder.exists());
+    }
 }

@@ -5,6 +5,7 @@
 
 mod array;
 mod cells;
+mod keys;
 mod numbers;
 mod numeric;
 mod text;
@@ -14,6 +15,7 @@ use arrow::array::{Array as _, ArrayRef};
 use bytes::Bytes;
 
 use self::cells::Cells;
+pub(crate) use self::keys::Keys;
 use crate::types::Wire;
 
 /// What stands before the first row.
@@ -53,15 +55,24 @@ pub(crate) struct Target {
 
 /// How many rows of `columns` make a chunk.
 pub(crate) fn chunk_rows(columns: &[ArrayRef], rows: usize) -> usize {
-    let bytes: usize = columns.iter().map(|column| column.get_buffer_memory_size()).sum();
+    // A slice counts for what it shows, not for the buffers that it shares.
+    let shown = |column: &ArrayRef| {
+        column.to_data().get_slice_memory_size().unwrap_or_else(|_| column.get_buffer_memory_size())
+    };
+    let bytes: usize = columns.iter().map(shown).sum();
     (CHUNK_BYTES / (bytes / rows.max(1)).max(1)).clamp(1, CHUNK_ROWS)
 }
 
-/// The rows of `columns`, which are of equal length, one after the other.
+/// The rows of `columns`, which are of equal length, one after the other. Their keys are added to `keys`.
 ///
 /// # Errors
 /// A value does not fit its column.
-pub(crate) fn encode(targets: &[Target], columns: &[ArrayRef], rows: usize) -> Result<Bytes, BadValue> {
+pub(crate) fn encode(
+    targets: &[Target],
+    columns: &[ArrayRef],
+    rows: usize,
+    mut keys: Option<&mut Keys>,
+) -> Result<Bytes, BadValue> {
     let mut cells = Vec::with_capacity(columns.len());
     for (at, (target, column)) in targets.iter().zip(columns).enumerate() {
         let bad = |cell: BadCell| BadValue { column: at, row: cell.row, reason: cell.reason };
@@ -90,8 +101,16 @@ pub(crate) fn encode(targets: &[Target], columns: &[ArrayRef], rows: usize) -> R
     for at in &mut ends {
         cells::put(&mut out, at, fields);
     }
-    for column in &cells {
+    let starts = keys.as_ref().map(|_| ends.clone());
+    for (at, column) in cells.iter().enumerate() {
         column.deal(&mut ends, &mut out);
+        if let (Some(keys), Some(starts)) = (&mut keys, &starts)
+            && at + 1 == keys.columns
+        {
+            for (start, end) in starts.iter().zip(&ends) {
+                keys.add(out.get(*start..*end).unwrap_or_default());
+            }
+        }
     }
     Ok(out.into())
 }

@@ -175,7 +175,8 @@ impl Plan {
         }
         let written = |name: &str| self.items.iter().any(|item| item.name == name);
         for column in &table.columns {
-            if column.not_null && !column.has_default && !column.generated && !written(&column.name) {
+            let fills = column.has_default || column.generated || options.insert == InsertMode::Update;
+            if column.not_null && !fills && !written(&column.name) {
                 problems.push(format!(
                     "its column '{}' is NOT NULL without a default, and the rows do not have it; add it with a Select",
                     column.name

@@ -13,6 +13,7 @@ use arrow::datatypes::SchemaRef;
 use bytes::Bytes;
 use futures::SinkExt as _;
 use levada_connector_api::{Batch, Commit, Error, ErrorKind, Faults, Origin, OutputMode, Result, TaskContext};
+use tokio_postgres::error::SqlState;
 use tokio_postgres::{CopyInSink, Statement};
 
 use super::delete::deletes;
@@ -21,7 +22,7 @@ use super::plan::Plan;
 use super::progress::Progress;
 use crate::config::{InsertMode, Options};
 use crate::connect::{Address, Connection};
-use crate::encode::{self, BadValue, HEADER, TRAILER, Target, encode};
+use crate::encode::{self, BadValue, HEADER, Keys, TRAILER, Target, encode};
 use crate::error::{self, During};
 use crate::table::{self, Table};
 use crate::types::Wire;
@@ -46,6 +47,8 @@ pub(crate) struct Session {
 struct UnderWay {
     rows: Option<Pin<Box<CopyInSink<Bytes>>>>,
     sent: u64,
+    /// The keys, where it matters whether they are different.
+    keys: Option<Keys>,
     /// Where the rows came from, by the number of the first of each piece.
     origins: Vec<(u64, Origin)>,
 }
@@ -119,18 +122,21 @@ impl Session {
     }
 
     /// Begins the transaction unless it has begun.
-    async fn begin(&mut self) -> Result<&mut UnderWay> {
-        if self.under_way.is_none() {
-            let mut sql = "BEGIN ISOLATION LEVEL READ COMMITTED".to_owned();
-            if self.mode == OutputMode::Complete {
-                sql = format!("{sql}; {}", self.statements.clear);
-            }
-            if let Err(error) = self.connection.client.batch_execute(&sql).await {
-                return Err(self.connection.explain(&self.place, error, During::Work).await);
-            }
-            self.faults.at("postgres.sink.begin.after")?;
+    async fn begin(&mut self) -> Result<()> {
+        if self.under_way.is_some() {
+            return Ok(());
         }
-        Ok(self.under_way.get_or_insert_with(|| UnderWay { rows: None, sent: 0, origins: Vec::new() }))
+        let mut sql = "BEGIN ISOLATION LEVEL READ COMMITTED".to_owned();
+        if self.mode == OutputMode::Complete {
+            sql = format!("{sql}; {}", self.statements.clear);
+        }
+        // From here on there is something to roll back, whatever comes of it.
+        let keys = self.statements.distinct.as_ref().map(|distinct| Keys::new(distinct.key));
+        self.under_way = Some(UnderWay { rows: None, sent: 0, keys, origins: Vec::new() });
+        if let Err(error) = self.connection.client.batch_execute(&sql).await {
+            return Err(self.connection.explain(&self.place, error, During::Work).await);
+        }
+        self.faults.at("postgres.sink.begin.after")
     }
 
     /// Sends the rows.
@@ -168,7 +174,8 @@ impl Session {
             return Ok(());
         }
         let copy = self.copy.clone();
-        if self.begin().await?.rows.is_none() {
+        self.begin().await?;
+        if self.under_way.as_ref().is_some_and(|under_way| under_way.rows.is_none()) {
             let rows = match self.connection.client.copy_in(&copy).await {
                 Ok(rows) => rows,
                 Err(error) => return Err(self.connection.explain(&self.place, error, During::Work).await),
@@ -190,8 +197,9 @@ impl Session {
         for start in (0..total).step_by(step) {
             let rows = step.min(total - start);
             let chunk: Vec<ArrayRef> = columns.iter().map(|column| column.slice(start, rows)).collect();
+            let keys = self.under_way.as_mut().and_then(|under_way| under_way.keys.as_mut());
             let bytes =
-                encode(&self.targets, &chunk, rows).map_err(|bad| self.bad_value(&bad, &batch.origin, start))?;
+                encode(&self.targets, &chunk, rows, keys).map_err(|bad| self.bad_value(&bad, &batch.origin, start))?;
             let Some(UnderWay { rows: Some(copy), .. }) = &mut self.under_way else { break };
             if let Err(error) = copy.send(bytes).await {
                 return Err(self.failed_copy(error).await);
@@ -276,7 +284,7 @@ impl Session {
         self.faults.at("postgres.sink.copy.after")?;
         self.progress.advance(&mut self.connection, commit).await?;
         self.faults.at("postgres.sink.progress.after")?;
-        if self.under_way.as_ref().is_some_and(|under_way| under_way.sent > 0) {
+        if self.under_way.as_ref().is_some_and(|under_way| under_way.sent > 0) && !self.merge_distinct().await? {
             for statement in &self.statements.merge {
                 if let Err(error) = self.connection.client.batch_execute(statement).await {
                     let conflict = error::is_conflict(&error);
@@ -286,6 +294,35 @@ impl Session {
             }
         }
         self.faults.at("postgres.sink.merge.after")
+    }
+
+    /// Merges rows whose keys are different. `false` when they are not, or when another writer was faster.
+    async fn merge_distinct(&mut self) -> Result<bool> {
+        let Some(under_way) = &self.under_way else { return Ok(false) };
+        let (Some(distinct), Some(true)) = (&self.statements.distinct, under_way.keys.as_ref().map(Keys::differ))
+        else {
+            return Ok(false);
+        };
+        let begin = format!("SAVEPOINT levada_merge; {}", distinct.delete.as_deref().unwrap_or_default());
+        let client = &self.connection.client;
+        let merged = async {
+            client.batch_execute(&begin).await?;
+            let inserted = client.execute(&distinct.insert, &[]).await?;
+            match &distinct.update {
+                Some(update) if inserted < under_way.sent => client.batch_execute(update).await,
+                _ => Ok(()),
+            }
+        };
+        match merged.await {
+            Ok(()) => Ok(true),
+            Err(error) if error.code() == Some(&SqlState::UNIQUE_VIOLATION) => {
+                match client.batch_execute("ROLLBACK TO SAVEPOINT levada_merge").await {
+                    Ok(()) => Ok(false),
+                    Err(error) => Err(self.connection.explain(&self.place, error, During::Work).await),
+                }
+            }
+            Err(error) => Err(self.connection.explain(&self.place, error, During::Work).await),
+        }
     }
 
     /// Rows that are there already may be those of a newer run that has taken over.

@@ -198,6 +198,47 @@ async fn what_the_table_refuses_names_the_row_and_the_remedy() {
 }
 
 #[tokio::test]
+async fn what_may_pass_is_told_from_what_will_not() {
+    let Some(db) = Database::new("verdicts").await else { return };
+    for (code, kind, retry) in [
+        ("53100", ErrorKind::Unavailable, Retry::Retriable),
+        ("53200", ErrorKind::Unavailable, Retry::Retriable),
+        ("40001", ErrorKind::Unavailable, Retry::Retriable),
+        ("40P01", ErrorKind::Unavailable, Retry::Retriable),
+        ("57P03", ErrorKind::Unavailable, Retry::Retriable),
+        ("25006", ErrorKind::Unavailable, Retry::Retriable),
+        ("22003", ErrorKind::Data, Retry::Permanent),
+        ("23514", ErrorKind::Data, Retry::Permanent),
+        ("P0001", ErrorKind::Io, Retry::Permanent),
+    ] {
+        // The server's own errors: a trigger raises what a full disk or a deadlock would.
+        db.run(&format!(
+            "DROP TABLE IF EXISTS t, levada_offsets; CREATE TABLE t (n bigint);
+             CREATE OR REPLACE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS
+             $$BEGIN RAISE EXCEPTION 'refused by a trigger' USING ERRCODE = '{code}'; END$$;
+             CREATE TRIGGER refuse BEFORE INSERT ON t FOR EACH ROW EXECUTE FUNCTION refuse()"
+        ))
+        .await;
+        let error = refused(db.sink(&[]), &[numbers(0..3)]).await;
+        assert_eq!((error.kind(), error.retry()), (kind, retry), "{error:?}");
+        assert!(error.to_string().contains(&format!("refused by a trigger (SQLSTATE {code})")), "{error}");
+        assert_eq!(db.ask("SELECT count(*) FROM t").await, ["0"]);
+    }
+}
+
+#[tokio::test]
+async fn a_commit_that_the_server_refuses_did_not_happen() {
+    let Some(db) = Database::new("deferred").await else { return };
+    db.run("CREATE TABLE t (n bigint UNIQUE DEFERRABLE INITIALLY DEFERRED); INSERT INTO t VALUES (2)").await;
+    let mut first = db.sink(&[]);
+    open(&mut first, 1).await.unwrap();
+    let error = put(&mut first, 0, 1, 0..3).await.unwrap_err();
+    assert_eq!((error.kind(), error.retry()), (ErrorKind::Data, Retry::Permanent), "{error:?}");
+    assert_eq!(db.ask("SELECT count(*) FROM t").await, ["1"]);
+    assert_eq!(open(&mut db.sink(&[]), 2).await.unwrap(), None);
+}
+
+#[tokio::test]
 async fn a_run_goes_on_where_its_task_was_and_others_are_not_disturbed() {
     let Some(db) = Database::new("tasks").await else { return };
     db.run("CREATE TABLE t (n bigint)").await;

@@ -12,4 +12,5 @@ mod docs;
 mod faults;
 mod modes;
 mod support;
+mod tls;
 mod types;

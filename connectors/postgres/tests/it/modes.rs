@@ -47,7 +47,11 @@ async fn the_key_is_the_tables_unless_it_is_named() {
 #[tokio::test]
 async fn update_adds_no_rows() {
     let Some(db) = Database::new("update").await else { return };
-    db.run("CREATE TABLE t (id bigint PRIMARY KEY, name text); INSERT INTO t VALUES (1, 'old'), (2, 'old')").await;
+    db.run(
+        "CREATE TABLE t (id bigint PRIMARY KEY, name text, must int NOT NULL);
+         INSERT INTO t VALUES (1, 'old', 5), (2, 'old', 5)",
+    )
+    .await;
     write(
         db.sink(&[("insert.mode", "update"), ("pk.fields", "id")]),
         &[people(&[1, 9, 1], &[Some("a"), Some("b"), Some("new")])],
@@ -237,4 +241,72 @@ async fn what_the_table_needs_is_said_before_the_first_row() {
     }
     let error = refused(db.sink(&[("fields.whitelist", "idd")]), &[people(&[1], &[None])]).await;
     assert!(error.to_string().contains("did you mean 'id'?"), "{error}");
+}
+
+#[tokio::test]
+async fn partitioned_tables_identities_and_types_that_are_cast() {
+    let Some(db) = Database::new("kinds").await else { return };
+    db.run(
+        "CREATE TABLE t (id bigint, address inet, number bigint GENERATED ALWAYS AS IDENTITY, PRIMARY KEY (id, address))
+             PARTITION BY RANGE (id);
+         CREATE TABLE low PARTITION OF t FOR VALUES FROM (0) TO (10); CREATE TABLE high PARTITION OF t DEFAULT",
+    )
+    .await;
+    let batch = |addresses: &[&str]| {
+        rows(vec![
+            ("id!", array(Int64Array::from(vec![1, 11, 1]))),
+            ("address!", array(StringArray::from(addresses.to_vec()))),
+        ])
+    };
+    // Two ways to write one address are one key.
+    let batches = [batch(&["10.0.0.1", "::1", "10.0.0.1/32"]), batch(&["10.0.0.1", "0:0::1", "10.0.0.2"])];
+    write(db.sink(&[("insert.mode", "upsert"), ("delete.enabled", "true")]), &batches).await.unwrap();
+    let shown = db.ask("SELECT concat_ws(' ', tableoid::regclass, id, address) FROM t ORDER BY id, address").await;
+    assert_eq!(shown, ["low 1 10.0.0.1", "low 1 10.0.0.2", "high 11 ::1"]);
+}
+
+/// Rows with different keys are merged in two steps, between which another writer may come.
+#[tokio::test]
+async fn another_writer_of_the_same_key_loses_nothing() {
+    let Some(db) = Database::new("writers").await else { return };
+    db.run("CREATE TABLE t (id bigint PRIMARY KEY, name text); INSERT INTO t VALUES (1, 'old'), (3, 'old')").await;
+    let mut sink = db.sink(&UPSERT);
+    let batch = people(&[1, 2, 3], &[Some("new"), Some("new"), Some("new")]);
+    sink.open(&crate::support::context(1), batch.schema(), OutputMode::Append).await.unwrap();
+    sink.write(0, levada_connector_api::Batch::new(batch)).await.unwrap();
+    let other = crate::support::connect(&db.url).await;
+    other.batch_execute("BEGIN; INSERT INTO t VALUES (2, 'other'); DELETE FROM t WHERE id = 3").await.unwrap();
+    let committed = tokio::spawn(async move { sink.commit(&crate::support::commit(0, 1)).await });
+    // The sink waits for the other to end: only then is it known whether there is a row.
+    let waits = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    while db.ask(waits).await != ["1"] {
+        assert!(!committed.is_finished(), "it did not wait");
+        tokio::task::yield_now().await;
+    }
+    other.batch_execute("COMMIT").await.unwrap();
+    committed.await.unwrap().unwrap();
+    assert_eq!(db.ask("SELECT id || name FROM t ORDER BY id").await, ["1new", "2new", "3new"]);
+}
+
+#[tokio::test]
+async fn keys_that_only_look_different_are_one_key() {
+    let Some(db) = Database::new("look").await else { return };
+    for (sql_type, first, second) in [("numeric", "1.0", "1.00"), ("char(3)", "a", "a "), ("varchar(1)", "a", "a ")] {
+        db.run(&format!(
+            "DROP TABLE IF EXISTS t, levada_offsets; CREATE TABLE t (id {sql_type} PRIMARY KEY, name text)"
+        ))
+        .await;
+        let keys = |of: &[&str]| match sql_type {
+            "numeric" => array(Float64Array::from_iter_values(of.iter().map(|key| key.parse::<f64>().unwrap()))),
+            _ => array(StringArray::from(of.to_vec())),
+        };
+        let batch = |name: &str| {
+            rows(vec![
+                ("id!", keys(&[first, second])),
+                ("name", array(StringArray::from(vec!["lost".to_owned(), name.to_owned()]))),
+            ])
+        };
+        write(db.sink(&UPSERT), &[batch("one"), batch("two")]).await.unwrap();
+        assert_eq!(db.ask("SELECT name FROM t").await, ["two"], "{sql_type}");
+    }
 }
