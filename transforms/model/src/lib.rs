@@ -1,0 +1,19 @@
+//! Decision trees in the stream: models of Spark ML, ONNX-ML, XGBoost and LightGBM, scored exactly.
+//!
+//! [`load`] reads a model, [`Scorer`] scores columns with it, and the transform [`DecisionTree`] does that to every
+//! batch that passes.
+#![cfg_attr(not(test), warn(clippy::indexing_slicing))]
+
+pub mod forest;
+mod head;
+mod import;
+mod model;
+mod prepare;
+mod score;
+mod walk;
+
+pub use head::{Binary, Head, Lightgbm, Link, Post, Scores};
+pub use import::{LARGEST, load, parse, version};
+pub use model::{Format, Input, Invalid, Model};
+pub use prepare::{Indexer, Labels, Op, Row, Stage};
+pub use score::{Ask, Scored, Scorer};
