@@ -124,8 +124,7 @@ fn output(name: &str, case: &Case, model: &Model, scored: &Scored) -> Option<Out
         return Some(Output::Number(at, wide, scores.prediction.clone()));
     }
     if name == "prediction" {
-        let text = model.labels.is_some() && model.label_column.is_none();
-        return Some(if text { Output::Label } else { Output::Number(0, wide, scores.prediction.clone()) });
+        return Some(if model.text { Output::Label } else { Output::Number(0, wide, scores.prediction.clone()) });
     }
     if name == option("leafCol").unwrap_or("leaf") {
         return Some(Output::Leaves);

@@ -8,6 +8,7 @@ pub mod forest;
 mod head;
 mod import;
 mod model;
+mod plugin;
 mod prepare;
 mod score;
 mod walk;
@@ -15,5 +16,16 @@ mod walk;
 pub use head::{Binary, Head, Lightgbm, Link, Post, Scores};
 pub use import::{LARGEST, load, parse, version};
 pub use model::{Format, Input, Invalid, Model};
+pub use plugin::DecisionTree;
 pub use prepare::{Indexer, Labels, Op, Row, Stage};
 pub use score::{Ask, Scored, Scorer};
+
+use levada_connector_api::{Registry, Result};
+
+/// Adds the transforms of this crate.
+///
+/// # Errors
+/// One of their names is taken.
+pub fn register(registry: &mut Registry) -> Result<()> {
+    registry.add_transform(DecisionTree)
+}

@@ -91,6 +91,8 @@ pub struct Model {
     pub head: Head,
     /// The classes' labels, where the model has them as text.
     pub labels: Option<Vec<String>>,
+    /// Whether the prediction itself is text: a label.
+    pub text: bool,
     /// The column that the model gives the label in.
     pub label_column: Option<String>,
     /// What becomes of rows that it cannot take, where no stage says so: Spark's models refuse null and NaN, the others

@@ -61,6 +61,7 @@ pub(super) fn read(bytes: &[u8]) -> Result<Model> {
         forest,
         head: Head::Lightgbm { link: link(objective)?, divide: if averages { rounds as f64 } else { 1.0 } },
         labels: None,
+        text: false,
         label_column: None,
         invalid: Invalid::Keep,
         version: 0,

@@ -123,6 +123,7 @@ impl Graph {
             stages: if plain { Vec::new() } else { vec![Stage::Each(list)] },
             forest,
             head,
+            text: labels.is_some(),
             labels,
             label_column: None,
             invalid: Invalid::Keep,
@@ -286,6 +287,7 @@ fn relabel(model: &mut Model, label: impl Fn(i64) -> Option<Result<String, i64>>
     let labels = labels.ok_or_else(|| Error::corrupt("a class has no label"))?;
     if labels.iter().all(Result::is_ok) {
         model.labels = Some(labels.into_iter().flatten().collect());
+        model.text = true;
         if let Head::OnnxClassifier { numbers, .. } = &mut model.head {
             *numbers = None;
         }

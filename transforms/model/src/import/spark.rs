@@ -40,6 +40,7 @@ pub(super) fn load(folder: &Path) -> Result<Model> {
     }
     let Some((mut model, about)) = found else { return Err(Error::unsupported("the pipeline has no tree model")) };
     let features = text(&about, "featuresCol");
+    model.labels = before.iter().find_map(|step| indexed(step, &text(&about, "labelCol")));
     let (stages, inputs) = needed(before, &features)?;
     (model.stages, model.inputs, model.named) = (stages, inputs, true);
     let predictions = text(&about, "predictionCol");
@@ -48,6 +49,15 @@ pub(super) fn load(folder: &Path) -> Result<Model> {
     }
     model.kind = format!("PipelineModel, {}", model.kind);
     Ok(model)
+}
+
+/// The labels of the column that a StringIndexer makes as `name`: those of the classes, if the model was trained on it.
+fn indexed(step: &Stage, name: &str) -> Option<Vec<String>> {
+    let Stage::StringIndexer { columns, .. } = step else { return None };
+    let column = columns.iter().find(|column| column.output == name)?;
+    let mut labels: Vec<_> = column.places.iter().collect();
+    labels.sort_by_key(|(_, place)| **place);
+    Some(labels.into_iter().map(|(label, _)| label.clone()).collect())
 }
 
 /// The steps that lead to `features`, and the columns that they read. What else a pipeline does, such as indexing the
@@ -186,6 +196,7 @@ fn trees(folder: &Path, about: &Value) -> Result<Model> {
         forest,
         head,
         labels: None,
+        text: false,
         label_column: None,
         invalid: Invalid::Error,
         version: 0,

@@ -58,17 +58,21 @@ pub(super) fn read(document: Value, format: Format) -> Result<Model> {
         forest,
         head: Head::Xgboost(link),
         labels: None,
+        text: false,
         label_column: None,
         invalid: Invalid::Keep,
         version: 0,
     })
 }
 
+/// What a base score becomes before the first tree.
+type ToMargin = fn(f32) -> f32;
+
 /// What an objective does to a margin, and what its base score becomes before the first tree.
-fn link(objective: &str) -> Result<(Link, fn(f32) -> f32)> {
-    let same: fn(f32) -> f32 = |base| base;
-    let logit: fn(f32) -> f32 = |base| -(1.0 / base - 1.0).ln();
-    let log: fn(f32) -> f32 = f32::ln;
+fn link(objective: &str) -> Result<(Link, ToMargin)> {
+    let same: ToMargin = |base| base;
+    let logit: ToMargin = |base| -(1.0 / base - 1.0).ln();
+    let log: ToMargin = f32::ln;
     Ok(match objective {
         "reg:squarederror"
         | "reg:linear"
@@ -90,7 +94,7 @@ fn link(objective: &str) -> Result<(Link, fn(f32) -> f32)> {
 }
 
 /// The base score: a number, a number in text, or a list in text, one for each target or one for all.
-fn base(parameters: &Value, classes: usize, to_margin: fn(f32) -> f32) -> Result<Vec<f64>> {
+fn base(parameters: &Value, classes: usize, to_margin: ToMargin) -> Result<Vec<f64>> {
     let text = match parameters.get("base_score") {
         Some(Value::String(text)) => text.clone(),
         Some(other) => other.to_string(),

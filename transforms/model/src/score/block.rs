@@ -1,10 +1,9 @@
 //! Blocks of rows: features are laid out, trees walk, votes are put together.
 
 use super::Ask;
-use super::compile::{Compiled, Number, Shape, Single, Trees};
-use super::kernel::walk;
+use super::compile::{Compiled, Number, Plain, Shape, Single};
 use crate::forest::{Feature, Fold, Forest};
-use crate::head::{Head, Scores};
+use crate::head::{Head, Lightgbm, Link, Scores};
 use crate::model::Model;
 use crate::prepare::{Prepared, Values};
 
@@ -28,7 +27,7 @@ pub(super) fn score(
 
 fn run<T: Number>(
     model: &Model,
-    trees: &Trees<T>,
+    trees: &[Shape<T>],
     single: Option<&Single>,
     prepared: &Prepared<'_>,
     from: usize,
@@ -46,6 +45,9 @@ fn run<T: Number>(
         scores.variance = vec![0.0; to - from];
     }
     let tracks = matches!(model.head, Head::OnnxClassifier { .. } | Head::OnnxRegression { .. });
+    // One target, one vote a leaf, and nobody asks for leaves.
+    let sums = matches!(forest.fold, Fold::Sum32 | Fold::Sum64);
+    let direct = sums && targets == 1 && single.is_some() && !tracks && !ask.leaves && !ask.variance;
     let mut state = State {
         block: vec![T::default(); forest.features.max(1) * ROWS],
         ends: [0; ROWS],
@@ -58,10 +60,11 @@ fn run<T: Number>(
         let nan = state.load(forest.feature, prepared, start, rows);
         state.sums.chunks_exact_mut(targets.max(1)).for_each(|sums| sums.copy_from_slice(&forest.start));
         state.touched.fill(false);
-        for (number, shape) in trees.shapes.iter().enumerate() {
-            state.tree(forest, trees, number, shape, nan, rows);
-            state.vote(forest, single, number, rows);
-            state.answer(forest, number, start - from, rows, &mut scores);
+        for number in 0..trees.len() {
+            if !state.tree(forest, trees, number, nan, rows, direct) {
+                state.vote(forest, single, number, rows);
+                state.answer(forest, number, start - from, rows, &mut scores);
+            }
         }
         state.finish(model, start - from, rows, &mut scores);
         start += rows;
@@ -98,26 +101,45 @@ impl<T: Number> State<T> {
         nan
     }
 
-    fn tree(&mut self, forest: &Forest, trees: &Trees<T>, number: usize, shape: &Shape, nan: bool, rows: usize) {
-        match *shape {
-            Shape::Plain { from, count, depth } => {
-                let Some(nodes) = trees.nodes.get(from..from + count) else { return };
+    /// Walks the rows down a tree. With `direct`, votes are added at once where that is possible; whether they were.
+    fn tree(
+        &mut self,
+        forest: &Forest,
+        trees: &[Shape<T>],
+        number: usize,
+        nan: bool,
+        rows: usize,
+        direct: bool,
+    ) -> bool {
+        let Some(shape) = trees.get(number) else { return false };
+        match shape {
+            Shape::Plain(Plain { nodes, depth, leaves, votes }) => {
                 if nan {
-                    walk::<T, ROWS, true>(nodes, depth, &self.block, &mut self.ends);
+                    nodes.walk::<true>(*depth, &self.block, &mut self.ends);
                 } else {
-                    walk::<T, ROWS, false>(nodes, depth, &self.block, &mut self.ends);
+                    nodes.walk::<false>(*depth, &self.block, &mut self.ends);
                 }
-                let leaves = trees.leaves.get(from..from + count).unwrap_or_default();
+                if direct {
+                    let votes = self.ends.iter().map(|end| votes.get(*end as usize).copied().unwrap_or(0.0));
+                    if forest.fold == Fold::Sum64 {
+                        self.sums.iter_mut().zip(votes).take(rows).for_each(|(sum, vote)| *sum += vote);
+                    } else {
+                        let add = |sum: f64, vote: f64| f64::from(sum as f32 + vote as f32);
+                        self.sums.iter_mut().zip(votes).take(rows).for_each(|(sum, vote)| *sum = add(*sum, vote));
+                    }
+                    return true;
+                }
                 self.ends.iter_mut().for_each(|end| *end = leaves.get(*end as usize).copied().unwrap_or(0));
             }
             Shape::Other => {
-                let Some(tree) = forest.trees.get(number) else { return };
+                let Some(tree) = forest.trees.get(number) else { return false };
                 let block = &self.block;
                 for (row, end) in self.ends.iter_mut().enumerate().take(rows) {
                     *end = tree.leaf(forest, |feature| block.get(feature * ROWS + row).map_or(f64::NAN, |x| x.wide()));
                 }
             }
         }
+        false
     }
 
     fn vote(&mut self, forest: &Forest, single: Option<&Single>, number: usize, rows: usize) {
@@ -169,6 +191,19 @@ impl<T: Number> State<T> {
         let targets = model.forest.targets;
         let (classes, raws) = (scores.classes, scores.raws);
         let predictions = model.head.predictions(targets);
+        let plain = match model.head {
+            Head::Xgboost(Link::Identity) => true,
+            Head::Lightgbm { link: Lightgbm::Identity, divide } => divide == 1.0,
+            _ => false,
+        };
+        if plain && targets == 1 {
+            let prediction = scores.prediction.iter_mut().skip(at).zip(scores.raw.iter_mut().skip(at));
+            prediction
+                .zip(&self.sums)
+                .take(rows)
+                .for_each(|((prediction, raw), sum)| (*prediction, *raw) = (*sum, *sum));
+            return;
+        }
         for row in 0..rows {
             let (Some(sums), Some(prediction), Some(probability), Some(raw)) = (
                 self.sums.get_mut(row * targets..(row + 1) * targets),

@@ -1,28 +1,28 @@
 //! Trees as the kernels walk them.
 
+use super::block::ROWS;
+use super::kernel::Nodes;
 use crate::forest::{Feature, Forest, Node, Test, Tree};
-
-/// The bit of [`Packed::feature`] that sends NaN to the second child.
-pub(super) const NAN_SECOND: u32 = 1 << 31;
-
-/// A node: the second child follows the first one.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Packed<T> {
-    /// What is above it goes to the second child. A leaf's is infinite: nothing is above it.
-    pub(super) at: T,
-    /// The feature, and [`NAN_SECOND`].
-    pub(super) feature: u32,
-    /// The first child's place in the tree; a leaf's own place.
-    pub(super) first: u32,
-}
 
 /// A tree.
 #[derive(Debug)]
-pub(super) enum Shape {
-    /// All its nodes compare: its nodes from `from` on, `depth` steps lead from the root to any leaf.
-    Plain { from: usize, count: usize, depth: u32 },
+pub(super) enum Shape<T> {
+    /// All its nodes compare.
+    Plain(Plain<T>),
     /// It is walked as it is.
     Other,
+}
+
+/// A tree whose nodes all compare.
+#[derive(Debug)]
+pub(super) struct Plain<T> {
+    pub(super) nodes: Nodes<T>,
+    /// How many steps lead from the root to any leaf.
+    pub(super) depth: u32,
+    /// A leaf's number; of no meaning at other nodes.
+    pub(super) leaves: Vec<u32>,
+    /// A leaf's only vote; of no meaning at other nodes, and where leaves have several votes.
+    pub(super) votes: Vec<f64>,
 }
 
 /// A number that kernels compare.
@@ -59,15 +59,6 @@ macro_rules! number {
 number!(f32);
 number!(f64);
 
-/// Trees of one kind of number.
-#[derive(Debug)]
-pub(super) struct Trees<T> {
-    pub(super) shapes: Vec<Shape>,
-    pub(super) nodes: Vec<Packed<T>>,
-    /// For each of `nodes`, its leaf; of no meaning at others.
-    pub(super) leaves: Vec<u32>,
-}
-
 /// The vote of a leaf, where every leaf of every tree votes once and a tree always for the same target.
 #[derive(Debug)]
 pub(super) struct Single {
@@ -80,16 +71,16 @@ pub(super) struct Single {
 /// A forest, compiled.
 #[derive(Debug)]
 pub(super) enum Compiled {
-    F32(Trees<f32>, Option<Single>),
-    F64(Trees<f64>, Option<Single>),
+    F32(Vec<Shape<f32>>, Option<Single>),
+    F64(Vec<Shape<f64>>, Option<Single>),
 }
 
 impl Compiled {
     pub(super) fn new(forest: &Forest) -> Self {
         let single = single(forest);
         match forest.feature {
-            Feature::F32 => Self::F32(Trees::new(forest), single),
-            Feature::F64 | Feature::TinyIsZero => Self::F64(Trees::new(forest), single),
+            Feature::F32 => Self::F32(shapes(forest, single.as_ref()), single),
+            Feature::F64 | Feature::TinyIsZero => Self::F64(shapes(forest, single.as_ref()), single),
         }
     }
 }
@@ -112,58 +103,50 @@ fn single(forest: &Forest) -> Option<Single> {
     Some(Single { targets, votes })
 }
 
-impl<T: Number> Trees<T> {
-    fn new(forest: &Forest) -> Self {
-        let mut trees = Self { shapes: Vec::new(), nodes: Vec::new(), leaves: Vec::new() };
-        for tree in &forest.trees {
-            let from = trees.nodes.len();
-            let shape = match trees.pack(tree) {
-                Some(()) => Shape::Plain { from, count: trees.nodes.len() - from, depth: tree.depth },
-                None => {
-                    trees.nodes.truncate(from);
-                    trees.leaves.truncate(from);
-                    Shape::Other
-                }
-            };
-            trees.shapes.push(shape);
-        }
-        trees
-    }
+fn shapes<T: Number>(forest: &Forest, single: Option<&Single>) -> Vec<Shape<T>> {
+    let shape = |tree| pack(tree, forest.features, single).map_or(Shape::Other, Shape::Plain);
+    forest.trees.iter().map(shape).collect()
+}
 
-    /// Lays a tree out level by level, so that the upper levels, which every row meets, are close together.
-    fn pack(&mut self, tree: &Tree) -> Option<()> {
-        let mut level = vec![0u32];
-        let mut places = 1u32;
-        while !level.is_empty() {
-            let mut below = Vec::new();
-            for node in level {
-                match tree.nodes.get(node as usize)? {
-                    Node::Leaf(leaf) => {
-                        self.nodes.push(Packed { at: T::INFINITY, feature: 0, first: u32::MAX });
-                        self.leaves.push(*leaf);
-                    }
-                    Node::Split(split) => {
-                        let (at, nan) = match split.test {
-                            Test::AtMost { at, nan } if !at.is_nan() => (T::of(at), nan),
-                            Test::Below { at, nan } if at > f64::NEG_INFINITY => (T::of(at).next_down(), nan),
-                            _ => return None,
-                        };
-                        let feature = split.feature | if nan { 0 } else { NAN_SECOND };
-                        self.nodes.push(Packed { at, feature, first: places });
-                        self.leaves.push(0);
-                        places += 2;
-                        below.extend([split.yes, split.no]);
-                    }
+/// Lays a tree out level by level, so that the upper levels, which every row meets, are close together. None: it asks for
+/// more than comparisons, or does not fit the kernel's numbers.
+fn pack<T: Number>(tree: &Tree, features: usize, single: Option<&Single>) -> Option<Plain<T>> {
+    let count = tree.nodes.len();
+    let (mut at, mut offset) = (Vec::with_capacity(count), Vec::with_capacity(count));
+    let (mut first, mut nan) = (Vec::with_capacity(count), Vec::with_capacity(count));
+    let mut leaves = Vec::with_capacity(count);
+    let mut level = vec![0u32];
+    while !level.is_empty() {
+        let mut next = (at.len() + level.len()) as u32;
+        let mut below = Vec::new();
+        for node in level {
+            match tree.nodes.get(node as usize)? {
+                Node::Leaf(leaf) => {
+                    first.push(at.len() as u32);
+                    at.push(T::INFINITY);
+                    offset.push(0);
+                    nan.push(0);
+                    leaves.push(*leaf);
+                }
+                Node::Split(split) => {
+                    let (limit, nan_first) = match split.test {
+                        Test::AtMost { at, nan } if !at.is_nan() => (T::of(at), nan),
+                        Test::Below { at, nan } if at > f64::NEG_INFINITY => (T::of(at).next_down(), nan),
+                        _ => return None,
+                    };
+                    at.push(limit);
+                    offset.push(u32::try_from((split.feature as usize).checked_mul(ROWS)?).ok()?);
+                    first.push(next);
+                    nan.push(u32::from(!nan_first));
+                    leaves.push(0);
+                    next += 2;
+                    below.extend([split.yes, split.no]);
                 }
             }
-            level = below;
         }
-        let from = self.nodes.len() - places as usize;
-        for (place, node) in self.nodes.iter_mut().skip(from).enumerate() {
-            if node.first == u32::MAX {
-                node.first = place as u32;
-            }
-        }
-        Some(())
+        level = below;
     }
+    let vote = |leaf: &u32| single.and_then(|single| single.votes.get(*leaf as usize)).copied().unwrap_or(0.0);
+    let votes = leaves.iter().map(vote).collect();
+    Some(Plain { nodes: Nodes::new(at, offset, first, nan, features)?, depth: tree.depth, leaves, votes })
 }
