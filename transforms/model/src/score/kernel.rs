@@ -42,7 +42,7 @@ impl<T: Number> Nodes<T> {
             offset.iter().all(|offset| (*offset as usize).is_multiple_of(ROWS) && *offset as usize / ROWS < features);
         let flags = nan
             .iter()
-            .zip(first)
+            .zip(&first)
             .enumerate()
             .all(|(own, (nan, first))| *nan <= 1 && (*first as usize != own || *nan == 0));
         (lengths && children && offsets && flags).then_some(Self { at, offset, first, nan, features })
