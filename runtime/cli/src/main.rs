@@ -2,6 +2,7 @@
 
 mod args;
 mod load;
+mod model;
 mod run;
 mod show;
 
@@ -33,6 +34,7 @@ fn plugins() -> Result<Registry> {
     levada_connector_basic::register(&mut registry)?;
     levada_connector_files::register(&mut registry)?;
     levada_transform_aggregate::register(&mut registry)?;
+    levada_transform_model::register(&mut registry)?;
     levada_transform_sql::register(&mut registry)?;
     Ok(registry)
 }
@@ -76,6 +78,7 @@ async fn execute(args: Args) -> Result<(), Exit> {
         Command::Plugin(Plugin::List { json }) => show::list(&registry, json),
         Command::Plugin(Plugin::Describe { name }) => show::describe(&registry, &name),
         Command::Checkpoint(Checkpoint::Show { location, json }) => show::checkpoint(&location, json).await,
+        Command::Model(command) => model::run(command),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Args::command(), "levada", &mut script);

@@ -68,7 +68,7 @@ fn run(folder: &Path) -> Result<Vec<String>, String> {
     }
     // A vector may hold NaN; its entries stand in columns here.
     let invalid = case.features_vector.is_some().then_some(Invalid::Keep);
-    let ask = Ask { leaves: true, variance: true, invalid, threads: 2 };
+    let ask = Ask { raw: true, leaves: true, variance: true, invalid, threads: 2 };
     let score = |table: &Table| {
         let columns = columns(&case, scorer.model(), table)?;
         scorer.score(&columns, table.rows(), &ask).map_err(|error| error.to_string())

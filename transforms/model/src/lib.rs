@@ -4,6 +4,7 @@
 //! batch that passes.
 #![cfg_attr(not(test), warn(clippy::indexing_slicing))]
 
+mod draw;
 pub mod forest;
 mod head;
 mod import;
@@ -11,8 +12,10 @@ mod model;
 mod plugin;
 mod prepare;
 mod score;
+pub mod train;
 mod walk;
 
+pub use draw::{describe, draw};
 pub use head::{Binary, Head, Lightgbm, Link, Post, Scores};
 pub use import::{LARGEST, load, parse, version};
 pub use model::{Format, Input, Invalid, Model};

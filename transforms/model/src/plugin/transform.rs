@@ -101,6 +101,7 @@ impl DecisionTreeTransform {
             ready.places.iter().map(|place| batch.rows.columns().get(*place).cloned()).collect();
         let inputs = inputs.ok_or_else(|| Error::internal("a batch does not fit the schema it was bound to"))?;
         let ask = Ask {
+            raw: options.raw.is_some(),
             leaves: options.leaf.is_some(),
             variance: options.variance.is_some(),
             invalid: options.invalid,

@@ -37,6 +37,9 @@ fn run<T: Number>(
     let forest = &model.forest;
     let targets = forest.targets;
     let mut scores = model.empty(to - from);
+    if plain(model) && !ask.raw {
+        (scores.raws, scores.raw) = (0, Vec::new());
+    }
     if ask.leaves {
         scores.trees = forest.trees.len();
         scores.leaves = vec![0; (to - from) * scores.trees];
@@ -72,6 +75,16 @@ fn run<T: Number>(
     scores
 }
 
+/// Whether the only sum is the prediction and the raw prediction, as it is.
+fn plain(model: &Model) -> bool {
+    let same = match model.head {
+        Head::Xgboost(Link::Identity) => true,
+        Head::Lightgbm { link: Lightgbm::Identity, divide } => divide == 1.0,
+        _ => false,
+    };
+    same && model.forest.targets == 1
+}
+
 struct State<T> {
     block: Vec<T>,
     /// The leaf of each row, in the tree that walked last.
@@ -87,16 +100,16 @@ impl<T: Number> State<T> {
         let mut nan = false;
         for (to, values) in self.block.chunks_exact_mut(ROWS).zip(&prepared.features) {
             let range = start..start + rows;
-            match values {
-                Values::F64(values) => copy(to, values.get(range).unwrap_or_default(), |x| T::of(x)),
-                Values::Owned(values) => copy(to, values.get(range).unwrap_or_default(), |x| T::of(x)),
-                Values::F32(values) => copy(to, values.get(range).unwrap_or_default(), |x| T::of(f64::from(x))),
-            }
+            let found = match values {
+                Values::F64(values) => copy(to, values.get(range).unwrap_or_default(), T::of),
+                Values::Owned(values) => copy(to, values.get(range).unwrap_or_default(), T::of),
+                Values::F32(values) => copy(to, values.get(range).unwrap_or_default(), T::of32),
+            };
             if change == Feature::TinyIsZero {
                 to.iter_mut().for_each(|x| *x = T::of(change.apply(x.wide())));
             }
             // Rows beyond the last are of an earlier block: their walks go anywhere and count for nothing.
-            nan |= to.iter().fold(false, |nan, x| nan | x.is_nan());
+            nan |= found;
         }
         nan
     }
@@ -191,17 +204,10 @@ impl<T: Number> State<T> {
         let targets = model.forest.targets;
         let (classes, raws) = (scores.classes, scores.raws);
         let predictions = model.head.predictions(targets);
-        let plain = match model.head {
-            Head::Xgboost(Link::Identity) => true,
-            Head::Lightgbm { link: Lightgbm::Identity, divide } => divide == 1.0,
-            _ => false,
-        };
-        if plain && targets == 1 {
-            let prediction = scores.prediction.iter_mut().skip(at).zip(scores.raw.iter_mut().skip(at));
-            prediction
-                .zip(&self.sums)
-                .take(rows)
-                .for_each(|((prediction, raw), sum)| (*prediction, *raw) = (*sum, *sum));
+        if plain(model) {
+            let sums = self.sums.iter().take(rows);
+            scores.prediction.iter_mut().skip(at).zip(sums.clone()).for_each(|(prediction, sum)| *prediction = *sum);
+            scores.raw.iter_mut().skip(at).zip(sums).for_each(|(raw, sum)| *raw = *sum);
             return;
         }
         for row in 0..rows {
@@ -219,6 +225,14 @@ impl<T: Number> State<T> {
     }
 }
 
-fn copy<T, F: Copy>(to: &mut [T], from: &[F], change: impl Fn(F) -> T) {
-    to.iter_mut().zip(from).for_each(|(to, from)| *to = change(*from));
+/// Copies features; whether one of them is NaN.
+#[inline(always)]
+fn copy<T: Number, F: Copy>(to: &mut [T], from: &[F], change: impl Fn(F) -> T) -> bool {
+    let mut nan = false;
+    for (to, from) in to.iter_mut().zip(from) {
+        let x = change(*from);
+        *to = x;
+        nan |= x.is_nan();
+    }
+    nan
 }

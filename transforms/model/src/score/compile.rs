@@ -29,6 +29,7 @@ pub(super) struct Plain<T> {
 pub(super) trait Number: Copy + PartialOrd + Default + Send + Sync + 'static {
     const INFINITY: Self;
     fn of(x: f64) -> Self;
+    fn of32(x: f32) -> Self;
     fn wide(self) -> f64;
     fn next_down(self) -> Self;
     fn is_nan(self) -> bool;
@@ -41,6 +42,11 @@ macro_rules! number {
             #[inline(always)]
             fn of(x: f64) -> Self {
                 x as $type
+            }
+            #[inline(always)]
+            #[allow(clippy::useless_conversion, reason = "one of the types is f32 itself")]
+            fn of32(x: f32) -> Self {
+                $type::from(x)
             }
             #[inline(always)]
             fn wide(self) -> f64 {

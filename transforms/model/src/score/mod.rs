@@ -21,6 +21,8 @@ const THREAD_ROWS: usize = 1 << 15;
 /// What is asked of the scorer beside predictions.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Ask {
+    /// Raw predictions, where they are nothing but the predictions; others are always there.
+    pub raw: bool,
     /// The leaf of each tree.
     pub leaves: bool,
     /// The variance at the leaf of the first tree.
