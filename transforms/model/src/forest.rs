@@ -293,29 +293,26 @@ impl Forest {
         // Node, parent in `nodes`, whether it is the child of the ones that pass, depth.
         let mut open = vec![(root, None::<(usize, bool)>, 0u32)];
         while let Some((id, parent, depth)) = open.pop() {
-            let from = |parent: Option<(usize, bool)>| match parent {
-                Some(_) => format!("tree {number}, node {id}"),
-                None => format!("tree {number}, root {id}"),
-            };
+            let from = || format!("tree {number}, node {id}");
             let place = usize::try_from(id).ok().filter(|id| *id < count);
             let Some(place) = place else {
                 let message = format!("there is no such node, the tree has {count}");
-                return Err(Error::corrupt(message).context(from(parent)));
+                return Err(Error::corrupt(message).context(from()));
             };
             match seen.get_mut(place) {
                 Some(seen) if !*seen => *seen = true,
                 _ => {
                     let message = "two ways lead to it: the nodes form a cycle or share a child";
-                    return Err(Error::corrupt(message).context(from(parent)));
+                    return Err(Error::corrupt(message).context(from()));
                 }
             }
-            let raw = node(self, place).map_err(|error| error.context(from(parent)))?;
+            let raw = node(self, place).map_err(|error| error.context(from()))?;
             let here = nodes.len();
             match raw {
                 Raw::Leaf { id, votes, variance } => {
                     if let Some((target, _)) = votes.iter().find(|(target, _)| *target as usize >= self.targets) {
                         let message = format!("the leaf votes for target {target}, there are {}", self.targets);
-                        return Err(Error::corrupt(message).context(from(parent)));
+                        return Err(Error::corrupt(message).context(from()));
                     }
                     nodes.push(Node::Leaf(self.leaf_ids.len() as u32));
                     self.leaf_ids.push(id.unwrap_or(next_leaf));
@@ -328,7 +325,7 @@ impl Forest {
                 Raw::Split { feature, test, yes, no } => {
                     let Some(feature) = u32::try_from(feature).ok().filter(|f| (*f as usize) < self.features) else {
                         let message = format!("it asks for feature {feature}, the model has {}", self.features);
-                        return Err(Error::corrupt(message).context(from(parent)));
+                        return Err(Error::corrupt(message).context(from()));
                     };
                     nodes.push(Node::Split(Split { feature, test, yes: 0, no: 0 }));
                     open.push((no, Some((here, false)), depth + 1));

@@ -61,7 +61,10 @@ impl<'a> Reader<'a> {
         let length = self.integer(mark)?;
         // No element is smaller than a byte, but marks like T have no payload: what is left bounds both.
         let left = self.bytes.len() - self.at;
-        usize::try_from(length).ok().filter(|length| *length <= left).ok_or_else(|| self.damaged("a wrong length"))
+        usize::try_from(length)
+            .ok()
+            .filter(|length| *length <= left)
+            .ok_or_else(|| self.damaged("the document ends early, or a length is wrong"))
     }
 
     fn text(&mut self) -> Result<String> {
