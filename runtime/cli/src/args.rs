@@ -56,6 +56,9 @@ pub(crate) enum Command {
     /// Shows checkpoints.
     #[command(subcommand, after_help = "Example:\n  levada checkpoint show .levada/word-count")]
     Checkpoint(Checkpoint),
+    /// Shows, uses and trains tree models.
+    #[command(subcommand, after_help = crate::model::EXAMPLES)]
+    Model(crate::model::ModelCommand),
     /// Prints a script that completes commands in a shell.
     #[command(after_help = "Example:\n  levada completions bash > /etc/bash_completion.d/levada")]
     Completions {

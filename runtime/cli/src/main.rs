@@ -3,6 +3,7 @@
 mod args;
 mod check;
 mod load;
+mod model;
 mod run;
 mod show;
 mod status;
@@ -72,6 +73,7 @@ async fn execute(args: Args) -> Result<(), Exit> {
         Command::Plugin(Plugin::List { json }) => show::list(&registry, json),
         Command::Plugin(Plugin::Describe { name }) => show::describe(&registry, &name),
         Command::Checkpoint(Checkpoint::Show { location, json }) => show::checkpoint(&location, json).await,
+        Command::Model(command) => model::run(command),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Args::command(), "levada", &mut script);

@@ -12,6 +12,7 @@ pub fn registry() -> Result<Registry> {
     levada_connector_files::register(&mut registry)?;
     levada_connector_postgres::register(&mut registry)?;
     levada_transform_aggregate::register(&mut registry)?;
+    levada_transform_model::register(&mut registry)?;
     levada_transform_sql::register(&mut registry)?;
     Ok(registry)
 }

@@ -11,6 +11,8 @@ mod compare;
 mod mapping;
 mod run;
 mod sink;
+mod tables;
+mod trees;
 mod watch;
 
 use std::io::{self, Write};
@@ -48,6 +50,17 @@ enum Suite {
         #[arg(long, short)]
         verbose: bool,
     },
+    /// Tree models with the predictions of the libraries that trained them: every folder below DIR that has a case.json.
+    Trees {
+        /// The folder.
+        dir: PathBuf,
+        /// Only cases whose name holds this.
+        #[arg(long, value_name = "SUBSTRING")]
+        filter: Option<String>,
+        /// Also all differences.
+        #[arg(long, short)]
+        verbose: bool,
+    },
 }
 
 /// What became of a case.
@@ -78,8 +91,16 @@ impl From<io::Error> for Stop {
 }
 
 fn main() -> ExitCode {
-    let Suite::Spark { dir, filter, verbose } = Arguments::parse().suite;
-    match spark(&dir, filter.as_deref(), verbose, &mut io::stdout().lock()) {
+    let out = &mut io::stdout().lock();
+    let outcome = match Arguments::parse().suite {
+        Suite::Spark { dir, filter, verbose } => {
+            suite(&dir, filter.as_deref(), verbose, out, |folder| async move { judge(&folder).await })
+        }
+        Suite::Trees { dir, filter, verbose } => {
+            suite(&dir, filter.as_deref(), verbose, out, |folder| async move { trees::judge(&folder) })
+        }
+    };
+    match outcome {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(1),
         Err(Stop::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::from(1),
@@ -94,8 +115,14 @@ fn complain(error: &str) -> ExitCode {
     ExitCode::from(2)
 }
 
-/// Runs the cases below `dir`; whether none failed.
-fn spark(dir: &Path, filter: Option<&str>, verbose: bool, out: &mut dyn Write) -> Result<bool, Stop> {
+/// Runs the cases below `dir` with `judge`; whether none failed.
+fn suite<F: Future<Output = Judged> + Send + 'static>(
+    dir: &Path,
+    filter: Option<&str>,
+    verbose: bool,
+    out: &mut dyn Write,
+    judge: impl Fn(PathBuf) -> F,
+) -> Result<bool, Stop> {
     let mut folders = case::find(dir).map_err(Stop::Usage)?;
     if folders.is_empty() {
         return Err(Stop::Usage(format!("{}: no case below it (a folder with a case.json)", dir.display())));
@@ -112,9 +139,10 @@ fn spark(dir: &Path, filter: Option<&str>, verbose: bool, out: &mut dyn Write) -
     let turns = Arc::new(Semaphore::new(AT_A_TIME));
     let start = |folder: PathBuf| {
         let (turns, name) = (turns.clone(), name(dir, &folder));
+        let judged = judge(folder);
         let task = runtime.spawn(async move {
             let _turn = turns.acquire_owned().await;
-            judge(&folder).await
+            judged.await
         });
         (name, task)
     };

@@ -1,0 +1,8 @@
+//! The transform `DecisionTree`.
+
+mod config;
+mod output;
+mod transform;
+mod watch;
+
+pub use config::DecisionTree;

@@ -1,0 +1,116 @@
+//! The scorer: columns in, scores out, a block of rows at a time.
+//!
+//! A block's features lie beside each other, tree after tree walks over them, and within a tree several rows go down at
+//! once, without a branch on what they hold. Trees that ask for more than a comparison are walked row by row.
+
+mod block;
+mod compile;
+mod kernel;
+
+use arrow::array::ArrayRef;
+use levada_connector_api::{Error, Result};
+
+use crate::head::Scores;
+use crate::model::{Invalid, Model};
+use crate::prepare::{Prepared, Row, prepare};
+use compile::Compiled;
+
+/// Rows below which a thread of its own is not worth its start, for one tree of a few levels.
+const THREAD_ROWS: usize = 1 << 15;
+
+/// What is asked of the scorer beside predictions.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Ask {
+    /// Raw predictions, where they are nothing but the predictions; others are always there.
+    pub raw: bool,
+    /// The leaf of each tree.
+    pub leaves: bool,
+    /// The variance at the leaf of the first tree.
+    pub variance: bool,
+    /// What becomes of rows that the model cannot take, whatever the model says.
+    pub invalid: Option<Invalid>,
+    /// How many threads may work; 0 and 1 are the caller's alone.
+    pub threads: usize,
+}
+
+/// Scores, and what became of the rows.
+#[derive(Debug, Clone)]
+pub struct Scored {
+    /// The scores of all rows, also of those that are left out.
+    pub scores: Scores,
+    /// What became of each row; all are good if there is no list.
+    pub rows: Option<Vec<Row>>,
+}
+
+/// A model, compiled.
+#[derive(Debug)]
+pub struct Scorer {
+    model: Model,
+    compiled: Compiled,
+}
+
+impl Scorer {
+    /// Compiles a model.
+    pub fn new(model: Model) -> Self {
+        let compiled = Compiled::new(&model.forest);
+        Self { model, compiled }
+    }
+
+    /// The model.
+    pub fn model(&self) -> &Model {
+        &self.model
+    }
+
+    /// Scores rows. `columns` are those of [`Model::inputs`], in order, each of `rows` rows.
+    ///
+    /// # Errors
+    /// A column has another type or length than the model needs.
+    pub fn score(&self, columns: &[ArrayRef], rows: usize, ask: &Ask) -> Result<Scored> {
+        if let Some(column) = columns.iter().find(|column| column.len() != rows) {
+            return Err(Error::internal(format!("a column has {} rows, not {rows}", column.len())));
+        }
+        let prepared = prepare(&self.model, columns, rows, ask.invalid)?;
+        let features = prepared.features.len();
+        if features != self.model.forest.features {
+            let message = format!("there are {features} features, the model needs {}", self.model.forest.features);
+            return Err(Error::config(message));
+        }
+        let scores = self.spread(&prepared, rows, ask);
+        Ok(Scored { scores, rows: prepared.rows })
+    }
+
+    fn spread(&self, prepared: &Prepared<'_>, rows: usize, ask: &Ask) -> Scores {
+        let weight = self.model.forest.trees.len().max(1);
+        let threads = (rows.saturating_mul(weight) / THREAD_ROWS).clamp(1, ask.threads.max(1));
+        if threads == 1 {
+            return block::score(&self.model, &self.compiled, prepared, 0, rows, ask);
+        }
+        let share = rows.div_ceil(threads).next_multiple_of(block::ROWS);
+        let pieces: Vec<Scores> = std::thread::scope(|scope| {
+            let start = |from: usize| {
+                let to = rows.min(from + share);
+                scope.spawn(move || block::score(&self.model, &self.compiled, prepared, from, to, ask))
+            };
+            let running: Vec<_> = (0..rows).step_by(share).map(start).collect();
+            let join = |thread: std::thread::ScopedJoinHandle<'_, Scores>| match thread.join() {
+                Ok(scores) => scores,
+                Err(panic) => std::panic::resume_unwind(panic),
+            };
+            running.into_iter().map(join).collect()
+        });
+        let mut all = Scores::default();
+        for (at, piece) in pieces.into_iter().enumerate() {
+            if at == 0 {
+                all = piece;
+            } else {
+                all.rows += piece.rows;
+                all.prediction.extend(piece.prediction);
+                all.probability.extend(piece.probability);
+                all.raw.extend(piece.raw);
+                all.leaves.extend(piece.leaves);
+                all.variance.extend(piece.variance);
+            }
+        }
+        all
+    }
+}
