@@ -77,8 +77,8 @@ fn sparks_folders_are_checked_too() {
     copy(&model, folder.path());
     assert!(load(folder.path()).is_ok());
     let stages = folder.path().join("stages");
-    let tree = std::fs::read_dir(&stages).unwrap().map(|entry| entry.unwrap().path());
-    let tree = tree.filter(|path| path.to_string_lossy().contains("DecisionTree")).next().unwrap();
+    let mut tree = std::fs::read_dir(&stages).unwrap().map(|entry| entry.unwrap().path());
+    let tree = tree.find(|path| path.to_string_lossy().contains("DecisionTree")).unwrap();
     for part in std::fs::read_dir(tree.join("data")).unwrap().map(|entry| entry.unwrap().path()) {
         if part.extension().is_some_and(|extension| extension == "parquet") {
             let bytes = std::fs::read(&part).unwrap();
