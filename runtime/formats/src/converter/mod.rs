@@ -31,7 +31,7 @@ pub struct Converted {
 }
 
 /// Decodes payloads.
-pub trait Converter: Send {
+pub trait Converter: Send + Sync {
     /// The columns that it gives.
     fn schema(&self) -> SchemaRef;
 
