@@ -209,7 +209,8 @@ share.coordinator.state.topic.replication.factor=1
 share.coordinator.state.topic.min.isr=1
 group.initial.rebalance.delay.ms=0
 auto.create.topics.enable=false
-# Expired and compacted data is wanted within a test.
+# Tests write messages of any age; compacted data is wanted within a test.
+log.retention.ms=-1
 log.retention.check.interval.ms=500
 log.initial.task.delay.ms=100
 log.cleaner.backoff.ms=200

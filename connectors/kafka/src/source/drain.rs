@@ -10,18 +10,17 @@ use std::ffi::{CStr, CString, c_void};
 use std::ptr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
 
 use levada_connector_api::{Error, Result};
 use rdkafka::bindings as sys;
 use rdkafka::consumer::Consumer as _;
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::types::RDKafkaRespErr;
-use rdkafka::{Offset, TopicPartitionList};
+use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use tokio::sync::mpsc;
 
 use super::columns::{Buffer, Messages};
-use crate::client::{self, Consumer};
+use crate::client::{self, Consumer, Context};
 
 /// Rows and bytes after which a piece is handed over.
 const PIECE_ROWS: usize = 16 << 10;
@@ -51,16 +50,19 @@ pub(super) enum Event {
     Failed(Option<usize>, RDKafkaErrorCode, String),
 }
 
-/// Partitions being read. When it is dropped, the thread ends by itself.
+/// Partitions being read, by a consumer of their own: librdkafka takes a queue's destination away some time after the
+/// partition was unassigned, and that would hit the next assignment. When it is dropped, the thread ends by itself.
 pub(super) struct Drain {
     pub(super) events: mpsc::Receiver<Event>,
     stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
 }
 
 impl Drain {
-    /// Starts reading. The consumer must not be assigned anything else.
-    pub(super) fn start(consumer: Arc<Consumer>, assigned: Vec<Assigned>, with_headers: bool) -> Result<Self> {
+    /// Starts reading.
+    pub(super) fn start(config: &ClientConfig, assigned: Vec<Assigned>, with_headers: bool) -> Result<Self> {
+        let consumer: Consumer =
+            config.create_with_context(Context).map_err(|e| client::error("making a consumer", e))?;
+        let consumer = Arc::new(consumer);
         let queues = Queues::open(consumer.clone(), &assigned)?;
         let mut list = TopicPartitionList::with_capacity(assigned.len());
         for Assigned { topic, partition, start, .. } in &assigned {
@@ -81,7 +83,7 @@ impl Drain {
             places: HashMap::new(),
             last: None,
         };
-        let thread = std::thread::Builder::new()
+        std::thread::Builder::new()
             .name("kafka-drain".to_owned())
             .spawn(move || {
                 // Taken whole: a closure would take the fields one by one, and their pointers may not change threads.
@@ -92,17 +94,7 @@ impl Drain {
                 }
             })
             .map_err(|e| Error::io("starting a thread", e))?;
-        Ok(Self { events, stop, thread: Some(thread) })
-    }
-
-    /// Ends the thread and waits for it: then the consumer is assigned nothing. Blocks.
-    pub(super) fn end(mut self) {
-        self.stop.store(true, Ordering::Relaxed);
-        self.events.close();
-        if let Some(thread) = self.thread.take() {
-            // A panic in there has ended it, too.
-            let _ = thread.join();
-        }
+        Ok(Self { events, stop })
     }
 }
 

@@ -47,6 +47,8 @@ pub(super) struct KafkaSource {
     consumer: Option<Arc<Consumer>>,
     parts: Vec<Part>,
     drain: Option<Drain>,
+    /// What is read is not what should be: the drain must be started anew.
+    stale: bool,
     /// The parts that the drain reads, by its places.
     reading: Vec<usize>,
     pending: VecDeque<Event>,
@@ -99,6 +101,7 @@ impl KafkaSource {
             consumer: None,
             parts: Vec::new(),
             drain: None,
+            stale: true,
             reading: Vec::new(),
             pending: VecDeque::new(),
             until: None,
@@ -118,8 +121,8 @@ impl KafkaSource {
 
     /// Reads the partitions from where they stand: those of `until`, or all. What was read ahead is forgotten.
     async fn restart(&mut self) -> Result<()> {
-        let consumer = self.consumer()?;
-        let old = self.drain.take();
+        self.drain = None;
+        self.stale = false;
         self.pending.clear();
         self.reading.clear();
         let mut assigned = Vec::new();
@@ -139,16 +142,10 @@ impl KafkaSource {
             self.reading.push(index);
         }
         let with_headers = self.decoder.as_ref().is_some_and(Decoder::with_headers);
-        self.drain = blocking(move || {
-            if let Some(old) = old {
-                old.end();
-            }
-            if assigned.is_empty() {
-                return Ok(None);
-            }
-            Drain::start(consumer, assigned, with_headers).map(Some)
-        })
-        .await?;
+        if !assigned.is_empty() {
+            let config = self.options.client.clone();
+            self.drain = Some(blocking(move || Drain::start(&config, assigned, with_headers)).await?);
+        }
         Ok(())
     }
 
@@ -181,7 +178,8 @@ impl KafkaSource {
                 }
             }
         }
-        self.restart().await
+        self.stale = true;
+        Ok(())
     }
 
     async fn first_offset(&self, place: Place) -> Result<i64> {
@@ -325,7 +323,8 @@ impl KafkaSource {
                 let stop = self.until.as_ref().and_then(|until| until.get(&part.key)).and_then(|end| end.number());
                 let end = stop.and_then(|stop| i64::try_from(stop).ok()).map_or(low, |stop| stop.min(low));
                 polled.ranges.push(part.key.clone(), part.advance(end, batch_id)?)?;
-                self.restart().await
+                self.stale = true;
+                Ok(())
             }
             _ if error.kind() == ErrorKind::NotFound && !self.options.fail_on_loss => {
                 tracing::warn!(%error, "the topic is gone; going on without it, as fail.on.data.loss=false says");
@@ -387,6 +386,9 @@ impl KafkaSource {
     async fn read(&mut self, limit: &PollLimit, polled: &mut Polled) -> Result<PollStatus> {
         let deadline = Instant::now() + limit.wait;
         loop {
+            if self.stale {
+                self.restart().await?;
+            }
             if !self.take(limit, polled).await? {
                 let trigger_is_full = self.options.max_offsets.is_some_and(|max| self.taken >= max);
                 return Ok(if trigger_is_full && self.until.is_none() {
@@ -450,9 +452,10 @@ impl Source for KafkaSource {
         }
         let (wanted, start) = (self.options.wanted.clone(), self.options.start.clone());
         let kept: BTreeMap<Place, _> = places_of(from)?.into_iter().map(|(place, at)| (place, at.clone())).collect();
+        let own = config.clone();
         let (consumer, parts) = blocking(move || {
             let consumer: Consumer =
-                config.create_with_context(Context).map_err(|e| client::error("making a consumer", e))?;
+                own.create_with_context(Context).map_err(|e| client::error("making a consumer", e))?;
             let found = places::find(&consumer, &wanted)?;
             // What is not in the checkpoint has appeared since, and is read from its first message.
             let start = if kept.is_empty() { start } else { Start::Earliest };
@@ -467,9 +470,10 @@ impl Source for KafkaSource {
             Ok((Arc::new(consumer), parts))
         })
         .await?;
+        self.options.client = config;
         self.consumer = Some(consumer);
         self.parts = parts;
-        self.restart().await
+        Ok(())
     }
 
     async fn poll(&mut self, limit: &PollLimit) -> Result<Polled> {
@@ -479,7 +483,7 @@ impl Source for KafkaSource {
         }
         self.set_until(limit.until.as_ref()).await?;
         if self.until.is_none() && self.discovered.elapsed() >= self.options.discovery && self.discover().await? {
-            self.restart().await?;
+            self.stale = true;
         }
         let mut polled = Polled::nothing(PollStatus::Idle);
         if self.too_few().await? {
@@ -506,7 +510,7 @@ impl Source for KafkaSource {
 
     async fn latest(&mut self) -> Result<Offsets> {
         if self.discover().await? && self.until.is_none() {
-            self.restart().await?;
+            self.stale = true;
         }
         let ends = self.ends().await?;
         let end = |(index, end): (usize, i64)| {
@@ -528,12 +532,10 @@ impl Source for KafkaSource {
     }
 
     async fn close(&mut self) -> Result<()> {
-        let (Some(consumer), drain) = (self.consumer.take(), self.drain.take()) else { return Ok(()) };
+        self.drain = None;
+        let Some(consumer) = self.consumer.take() else { return Ok(()) };
         let list = to_list(&self.committed)?;
         let closing = blocking(move || {
-            if let Some(drain) = drain {
-                drain.end();
-            }
             if list.count() > 0
                 && let Err(error) = consumer.commit(&list, CommitMode::Sync)
             {

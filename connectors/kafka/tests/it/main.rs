@@ -1,1 +1,13 @@
-fn main() {}
+//! The Kafka connector against a real broker.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "tests stop at the first surprise"
+)]
+
+mod conformance;
+mod source;
+mod starts;
+mod support;
