@@ -91,6 +91,14 @@ pub(crate) fn check(config: &Config, prefixes: &[&str], fixed: &[(&str, &str)]) 
     errors
 }
 
+/// Whether a key of a producer's configuration has a meaning for other clients: how they reach the brokers.
+pub(crate) fn is_for_all(key: &str) -> bool {
+    let parts =
+        ["security.", "sasl.", "ssl.", "enable.sasl", "enable.ssl", "socket.", "broker.", "reconnect.", "debug"];
+    matches!(key, "bootstrap.servers" | "metadata.broker.list" | "client.id" | "client.rack" | "client.dns.lookup")
+        || parts.iter().any(|part| key.starts_with(part))
+}
+
 /// An error of the client. `what` says what was tried, with topic and partition where there is one.
 pub(crate) fn error(what: impl std::fmt::Display, error: KafkaError) -> Error {
     if let KafkaError::ClientConfig(_, why, key, _) = &error {

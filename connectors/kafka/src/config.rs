@@ -184,3 +184,85 @@ pub(crate) fn check_source(config: &Config) -> Vec<ConfigError> {
     }
     errors
 }
+
+/// Below these, the sink's options go to librdkafka as they are.
+pub(crate) const SINK_PREFIXES: [&str; 2] = ["kafka.", "producer.override."];
+/// What the sink sets itself.
+pub(crate) const SINK_FIXED: [(&str, &str); 2] =
+    [("enable.idempotence", "true"), ("enable.gapless.guarantee", "false")];
+
+/// The options of the sink.
+pub(crate) fn sink() -> ConfigDef {
+    use ConfigType::{Boolean, Int, String};
+    use Importance::{High, Low, Medium};
+    let key = ConfigKey::new;
+    ConfigDef::new()
+        .key(servers())
+        .key(
+            key("topic", String, High, "The topic to write to. Without it each row names its topic in the column `_topic`, or `topic`.")
+                .optional()
+                .validator(Validator::non_empty()),
+        )
+        .key(
+            key("delivery.guarantee", String, High, "`exactly-once`: a transaction a micro-batch, with a progress record. `at-least-once`: \
+                rows are sent as they come, sooner seen, and may be seen twice after a crash.")
+                .default("exactly-once")
+                .one_of(&["exactly-once", "at-least-once"]),
+        )
+        .key(
+            key("value.converter", String, High, "How rows become values: `json` writes all columns that are not metadata as an object; \
+                `string` and `bytes` write the column `value` as it is. Default: as it is where `value` is the only such column \
+                and is text or binary, else json. The class names of Connect's converters mean the same.")
+                .optional()
+                .group("Columns")
+                .validator(converter_name(&["json", "string", "bytes"])),
+        )
+        .key(
+            key("key.column", String, High, "The column that becomes the key; rows with equal keys go to one partition. Default: `_key` \
+                or `key`, where there is one of them beside the value.")
+                .optional()
+                .group("Columns"),
+        )
+        .key(key("headers.column", String, Low, "The column of headers. Default: `_headers`, or `headers` beside a raw `value`.").optional().group("Columns"))
+        .key(key("partition.column", String, Low, "The column that says which partition a row goes to.").optional().group("Columns"))
+        .key(key("timestamp.column", String, Low, "The column that becomes the time of the message, a TIMESTAMP.").optional().group("Columns"))
+        .key(key("json.nulls", Boolean, Low, "Whether columns that are null are written as such, not left out.").default(false).group("Columns"))
+        .key(
+            key("compression", String, Medium, "How batches of messages are compressed.")
+                .default("none")
+                .one_of(&["none", "gzip", "snappy", "lz4", "zstd"]),
+        )
+        .key(key("topic.creation.enable", Boolean, Medium, "Whether topics that are missing are created.").default(true).group("Topics"))
+        .key(
+            key("topic.creation.partitions", Int, Medium, "How many partitions they get; -1 is the broker's default.")
+                .default(-1)
+                .group("Topics")
+                .validator(Validator::at_least(-1)),
+        )
+        .key(
+            key("topic.creation.replication.factor", Int, Medium, "How many replicas they get; -1 is the broker's default.")
+                .default(-1)
+                .group("Topics")
+                .validator(Validator::at_least(-1)),
+        )
+        .key(
+            key("progress.topic", String, Low, "The compacted topic for progress records. Default: `levada-progress-` and the pipeline's name.")
+                .optional()
+                .group("Topics")
+                .validator(Validator::non_empty()),
+        )
+        .key(
+            key("transactional.id", String, Low, "What transactional ids begin with; the task's number follows. Default: `levada-` and the \
+                pipeline's name.")
+                .optional()
+                .group("Connection")
+                .validator(Validator::non_empty()),
+        )
+        .key(through("kafka.*", "Goes to librdkafka as it is: `kafka.security.protocol`, `kafka.linger.ms`, `kafka.transaction.timeout.ms`, …"))
+        .key(through("producer.override.*", "The same, under Connect's name."))
+}
+
+/// What no single option of the sink can tell.
+pub(crate) fn check_sink(config: &Config) -> Vec<ConfigError> {
+    client::check(config, &SINK_PREFIXES, &SINK_FIXED)
+}

@@ -3,8 +3,10 @@
 
 mod client;
 mod config;
+mod sink;
 mod source;
 
+pub use sink::KafkaSinkPlugin;
 pub use source::KafkaSourcePlugin;
 
 use levada_connector_api::{Registry, Result};
@@ -14,5 +16,6 @@ use levada_connector_api::{Registry, Result};
 /// # Errors
 /// A name is taken.
 pub fn register(registry: &mut Registry) -> Result<()> {
-    registry.add_source(KafkaSourcePlugin)
+    registry.add_source(KafkaSourcePlugin)?;
+    registry.add_sink(KafkaSinkPlugin)
 }

@@ -8,6 +8,7 @@
 )]
 
 mod conformance;
+mod sink;
 mod source;
 mod starts;
 mod support;
