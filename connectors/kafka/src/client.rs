@@ -42,6 +42,31 @@ impl ConsumerContext for Context {
 /// A consumer of ours.
 pub(crate) type Consumer = BaseConsumer<Context>;
 
+/// A consumer that ends by itself: leaving takes it a moment, and nobody has to wait for it.
+pub(crate) struct Closing(Option<Consumer>);
+
+impl Closing {
+    pub(crate) fn new(consumer: Consumer) -> Self {
+        Self(Some(consumer))
+    }
+}
+
+impl std::ops::Deref for Closing {
+    type Target = Consumer;
+
+    #[allow(clippy::expect_used, reason = "it is only taken when it is dropped")]
+    fn deref(&self) -> &Consumer {
+        self.0.as_ref().expect("the consumer is there until it is dropped")
+    }
+}
+
+impl Drop for Closing {
+    fn drop(&mut self) {
+        let consumer = self.0.take();
+        let _ = std::thread::Builder::new().name("kafka-close".to_owned()).spawn(move || drop(consumer));
+    }
+}
+
 /// The client's configuration: `defaults`, above them what the user hands through, above all `fixed`.
 pub(crate) fn client(
     config: &Config,

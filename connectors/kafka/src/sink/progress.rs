@@ -8,7 +8,7 @@ use rdkafka::error::KafkaError;
 use rdkafka::message::Message as _;
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
-use crate::client::{self, Consumer, Context, REQUEST};
+use crate::client::{self, Closing, Context, REQUEST};
 
 /// How long another task's transaction may keep the end of the topic from being read.
 const PATIENCE: Duration = Duration::from_secs(75);
@@ -19,7 +19,7 @@ const PATIENCE: Duration = Duration::from_secs(75);
 /// our transactional id is left.
 pub(super) fn read(config: &ClientConfig, topic: &str, key: &str, to_the_end: bool) -> Result<Option<Commit>> {
     let failed = |e| client::error(format!("reading the progress in '{topic}'"), e);
-    let consumer = |isolation: &str| -> Result<Consumer> {
+    let consumer = |isolation: &str| -> Result<Closing> {
         let mut own = ClientConfig::new();
         for (key, value) in config.config_map() {
             // What is a producer's alone would be warned of.
@@ -29,10 +29,10 @@ pub(super) fn read(config: &ClientConfig, topic: &str, key: &str, to_the_end: bo
         }
         own.set("group.id", "levada-progress").set("enable.auto.commit", "false").set("enable.partition.eof", "true");
         own.set("auto.offset.reset", "earliest").set("isolation.level", isolation).set("fetch.wait.max.ms", "10");
-        own.create_with_context(Context).map_err(failed)
+        own.create_with_context(Context).map(Closing::new).map_err(failed)
     };
     let committed = consumer("read_committed")?;
-    let bounds = |consumer: &Consumer| consumer.fetch_watermarks(topic, 0, REQUEST).map_err(failed);
+    let bounds = |consumer: &Closing| consumer.fetch_watermarks(topic, 0, REQUEST).map_err(failed);
     if to_the_end {
         let written = bounds(&consumer("read_uncommitted")?)?.1;
         let since = Instant::now();

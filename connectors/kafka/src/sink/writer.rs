@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use arrow::datatypes::SchemaRef;
@@ -218,7 +219,7 @@ impl Sink for KafkaSink {
         blocking(move || {
             if open.in_transaction {
                 // The next run would abort it, too; readers need not wait for that.
-                let _ = open.producer.abort_transaction(Duration::from_secs(5));
+                let _ = abort(&open.producer);
             }
             drop(open);
             Ok(())
@@ -228,7 +229,18 @@ impl Sink for KafkaSink {
 }
 
 fn abort(producer: &Producer) -> Result<()> {
-    producer.abort_transaction(PATIENCE).map_err(|e| transaction_error("aborting a transaction", e))
+    // The client waits for what is on its way, and for what became of it to be asked for: by somebody else.
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                producer.poll(Duration::from_millis(5));
+            }
+        });
+        let answer = producer.abort_transaction(PATIENCE);
+        done.store(true, Ordering::Relaxed);
+        answer.map_err(|e| transaction_error("aborting a transaction", e))
+    })
 }
 
 /// Commits the transaction.
@@ -243,7 +255,7 @@ fn end(producer: &Producer) -> Result<()> {
             Err(error) => {
                 let requires_abort = matches!(&error, KafkaError::Transaction(inner) if inner.txn_requires_abort());
                 if requires_abort {
-                    let _ = producer.abort_transaction(PATIENCE);
+                    let _ = abort(producer);
                 }
                 return Err(transaction_error("committing a transaction", error));
             }

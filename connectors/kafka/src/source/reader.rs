@@ -19,7 +19,7 @@ use super::decode::Decoder;
 use super::drain::{Assigned, Drain, Event};
 use super::partition::{self, Part, places_of};
 use super::places::{self, Place, Start, Wanted};
-use crate::client::{self, Consumer, Context, blocking};
+use crate::client::{self, Closing, Consumer, Context, blocking};
 use crate::config::{SOURCE_FIXED, SOURCE_PREFIXES};
 
 /// Input that is given at once.
@@ -44,7 +44,7 @@ pub(super) struct KafkaSource {
     options: Options,
     decoder: Option<Decoder>,
     schema: SchemaRef,
-    consumer: Option<Arc<Consumer>>,
+    consumer: Option<Arc<Closing>>,
     parts: Vec<Part>,
     drain: Option<Drain>,
     /// What is read is not what should be: the drain must be started anew.
@@ -115,7 +115,7 @@ impl KafkaSource {
         })
     }
 
-    fn consumer(&self) -> Result<Arc<Consumer>> {
+    fn consumer(&self) -> Result<Arc<Closing>> {
         self.consumer.clone().ok_or_else(|| Error::internal("the source is not open"))
     }
 
@@ -467,7 +467,7 @@ impl Source for KafkaSource {
                 parts.push(Part::resumed(place, &offset)?);
             }
             parts.sort_by(|a, b| a.place.cmp(&b.place));
-            Ok((Arc::new(consumer), parts))
+            Ok((Arc::new(Closing::new(consumer)), parts))
         })
         .await?;
         self.options.client = config;
@@ -559,14 +559,4 @@ fn to_list(offsets: &Offsets) -> Result<TopicPartitionList> {
             .map_err(|e| client::error(format!("{topic}-{partition}: offset {at}"), e))?;
     }
     Ok(list)
-}
-
-impl Drop for KafkaSource {
-    fn drop(&mut self) {
-        // Leaving takes a consumer a moment; nobody has to wait for it.
-        if let Some(consumer) = self.consumer.take() {
-            self.drain = None;
-            let _ = std::thread::Builder::new().name("kafka-close".to_owned()).spawn(move || drop(consumer));
-        }
-    }
 }

@@ -58,6 +58,8 @@ fn content(kafka: &Kafka, topic: &str) -> Vec<Found> {
             Err(error) => panic!("{error}"),
         }
     }
+    // Leaving takes a consumer a moment.
+    std::thread::spawn(move || drop(consumer));
     found
 }
 
