@@ -170,6 +170,8 @@ fn every_fault_point_in_the_code_is_passed() {
     for case in [Case::word_count(), Case::filter(), Case::rolling()] {
         passed.extend(points(&case).into_keys());
     }
+    let kafka = levada_services::kafka::Kafka::shared();
+    passed.extend(kafka.map(|kafka| crate::kafka::Case::topic(kafka).points()).unwrap_or_default().into_keys());
     let mut named = BTreeSet::new();
     for file in crate::architecture::rust_files() {
         let inside = ["connectors", "transforms", "runtime"].iter().any(|part| file.name.starts_with(part));
@@ -179,7 +181,9 @@ fn every_fault_point_in_the_code_is_passed() {
             }
         }
     }
-    let never: Vec<_> = named.difference(&passed).collect();
+    // Without Kafka, its points are not passed; with CI=true there is one.
+    let never: Vec<_> =
+        named.difference(&passed).filter(|point| kafka.is_some() || !point.starts_with("kafka.")).collect();
     assert!(never.is_empty(), "never passed: {never:?}; passed: {passed:?}");
     for stage in
         ["begin", "read", "transform", "finish", "prepare", "sink.write", "sink.commit", "commit", "source.commit"]

@@ -2,6 +2,7 @@
 //!
 //! - [`architecture`]: what ARCHITECTURE.md promises about the code;
 //! - [`crash`]: a process killed, or a step failed, at every fault point and at random moments;
+//! - [`kafka`]: the same from and to a real Kafka;
 //! - [`broken`]: full disks, unwritable folders, damaged checkpoints, a second process;
 //! - [`bad_rows`]: rows that cannot be decoded.
 
@@ -13,5 +14,6 @@ mod bad_rows;
 mod broken;
 #[cfg(test)]
 mod crash;
+mod kafka;
 #[cfg(test)]
 mod support;

@@ -32,6 +32,7 @@ fn plugins() -> Result<Registry> {
     let mut registry = Registry::new();
     levada_connector_basic::register(&mut registry)?;
     levada_connector_files::register(&mut registry)?;
+    levada_connector_kafka::register(&mut registry)?;
     levada_transform_aggregate::register(&mut registry)?;
     levada_transform_sql::register(&mut registry)?;
     Ok(registry)

@@ -54,10 +54,15 @@ impl Kafka {
     pub fn shared() -> Option<&'static Self> {
         static SHARED: OnceLock<Option<Kafka>> = OnceLock::new();
         let start = || match std::env::var(EXTERNAL) {
-            Ok(bootstrap) => Some(Self { bootstrap, own: None }),
+            Ok(bootstrap) => Some(Self::at(&bootstrap)),
             Err(_) => Self::start(),
         };
         SHARED.get_or_init(start).as_ref()
+    }
+
+    /// A broker that somebody else has started.
+    pub fn at(bootstrap: &str) -> Self {
+        Self { bootstrap: bootstrap.to_owned(), own: None }
     }
 
     /// The address, for `bootstrap.servers`.

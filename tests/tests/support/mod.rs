@@ -3,6 +3,7 @@
 mod case;
 mod output;
 mod process;
+pub(crate) mod topics;
 
 pub(crate) use case::Case;
 pub(crate) use output::Output;

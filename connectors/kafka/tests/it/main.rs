@@ -8,6 +8,7 @@
 )]
 
 mod conformance;
+mod docs;
 mod sink;
 mod source;
 mod starts;
