@@ -76,13 +76,15 @@ fn layer(folder: &str) -> (&'static str, &'static [&'static str]) {
     match folder.split('/').collect::<Vec<_>>().as_slice() {
         ["connector-api"] => ("api", &[]),
         ["runtime", "formats" | "storage"] => ("leaf", &["api"]),
-        ["connectors", _] => ("connector", LEAF),
+        // Real servers for the tests of whoever talks to one.
+        ["tests", "services"] => ("services", &[]),
+        ["connectors", _] => ("connector", &["api", "leaf", "services"]),
         ["transforms", _] => ("transform", LEAF),
         ["runtime", "engine"] => ("engine", LEAF),
         ["runtime", "worker"] => ("worker", &["api", "leaf", "engine"]),
         ["runtime", "cli"] => ("cli", &["api", "leaf", "connector", "transform", "engine", "worker"]),
         ["tests"] | ["tests", _] | ["examples", _] => {
-            ("tests", &["api", "leaf", "connector", "transform", "engine", "worker", "cli", "tests"])
+            ("tests", &["api", "leaf", "services", "connector", "transform", "engine", "worker", "cli", "tests"])
         }
         _ => panic!("{folder} has no place in ARCHITECTURE.md and in this test"),
     }

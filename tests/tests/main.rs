@@ -14,6 +14,7 @@ mod bad_rows;
 mod broken;
 #[cfg(test)]
 mod crash;
+#[cfg(test)]
 mod kafka;
 #[cfg(test)]
 mod support;

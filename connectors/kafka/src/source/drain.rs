@@ -43,7 +43,7 @@ pub(super) struct Assigned {
 
 /// What the thread says, in order within a partition. Partitions are places in the assignment.
 pub(super) enum Event {
-    Messages(Messages),
+    Messages(Box<Messages>),
     /// Everything before this offset was read: the partition's end for now, or its stop.
     Reached(usize, i64),
     /// The partition cannot be read on; `None`: it concerns all.
@@ -298,7 +298,7 @@ impl State {
             && part.buffer.rows() > 0
         {
             let messages = part.buffer.finish(place);
-            self.send(Event::Messages(messages));
+            self.send(Event::Messages(Box::new(messages)));
         }
     }
 
