@@ -1,5 +1,6 @@
 //! The producer, and what became of what it sent.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -98,8 +99,35 @@ pub(super) fn enqueue(producer: &Producer, mut record: BaseRecord<'_, [u8], [u8]
 
 /// Waits until everything has arrived. Blocks.
 pub(super) fn flush(producer: &Producer) -> Result<()> {
-    producer.flush(PATIENCE).map_err(|e| client::error("waiting for messages to arrive", e))?;
-    failures(producer)
+    let millis = i32::try_from(PATIENCE.as_millis()).unwrap_or(i32::MAX);
+    // rust-rdkafka's own flush ends the flush inside of librdkafka at once and then waits in steps of 100 ms: every small
+    // micro-batch would take as long.
+    // SAFETY: the client is alive: `producer` holds it.
+    #[allow(unsafe_code, reason = "there is no safe binding that flushes for longer than a moment")]
+    let answer =
+        while_served(producer, || unsafe { rdkafka::bindings::rd_kafka_flush(producer.client().native_ptr(), millis) });
+    match Code::from(answer) {
+        Code::NoError => failures(producer),
+        code => {
+            failures(producer)?;
+            Err(client::error("waiting for messages to arrive", KafkaError::Flush(code)))
+        }
+    }
+}
+
+/// Does what waits for messages to arrive, while somebody else asks for what became of them, as librdkafka wants it.
+pub(super) fn while_served<T>(producer: &Producer, work: impl FnOnce() -> T) -> T {
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                producer.poll(Duration::from_millis(2));
+            }
+        });
+        let answer = work();
+        done.store(true, Ordering::Relaxed);
+        answer
+    })
 }
 
 fn failures(producer: &Producer) -> Result<()> {

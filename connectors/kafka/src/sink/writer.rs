@@ -2,7 +2,6 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use arrow::datatypes::SchemaRef;
@@ -229,18 +228,8 @@ impl Sink for KafkaSink {
 }
 
 fn abort(producer: &Producer) -> Result<()> {
-    // The client waits for what is on its way, and for what became of it to be asked for: by somebody else.
-    let done = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            while !done.load(Ordering::Relaxed) {
-                producer.poll(Duration::from_millis(5));
-            }
-        });
-        let answer = producer.abort_transaction(PATIENCE);
-        done.store(true, Ordering::Relaxed);
-        answer.map_err(|e| transaction_error("aborting a transaction", e))
-    })
+    producer::while_served(producer, || producer.abort_transaction(PATIENCE))
+        .map_err(|e| transaction_error("aborting a transaction", e))
 }
 
 /// Commits the transaction.
