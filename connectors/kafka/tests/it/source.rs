@@ -219,10 +219,13 @@ async fn a_topic_that_is_deleted_while_running_is_an_error() {
     let options = [PLAIN[0], PLAIN[1], ("kafka.topic.metadata.refresh.interval.ms", "500")];
     let mut source = topic.open(&options, &Offsets::new()).await;
     read(&mut *source, 1).await;
+    let mut lenient = topic.open(&[&options[..], &[("fail.on.data.loss", "false")]].concat(), &Offsets::new()).await;
+    read(&mut *lenient, 1).await;
     topic.delete().await;
     let error = failure(&mut *source).await;
     assert_eq!(error.kind(), ErrorKind::NotFound, "{error}");
     assert!(error.to_string().contains(&topic.name), "{error}");
+    assert!(trigger(&mut *lenient, 7).await.rows.is_empty(), "it goes on without the topic");
 }
 
 #[tokio::test(flavor = "multi_thread")]

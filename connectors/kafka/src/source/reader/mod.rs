@@ -168,11 +168,16 @@ impl KafkaSource {
 
     /// The end of each partition that is read.
     async fn ends(&self) -> Result<Vec<(usize, i64)>> {
-        let consumer = self.consumer()?;
-        let places: Vec<_> = self.parts.iter().map(|part| part.place.clone()).collect();
+        let (consumer, must_be_there) = (self.consumer()?, self.options.fail_on_loss);
+        let places: Vec<_> = self.parts.iter().map(|part| (part.place.clone(), part.next)).collect();
         blocking(move || {
-            let end = |(index, place): (usize, &Place)| Ok((index, places::bounds(&consumer, place)?.1));
-            places.iter().enumerate().map(end).collect()
+            let end = |(place, next): &(Place, i64)| match places::bounds(&consumer, place) {
+                Ok((_, end)) => Ok(end),
+                // Of a topic that is gone, nothing is left to be read.
+                Err(error) if error.kind() == ErrorKind::NotFound && !must_be_there => Ok(*next),
+                Err(error) => Err(error),
+            };
+            places.iter().enumerate().map(|(index, place)| Ok((index, end(place)?))).collect()
         })
         .await
     }
