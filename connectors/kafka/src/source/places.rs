@@ -113,6 +113,24 @@ pub(crate) fn bounds(consumer: &Consumer, place: &Place) -> Result<(i64, i64)> {
         .map_err(|e| client::error(format!("asking for the offsets of {}-{}", place.0, place.1), e))
 }
 
+/// The ends of partitions, asked for together; `None` if they must be asked for one by one, to learn which of them is
+/// wrong. Blocks.
+pub(crate) fn ends<'a>(consumer: &Consumer, places: impl Iterator<Item = &'a Place>) -> Option<BTreeMap<Place, i64>> {
+    let mut list = TopicPartitionList::new();
+    for (topic, partition) in places {
+        list.add_partition_offset(topic, *partition, Offset::End).ok()?;
+    }
+    if list.count() == 0 {
+        return Some(BTreeMap::new());
+    }
+    let found = consumer.offsets_for_times(list, REQUEST).ok()?;
+    let end = |e: &rdkafka::topic_partition_list::TopicPartitionListElem<'_>| match (e.error(), e.offset()) {
+        (Ok(()), Offset::Offset(end)) => Some(((e.topic().to_owned(), e.partition()), end)),
+        _ => None,
+    };
+    found.elements().iter().map(end).collect()
+}
+
 /// The offsets at which reading begins. Blocks.
 pub(crate) fn begin(consumer: &Consumer, places: &[Place], start: &Start) -> Result<Vec<i64>> {
     let mut offsets = Vec::with_capacity(places.len());

@@ -171,12 +171,15 @@ impl KafkaSource {
         let (consumer, must_be_there) = (self.consumer()?, self.options.fail_on_loss);
         let places: Vec<_> = self.parts.iter().map(|part| (part.place.clone(), part.next)).collect();
         blocking(move || {
-            let end = |(place, next): &(Place, i64)| match places::bounds(&consumer, place) {
+            let together = places::ends(&consumer, places.iter().map(|(place, _)| place)).unwrap_or_default();
+            let known = |place: &Place| together.get(place).copied();
+            let alone = |(place, next): &(Place, i64)| match places::bounds(&consumer, place) {
                 Ok((_, end)) => Ok(end),
                 // Of a topic that is gone, nothing is left to be read.
                 Err(error) if error.kind() == ErrorKind::NotFound && !must_be_there => Ok(*next),
                 Err(error) => Err(error),
             };
+            let end = |place: &(Place, i64)| known(&place.0).map_or_else(|| alone(place), Ok);
             places.iter().enumerate().map(|(index, place)| Ok((index, end(place)?))).collect()
         })
         .await
