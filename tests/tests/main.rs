@@ -2,6 +2,7 @@
 //!
 //! - [`architecture`]: what ARCHITECTURE.md promises about the code;
 //! - [`crash`]: a process killed, or a step failed, at every fault point and at random moments;
+//! - [`kafka`]: the same from and to a real Kafka;
 //! - [`broken`]: full disks, unwritable folders, damaged checkpoints, a second process;
 //! - [`bad_rows`]: rows that cannot be decoded;
 //! - [`postgres`]: the same crashes with rows that go into a real Postgres, which is restarted, too.
@@ -15,6 +16,7 @@ mod broken;
 #[cfg(test)]
 mod crash;
 #[cfg(test)]
+mod kafka;
 mod postgres;
 #[cfg(test)]
 mod support;

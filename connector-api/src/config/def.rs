@@ -147,7 +147,9 @@ impl fmt::Debug for Validator {
 /// One key.
 #[derive(Debug, Clone)]
 pub struct ConfigKey {
-    /// The key, without the prefix of the place it is used in (`source.`, `transforms.<alias>.`).
+    /// The key, without the prefix of the place it is used in (`source.`, `transforms.<alias>.`). A name that ends with
+    /// `.*` stands for all keys that begin so: what is handed through to a client library
+    /// ([`Config::below`](super::Config::below)).
     pub name: String,
     /// Its type.
     pub kind: ConfigType,
@@ -217,6 +219,12 @@ impl ConfigKey {
     pub fn dependents(mut self, keys: &[&str]) -> Self {
         self.dependents = keys.iter().map(|key| (*key).to_owned()).collect();
         self
+    }
+
+    /// Whether it stands for all keys that begin so, and `name` is one of them.
+    fn covers(&self, name: &str) -> bool {
+        let rest = self.name.strip_suffix('*').and_then(|prefix| name.strip_prefix(prefix));
+        rest.is_some_and(|rest| !rest.is_empty())
     }
 
     /// What its validators say of themselves.
@@ -314,7 +322,7 @@ impl ConfigDef {
         let mut errors = Vec::new();
         let mut values = BTreeMap::new();
         for name in raw.keys() {
-            if self.find(name).is_none() {
+            if self.find(name).is_none() && !self.keys.iter().any(|key| key.covers(name)) {
                 let known = self.keys.iter().map(|key| key.name.as_str());
                 let message = match nearest(name, known) {
                     Some(near) => format!("unknown key; did you mean '{prefix}{near}'?"),
@@ -327,7 +335,7 @@ impl ConfigDef {
                 errors.push(ConfigError::new(format!("{prefix}{name}"), message));
             }
         }
-        for key in &self.keys {
+        for key in self.keys.iter().filter(|key| !key.name.ends_with(".*")) {
             let text = match (raw.get(&key.name), &key.default) {
                 (Some(text), _) => text,
                 (None, Default::Value(text)) => text,
@@ -386,6 +394,7 @@ mod tests {
                     .optional()
                     .validator(Validator::non_empty()),
             )
+            .key(ConfigKey::new("client.*", ConfigType::String, Importance::Low, "handed through").optional())
     }
 
     fn raw(entries: &[(&str, &str)]) -> RawConfig {
@@ -398,6 +407,15 @@ mod tests {
         assert_eq!(config.string("path"), "in");
         assert_eq!(config.string("format"), "text");
         assert_eq!(config.int_opt("max.files"), None);
+    }
+
+    #[test]
+    fn keys_can_be_handed_through() {
+        let config = def().parse(&raw(&[("path", "in"), ("client.a.b", "1"), ("client.c", "2")]), "source.").unwrap();
+        assert_eq!(config.below("client.").collect::<Vec<_>>(), [("a.b", "1"), ("c", "2")]);
+        for key in ["client", "client.", "clients.a"] {
+            assert!(def().parse(&raw(&[("path", "in"), (key, "1")]), "").is_err(), "{key}");
+        }
     }
 
     #[test]

@@ -77,6 +77,12 @@ impl Config {
         self.raw.contains_key(key)
     }
 
+    /// The keys that begin with `prefix`, without it, and their values as they were given: what a definition's key with
+    /// a `*` hands through.
+    pub fn below<'a>(&'a self, prefix: &'a str) -> impl Iterator<Item = (&'a str, &'a str)> {
+        self.raw.iter().filter_map(move |(key, value)| Some((key.strip_prefix(prefix)?, value.as_str())))
+    }
+
     /// The configuration as it was given.
     pub fn raw(&self) -> &RawConfig {
         &self.raw

@@ -40,5 +40,5 @@ pub use clock::ManualClock;
 pub use memory::{MemorySink, MemorySource, MemoryStore};
 pub use rows::canonical_rows;
 pub use sink::{SinkTarget, sink_conformance};
-pub use source::source_conformance;
+pub use source::{source_conformance, source_conformance_within};
 pub use unreliable::{Call, FailurePlan, Fault, Unreliable};

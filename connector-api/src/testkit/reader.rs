@@ -1,9 +1,11 @@
 //! Reads a source as the runtime does, and checks every answer.
 
 use std::cmp::Ordering;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 
 use super::rows::canonical_rows;
@@ -36,11 +38,46 @@ impl Limits {
     }
 }
 
+/// Texts in their order, kept apart where only the order within a partition is promised.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Ordered(BTreeMap<String, Vec<String>>);
+
+impl Ordered {
+    fn push(&mut self, lane: String, text: String) {
+        self.0.entry(lane).or_default().push(text);
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.0.values().map(Vec::len).sum()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// What `later` has more.
+    fn until(&self, later: &Self) -> Self {
+        let read = |lane: &String| self.0.get(lane).map_or(0, Vec::len);
+        Self(later.0.iter().map(|(lane, texts)| (lane.clone(), texts[read(lane)..].to_vec())).collect())
+    }
+
+    /// As much of each partition as `other` has, too.
+    pub(super) fn common(&self, other: &Self) -> Self {
+        let common = |lane: &String, len: usize| len.min(other.0.get(lane).map_or(0, Vec::len));
+        Self(self.0.iter().map(|(lane, texts)| (lane.clone(), texts[..common(lane, texts.len())].to_vec())).collect())
+    }
+
+    /// One partition after the other.
+    pub(super) fn texts(&self) -> Vec<String> {
+        self.0.values().flatten().cloned().collect()
+    }
+}
+
 /// What was read, in order, and where the source stood then.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Read {
-    pub(super) rows: Vec<String>,
-    pub(super) rejected: Vec<String>,
+    pub(super) rows: Ordered,
+    pub(super) rejected: Ordered,
     pub(super) stands: Offsets,
 }
 
@@ -48,8 +85,8 @@ impl Read {
     /// What was read after `self` and up to `later`.
     pub(super) fn until(&self, later: &Read) -> Read {
         Read {
-            rows: later.rows[self.rows.len()..].to_vec(),
-            rejected: later.rejected[self.rejected.len()..].to_vec(),
+            rows: self.rows.until(&later.rows),
+            rejected: self.rejected.until(&later.rejected),
             stands: later.stands.clone(),
         }
     }
@@ -65,11 +102,13 @@ pub(super) struct Reader {
     idle: bool,
     /// Where the reader opened the source, for messages.
     from: String,
+    /// The columns that name a row's partition, if order is only promised within one.
+    lanes: Vec<String>,
 }
 
 impl Reader {
     /// A new source, opened at `from` as a checkpoint gives it back.
-    pub(super) async fn open(make: Make<'_>, capabilities: SourceCapabilities, from: &Offsets) -> Self {
+    pub(super) async fn open(make: Make<'_>, capabilities: SourceCapabilities, lanes: &[&str], from: &Offsets) -> Self {
         let text = serde_json::to_string(from).expect("offsets must be writable as json");
         let from: Offsets = serde_json::from_str(&text).expect("offsets must be readable from their json");
         let mut source = make();
@@ -79,7 +118,15 @@ impl Reader {
         let context = TaskContext::new("conformance");
         source.open(&context, &from).await.unwrap_or_else(|e| panic!("open at {text} must work: {e}"));
         let read = Read { stands: from, ..Read::default() };
-        Self { source, read, capabilities, schema, batch_id: 0, idle: false, from: text }
+        let lanes = lanes.iter().map(|lane| (*lane).to_owned()).collect();
+        Self { source, read, capabilities, schema, batch_id: 0, idle: false, from: text, lanes }
+    }
+
+    /// The partition of each row.
+    fn lanes(&self, rows: &RecordBatch) -> Vec<String> {
+        let places: Vec<_> =
+            self.lanes.iter().map(|name| rows.schema_ref().index_of(name).expect("a lane is a column")).collect();
+        canonical_rows(&rows.project(&places).expect("the columns are there"))
     }
 
     /// One poll, with every check that can be made of a single answer.
@@ -97,10 +144,16 @@ impl Reader {
         if let Err(e) = self.read.stands.apply(&polled.ranges) {
             panic!("ranges must start exactly where the source stands: {e} ({})", self.place());
         }
-        self.read.rows.extend(polled.batches.iter().flat_map(|batch| canonical_rows(&batch.rows)));
-        self.read.rejected.extend(
-            polled.rejected.iter().map(|bad| format!("{}: {} [{}]", bad.position, bad.reason, bad.raw.escape_ascii())),
-        );
+        for batch in &polled.batches {
+            for (lane, row) in self.lanes(&batch.rows).into_iter().zip(canonical_rows(&batch.rows)) {
+                self.read.rows.push(lane, row);
+            }
+        }
+        for bad in &polled.rejected {
+            let lane = if self.lanes.is_empty() { "" } else { bad.position.split(',').next().unwrap_or_default() };
+            let text = format!("{}: {} [{}]", bad.position, bad.reason, bad.raw.escape_ascii());
+            self.read.rejected.push(lane.to_owned(), text);
+        }
         // The runtime ends the micro-batch there and begins another.
         self.batch_id += u64::from(polled.status == PollStatus::Boundary);
         self.idle = polled.status == PollStatus::Idle;

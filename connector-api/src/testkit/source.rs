@@ -26,11 +26,21 @@ const CUTS: usize = 6;
 /// # Panics
 /// A rule is broken; the message names it.
 pub async fn source_conformance(make: Make<'_>, capabilities: SourceCapabilities) {
-    let mut reader = Reader::open(make, capabilities, &Offsets::new()).await;
+    source_conformance_within(make, capabilities, &[]).await;
+}
+
+/// As [`source_conformance`], for a source whose rows come in order within each of its partitions, but from several
+/// partitions at once in any order: a Kafka consumer. `lanes` are the columns that name a row's partition; the positions
+/// of rejected rows name it before their first comma.
+///
+/// # Panics
+/// A rule is broken; the message names it.
+pub async fn source_conformance_within(make: Make<'_>, capabilities: SourceCapabilities, lanes: &[&str]) {
+    let mut reader = Reader::open(make, capabilities, lanes, &Offsets::new()).await;
     let all_there_is = reader.read_all(Limits::rows(ENOUGH), ENOUGH).await;
     reader.source.close().await.unwrap_or_else(|e| panic!("close must work: {e}"));
     let whole = reader.read;
-    let kit = Kit { make, capabilities, whole, all_there_is };
+    let kit = Kit { make, capabilities, lanes, whole, all_there_is };
 
     kit.limits_are_kept().await;
     kit.a_drop_at_any_point_harms_nothing().await;
@@ -46,6 +56,7 @@ pub async fn source_conformance(make: Make<'_>, capabilities: SourceCapabilities
 struct Kit<'a> {
     make: Make<'a>,
     capabilities: SourceCapabilities,
+    lanes: &'a [&'a str],
     /// What a source gives when nothing limits it.
     whole: Read,
     /// Whether that was everything.
@@ -54,7 +65,7 @@ struct Kit<'a> {
 
 impl Kit<'_> {
     async fn open(&self, from: &Offsets) -> Reader {
-        Reader::open(self.make, self.capabilities, from).await
+        Reader::open(self.make, self.capabilities, self.lanes, from).await
     }
 
     fn end(&self) -> Offsets {
@@ -125,13 +136,11 @@ impl Kit<'_> {
         reader.read_to_the_end(Limits::NONE, latest).await;
         let found = reader.read;
         // More may have come in between; what both have must be equal.
-        let common =
-            if self.all_there_is { self.whole.rows.len() } else { found.rows.len().min(self.whole.rows.len()) };
-        assert_same(
-            "a source polled until latest() must give everything there is",
-            &self.whole.rows[..common],
-            &found.rows[..common.min(found.rows.len())],
-        );
+        let (expected, found) = match self.all_there_is {
+            true => (self.whole.rows.texts(), found.rows.common(&self.whole.rows).texts()),
+            false => (self.whole.rows.common(&found.rows).texts(), found.rows.common(&self.whole.rows).texts()),
+        };
+        assert_same("a source polled until latest() must give everything there is", &expected, &found);
     }
 
     async fn commits_change_nothing(&self) {
@@ -188,8 +197,8 @@ impl Kit<'_> {
 }
 
 fn same(rule: &str, expected: &Read, found: &Read) {
-    assert_same(rule, &expected.rows, &found.rows);
-    assert_same(&format!("{rule}: rejected rows"), &expected.rejected, &found.rejected);
+    assert_same(rule, &expected.rows.texts(), &found.rows.texts());
+    assert_same(&format!("{rule}: rejected rows"), &expected.rejected.texts(), &found.rejected.texts());
 }
 
 /// Runs a future to its first stop and drops it.

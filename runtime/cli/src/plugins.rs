@@ -10,6 +10,7 @@ pub fn registry() -> Result<Registry> {
     let mut registry = Registry::new();
     levada_connector_basic::register(&mut registry)?;
     levada_connector_files::register(&mut registry)?;
+    levada_connector_kafka::register(&mut registry)?;
     levada_connector_postgres::register(&mut registry)?;
     levada_transform_aggregate::register(&mut registry)?;
     levada_transform_model::register(&mut registry)?;

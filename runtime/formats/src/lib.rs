@@ -5,6 +5,7 @@
 #![cfg_attr(not(test), warn(clippy::indexing_slicing))]
 
 mod column;
+pub mod converter;
 pub mod csv;
 pub mod ddl;
 pub mod infer;

@@ -7,10 +7,13 @@
 //! Where a server is not installed the tests that need it are skipped, loudly; with `CI=true` they fail.
 #![allow(
     clippy::panic,
+    clippy::unwrap_used,
+    clippy::expect_used,
     clippy::print_stderr,
     reason = "this crate is part of the tests: it stops at the first surprise, and says what is skipped"
 )]
 
+pub mod kafka;
 pub mod postgres;
 pub mod proxy;
 mod support;

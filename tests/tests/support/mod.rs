@@ -4,6 +4,7 @@ mod case;
 mod output;
 mod process;
 mod table;
+pub(crate) mod topics;
 
 pub(crate) use case::Case;
 pub(crate) use output::Output;

@@ -22,6 +22,8 @@ pub enum JsonMode {
     /// `from_json`: one row for each record, null for a blank one; arrays are malformed, and values other than strings
     /// are written anew in a string column.
     FromJson,
+    /// As `FromJson`, but a record that is rejected or dropped has no row: for messages with metadata of their own.
+    Message,
 }
 
 /// How records are decoded.
@@ -187,7 +189,7 @@ impl JsonDecoder {
     }
 
     fn blank(&mut self) {
-        if self.options.mode == JsonMode::FromJson {
+        if self.options.mode != JsonMode::Source {
             self.null_row(false);
         }
     }

@@ -274,7 +274,7 @@ fn number(cursor: &mut Cursor<'_>, column: &mut Column, scratch: &mut Scratch) -
         (Values::Utf8(v), numeric) => {
             match scratch.mode {
                 JsonMode::Source => v.push(cursor.bytes.get(start..cursor.at).unwrap_or_default()),
-                JsonMode::FromJson => rewrite_number(v, numeric),
+                JsonMode::FromJson | JsonMode::Message => rewrite_number(v, numeric),
             }
             Some(())
         }
@@ -352,7 +352,7 @@ fn other(cursor: &mut Cursor<'_>, column: &mut Column, scratch: &mut Scratch) ->
                 walk(cursor, &mut Skip, &mut scratch.open, &mut scratch.text)?;
                 v.push(cursor.bytes.get(start..cursor.at).unwrap_or_default());
             }
-            JsonMode::FromJson => {
+            JsonMode::FromJson | JsonMode::Message => {
                 walk(cursor, &mut Rewrite(v.data()), &mut scratch.open, &mut scratch.text)?;
                 v.close();
             }

@@ -60,7 +60,8 @@ fn the_tree_is_the_one_that_spark_trained() {
 fn limits_are_kept() {
     let column = vec![1.0, 2.0, 3.0, 4.0];
     let labels = ["a", "b", "a", "b"];
-    let nodes = |parameters: Parameters| train(std::slice::from_ref(&column), &labels, &parameters).unwrap().nodes.len();
+    let nodes =
+        |parameters: Parameters| train(std::slice::from_ref(&column), &labels, &parameters).unwrap().nodes.len();
     assert_eq!(nodes(Parameters { max_depth: 0, ..Parameters::default() }), 1);
     assert_eq!(nodes(Parameters::default()), 7);
     assert!(nodes(Parameters { min_instances_per_node: 2, ..Parameters::default() }) < 7);

@@ -1,0 +1,197 @@
+//! What source and sink share: the client's configuration, its log, and errors in our words.
+
+use std::time::Duration;
+
+use levada_connector_api::config::{Config, ConfigError};
+use levada_connector_api::{Error, ErrorKind, Result, Retry};
+use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
+use rdkafka::consumer::{BaseConsumer, ConsumerContext};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode as Code};
+use rdkafka::{ClientContext, TopicPartitionList};
+
+/// How long a request to the brokers may take before it is an error that may pass.
+pub(crate) const REQUEST: Duration = Duration::from_secs(30);
+
+/// The client's log goes to ours.
+#[derive(Clone, Default)]
+pub(crate) struct Context;
+
+impl ClientContext for Context {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        match level {
+            RDKafkaLogLevel::Debug => tracing::trace!(facility, "{message}"),
+            RDKafkaLogLevel::Info | RDKafkaLogLevel::Notice => tracing::debug!(facility, "{message}"),
+            _ => tracing::warn!(facility, "{message}"),
+        }
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        // The client connects again by itself; what it cannot get over comes back from a call.
+        tracing::warn!(%error, "{reason}");
+    }
+}
+
+impl ConsumerContext for Context {
+    fn commit_callback(&self, result: KafkaResult<()>, _: &TopicPartitionList) {
+        if let Err(error) = result {
+            tracing::warn!(%error, "the consumer group's offsets could not be committed: lag tools show old numbers");
+        }
+    }
+}
+
+/// A consumer of ours.
+pub(crate) type Consumer = BaseConsumer<Context>;
+
+/// A consumer that ends by itself: leaving takes it a moment, and nobody has to wait for it.
+pub(crate) struct Closing(Option<Consumer>);
+
+impl Closing {
+    pub(crate) fn new(consumer: Consumer) -> Self {
+        Self(Some(consumer))
+    }
+}
+
+impl std::ops::Deref for Closing {
+    type Target = Consumer;
+
+    #[allow(clippy::expect_used, reason = "it is only taken when it is dropped")]
+    fn deref(&self) -> &Consumer {
+        self.0.as_ref().expect("the consumer is there until it is dropped")
+    }
+}
+
+impl Drop for Closing {
+    fn drop(&mut self) {
+        let consumer = self.0.take();
+        let _ = std::thread::Builder::new().name("kafka-close".to_owned()).spawn(move || drop(consumer));
+    }
+}
+
+/// The client's configuration: `defaults`, above them what the user hands through, above all `fixed`.
+pub(crate) fn client(
+    config: &Config,
+    prefixes: &[&str],
+    defaults: &[(&str, &str)],
+    fixed: &[(&str, &str)],
+) -> ClientConfig {
+    let mut client = ClientConfig::new();
+    for (key, value) in defaults {
+        client.set(*key, *value);
+    }
+    if let Some(servers) = config.string_opt("bootstrap.servers") {
+        client.set("bootstrap.servers", servers);
+    }
+    for prefix in prefixes {
+        for (key, value) in config.below(prefix) {
+            client.set(key, value);
+        }
+    }
+    for (key, value) in fixed {
+        client.set(*key, *value);
+    }
+    client
+}
+
+/// Checks what is handed through: keys that are ours to set, keys and values that the client does not know.
+pub(crate) fn check(config: &Config, prefixes: &[&str], fixed: &[(&str, &str)]) -> Vec<ConfigError> {
+    let mut errors = Vec::new();
+    let servers = prefixes.iter().any(|prefix| config.below(prefix).any(|(key, _)| key == "bootstrap.servers"));
+    if !servers && !config.is_given("bootstrap.servers") {
+        errors.push(ConfigError::new("bootstrap.servers", "missing; it names the brokers: 'host:9092,host:9092'"));
+    }
+    for prefix in prefixes {
+        for (key, value) in config.below(prefix) {
+            if fixed.iter().any(|(own, _)| *own == key) {
+                errors.push(ConfigError::new(format!("{prefix}{key}"), "it is set by the connector; remove it"));
+                continue;
+            }
+            let mut single = ClientConfig::new();
+            // Alone, a key is checked for its name and its own value.
+            if let Err(KafkaError::ClientConfig(_, why, _, _)) = single.set(key, value).create_native_config() {
+                let hint = "the keys are librdkafka's (CONFIGURATION.md), mostly those of Java's client";
+                errors.push(ConfigError::new(format!("{prefix}{key}"), format!("{why}; {hint}")));
+            }
+        }
+    }
+    errors
+}
+
+/// Whether a key of a producer's configuration has a meaning for other clients: how they reach the brokers.
+pub(crate) fn is_for_all(key: &str) -> bool {
+    let parts =
+        ["security.", "sasl.", "ssl.", "enable.sasl", "enable.ssl", "socket.", "broker.", "reconnect.", "debug"];
+    matches!(key, "bootstrap.servers" | "metadata.broker.list" | "client.id" | "client.rack" | "client.dns.lookup")
+        || parts.iter().any(|part| key.starts_with(part))
+}
+
+/// An error of the client. `what` says what was tried, with topic and partition where there is one.
+pub(crate) fn error(what: impl std::fmt::Display, error: KafkaError) -> Error {
+    if let KafkaError::ClientConfig(_, why, key, _) = &error {
+        return Error::config(format!("{what}: kafka.{key}: {why}"));
+    }
+    let code = code(&error);
+    let fatal = matches!(&error, KafkaError::Transaction(inner) if inner.is_fatal());
+    let (kind, retry, hint) = verdict(code);
+    let retry =
+        if fatal && retry == Retry::Permanent && kind == ErrorKind::Internal { Retry::Indeterminate } else { retry };
+    let message = match &error {
+        KafkaError::Transaction(inner) => format!("{what}: {inner}"),
+        other => format!("{what}: {other}"),
+    };
+    let error = Error::new(kind, message).with_retry(retry).source(error);
+    match hint {
+        Some(hint) => error.hint(hint),
+        None => error,
+    }
+}
+
+/// The code inside.
+pub(crate) fn code(error: &KafkaError) -> Option<Code> {
+    match error {
+        KafkaError::Transaction(inner) => Some(inner.code()),
+        other => other.rdkafka_error_code(),
+    }
+}
+
+fn verdict(code: Option<Code>) -> (ErrorKind, Retry, Option<&'static str>) {
+    match code {
+        Some(Code::Fenced | Code::ProducerFenced | Code::InvalidProducerEpoch) => {
+            (ErrorKind::Fenced, Retry::Permanent, Some("another run of this task has taken over"))
+        }
+        Some(Code::UnknownTopicOrPartition | Code::UnknownTopic | Code::UnknownPartition) => {
+            (ErrorKind::NotFound, Retry::Permanent, Some("create the topic, or correct its name"))
+        }
+        Some(
+            Code::TopicAuthorizationFailed
+            | Code::GroupAuthorizationFailed
+            | Code::ClusterAuthorizationFailed
+            | Code::TransactionalIdAuthorizationFailed,
+        ) => (ErrorKind::Config, Retry::Permanent, Some("grant the user access (kafka-acls), or use another user")),
+        Some(Code::Authentication | Code::SaslAuthenticationFailed) => {
+            (ErrorKind::Config, Retry::Permanent, Some("check kafka.sasl.username and kafka.sasl.password"))
+        }
+        Some(Code::MessageSizeTooLarge | Code::MessageBatchTooLarge | Code::InvalidMessageSize) => (
+            ErrorKind::Data,
+            Retry::Permanent,
+            Some("raise kafka.message.max.bytes here and max.message.bytes of the topic, or shorten the rows"),
+        ),
+        Some(
+            Code::InvalidTopic
+            | Code::InvalidConfig
+            | Code::InvalidReplicationFactor
+            | Code::InvalidPartitions
+            | Code::PolicyViolation
+            | Code::InvalidArgument,
+        ) => (ErrorKind::Config, Retry::Permanent, None),
+        Some(_) => (ErrorKind::Unavailable, Retry::Retriable, None),
+        None => (ErrorKind::Internal, Retry::Permanent, None),
+    }
+}
+
+/// Runs what blocks on a thread for it.
+pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(error) => Err(Error::new(ErrorKind::Panic, format!("the Kafka client's thread failed: {error}"))),
+    }
+}

@@ -1,0 +1,96 @@
+//! Topics that must be there.
+
+use levada_connector_api::{Error, Result};
+use rdkafka::ClientConfig;
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+use rdkafka::producer::Producer as _;
+
+use super::producer::Producer;
+use crate::client::{self, REQUEST, blocking};
+
+/// How topics are created.
+#[derive(Debug, Clone)]
+pub(super) struct Creation {
+    pub(super) enabled: bool,
+    pub(super) partitions: i32,
+    pub(super) replication: i32,
+}
+
+/// Creates `topic` unless it is there.
+pub(super) async fn ensure(
+    config: &ClientConfig,
+    producer: &Producer,
+    topic: &str,
+    creation: &Creation,
+    settings: &[(&str, &str)],
+) -> Result<()> {
+    if exists(producer.clone(), topic.to_owned()).await? {
+        return Ok(());
+    }
+    if !creation.enabled {
+        return Err(client::error(
+            format!("topic '{topic}'"),
+            KafkaError::MetadataFetch(Code::UnknownTopicOrPartition),
+        ));
+    }
+    let what = |e| client::error(format!("creating the topic '{topic}'"), e);
+    // What only a producer understands would be warned of.
+    let mut own = ClientConfig::new();
+    for (key, value) in config.config_map() {
+        if client::is_for_all(key) {
+            own.set(key, value);
+        }
+    }
+    let admin: AdminClient<DefaultClientContext> = own.create().map_err(what)?;
+    let mut new = NewTopic::new(topic, creation.partitions, TopicReplication::Fixed(creation.replication));
+    for (key, value) in settings {
+        new = new.set(key, value);
+    }
+    let options = AdminOptions::new().request_timeout(Some(REQUEST)).operation_timeout(Some(REQUEST));
+    let answers = admin.create_topics([&new], &options).await.map_err(what)?;
+    // Stopping its thread takes a client a moment.
+    blocking(move || {
+        drop(admin);
+        Ok(())
+    })
+    .await?;
+    match answers.into_iter().next() {
+        Some(Ok(_) | Err((_, Code::TopicAlreadyExists))) => {}
+        Some(Err((_, code))) => return Err(what(KafkaError::AdminOp(code))),
+        None => return Err(Error::internal(format!("creating the topic '{topic}' had no answer"))),
+    }
+    // The brokers learn of it one after the other.
+    for _ in 0..100 {
+        if exists(producer.clone(), topic.to_owned()).await? {
+            return Ok(());
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    Err(Error::new(
+        levada_connector_api::ErrorKind::Unavailable,
+        format!("the topic '{topic}' was created, but is not seen"),
+    ))
+}
+
+async fn exists(producer: Producer, topic: String) -> Result<bool> {
+    blocking(move || {
+        let failed = |e| client::error(format!("looking for the topic '{topic}'"), e);
+        let metadata = producer.client().fetch_metadata(Some(&topic), REQUEST).map_err(failed)?;
+        match metadata
+            .topics()
+            .iter()
+            .find(|found| found.name() == topic)
+            .map(|found| (found.error(), found.partitions().len()))
+        {
+            Some((None, partitions)) => Ok(partitions > 0),
+            Some((Some(code), _)) => match Code::from(code) {
+                Code::UnknownTopicOrPartition | Code::LeaderNotAvailable => Ok(false),
+                code => Err(failed(KafkaError::MetadataFetch(code))),
+            },
+            None => Ok(false),
+        }
+    })
+    .await
+}

@@ -1,0 +1,272 @@
+//! The sink: a transaction a micro-batch.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arrow::datatypes::SchemaRef;
+use levada_connector_api::config::Config;
+use levada_connector_api::{
+    Batch, Commit, Error, ErrorKind, Faults, OutputMode, Result, Sink, TaskContext, async_trait,
+};
+use rdkafka::ClientConfig;
+use rdkafka::error::KafkaError;
+use rdkafka::producer::{BaseRecord, Producer as _};
+
+use super::producer::{self, Deliveries, Producer, transaction_error};
+use super::rows::Layout;
+use super::topics::{self, Creation};
+use super::{exactly_once, progress};
+use crate::client::{self, blocking};
+use crate::config::{SINK_FIXED, SINK_PREFIXES};
+
+/// How long the brokers may take to begin or end a transaction.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+pub(super) struct KafkaSink {
+    config: Config,
+    client: ClientConfig,
+    topic: Option<Arc<str>>,
+    creation: Creation,
+    exactly_once: bool,
+    open: Option<Open>,
+    faults: Faults,
+}
+
+/// What is there once the sink is open.
+struct Open {
+    producer: Producer,
+    layout: Layout,
+    progress_topic: String,
+    /// The task's key of progress records.
+    key: String,
+    /// The last micro-batch that is committed.
+    last: Option<u64>,
+    in_transaction: bool,
+    /// Topics that are known to be there.
+    known: HashSet<Arc<str>>,
+}
+
+impl KafkaSink {
+    pub(super) fn new(config: &Config) -> Self {
+        let exactly_once = exactly_once(config);
+        let compression = config.string("compression").to_ascii_lowercase();
+        let defaults = [
+            ("compression.codec", compression.as_str()),
+            // Java's partitioner: equal keys go where Java's clients send them.
+            ("partitioner", "murmur2_random"),
+            // A transaction is flushed at its end, so waiting for fuller batches costs nothing.
+            ("linger.ms", if exactly_once { "50" } else { "1" }),
+            ("batch.size", "1000000"),
+            ("batch.num.messages", "100000"),
+            ("queue.buffering.max.messages", "500000"),
+            ("queue.buffering.max.kbytes", "65536"),
+        ];
+        let number = |key: &str| i32::try_from(config.int(key)).unwrap_or(-1);
+        Self {
+            client: client::client(config, &SINK_PREFIXES, &defaults, &SINK_FIXED),
+            topic: config.string_opt("topic").map(Arc::from),
+            creation: Creation {
+                enabled: config.bool("topic.creation.enable"),
+                partitions: number("topic.creation.partitions"),
+                replication: number("topic.creation.replication.factor"),
+            },
+            exactly_once,
+            open: None,
+            faults: Faults::none(),
+            config: config.clone(),
+        }
+    }
+
+    fn opened(&mut self) -> Result<&mut Open> {
+        self.open.as_mut().ok_or_else(|| Error::internal("the sink is not open"))
+    }
+
+    /// Takes over the transactional id, and asks what is committed. Whoever had it before is fenced.
+    async fn take_over(&self, producer: &Producer, topic: &str, key: &str, epoch: u64) -> Result<Option<Commit>> {
+        let compacted =
+            [("cleanup.policy", "compact"), ("segment.ms", "3600000"), ("min.cleanable.dirty.ratio", "0.1")];
+        let creation = Creation { enabled: true, partitions: 1, ..self.creation.clone() };
+        topics::ensure(&self.client, producer, topic, &creation, &compacted).await?;
+        let (config, name, own) = (self.client.clone(), topic.to_owned(), key.to_owned());
+        let producer = producer.clone();
+        let faults = self.faults.clone();
+        blocking(move || {
+            // Before anybody is fenced: it must not be us who are too old.
+            check_epoch(progress::read(&config, &name, &own, false)?, epoch, &own)?;
+            producer.init_transactions(PATIENCE).map_err(|e| client::error("taking over the transactional id", e))?;
+            faults.at("kafka.sink.fenced")?;
+            check_epoch(progress::read(&config, &name, &own, true)?, epoch, &own)
+        })
+        .await
+    }
+}
+
+fn check_epoch(found: Option<Commit>, epoch: u64, key: &str) -> Result<Option<Commit>> {
+    match &found {
+        Some(commit) if commit.epoch > epoch => Err(Error::new(
+            ErrorKind::Fenced,
+            format!("run {} of task '{key}' has committed; this is run {epoch}", commit.epoch),
+        )
+        .hint("another run of this task has taken over")),
+        _ => Ok(found),
+    }
+}
+
+#[async_trait]
+impl Sink for KafkaSink {
+    async fn open(&mut self, context: &TaskContext, schema: SchemaRef, _: OutputMode) -> Result<Option<Commit>> {
+        self.faults = context.faults.clone();
+        let layout = Layout::new(&self.config, &schema)?;
+        let name = format!("levada-{}", context.pipeline);
+        if self.client.get("client.id").is_none() {
+            self.client.set("client.id", format!("{name}-{}", context.task));
+        }
+        if self.exactly_once {
+            let prefix = self.config.string_opt("transactional.id").unwrap_or_else(|| name.clone());
+            self.client.set("transactional.id", format!("{prefix}-{}", context.task));
+        }
+        let config = self.client.clone();
+        let producer: Producer = blocking(move || {
+            let producer = config.create_with_context(Deliveries::default());
+            Ok(Arc::new(producer.map_err(|e| client::error("making a producer", e))?))
+        })
+        .await?;
+        let mut known = HashSet::new();
+        if let Some(topic) = &self.topic {
+            topics::ensure(&self.client, &producer, topic, &self.creation, &[]).await?;
+            known.insert(topic.clone());
+        }
+        let progress_topic =
+            self.config.string_opt("progress.topic").unwrap_or_else(|| format!("levada-progress-{}", context.pipeline));
+        let key = format!("{}/{}", context.pipeline, context.task);
+        let last = match self.exactly_once {
+            true => self.take_over(&producer, &progress_topic, &key, context.epoch).await?,
+            false => None,
+        };
+        let batch_id = last.as_ref().map(|commit| commit.batch_id);
+        self.open = Some(Open { producer, layout, progress_topic, key, last: batch_id, in_transaction: false, known });
+        Ok(last)
+    }
+
+    async fn write(&mut self, _: u64, batch: Batch) -> Result<()> {
+        let (topic, creation, client, exactly_once) =
+            (self.topic.clone(), self.creation.clone(), self.client.clone(), self.exactly_once);
+        let open = self.opened()?;
+        let layout = open.layout.clone();
+        let (messages, batch) = blocking(move || Ok((layout.messages(&batch.rows)?, batch))).await?;
+        for topic in messages.topics() {
+            if !open.known.contains(&topic) {
+                topics::ensure(&client, &open.producer, &topic, &creation, &[]).await?;
+                open.known.insert(topic);
+            }
+        }
+        let producer = open.producer.clone();
+        let begin = exactly_once && !std::mem::replace(&mut open.in_transaction, true);
+        blocking(move || {
+            if begin {
+                producer.begin_transaction().map_err(|e| transaction_error("beginning a transaction", e))?;
+            }
+            producer::send(&producer, topic.as_deref(), &messages, &batch.origin)
+        })
+        .await
+    }
+
+    async fn commit(&mut self, commit: &Commit) -> Result<()> {
+        let (exactly_once, faults) = (self.exactly_once, self.faults.clone());
+        let open = self.opened()?;
+        let producer = open.producer.clone();
+        if !exactly_once {
+            return blocking(move || producer::flush(&producer)).await;
+        }
+        let begun = std::mem::take(&mut open.in_transaction);
+        let held = open.last.is_some_and(|last| commit.batch_id <= last);
+        let (topic, key, record) = (open.progress_topic.clone(), open.key.clone(), serde_json::to_vec(commit));
+        let record = record.map_err(|e| Error::internal(format!("a progress record cannot be written: {e}")))?;
+        blocking(move || {
+            if held {
+                // The brokers say whether we are still the one to know.
+                return if begun { abort(&producer) } else { Ok(()) };
+            }
+            if !begun {
+                producer.begin_transaction().map_err(|e| transaction_error("beginning a transaction", e))?;
+            }
+            let record = BaseRecord::to(&topic).key(key.as_bytes()).payload(record.as_slice()).partition(0);
+            producer::enqueue(&producer, record)?;
+            producer::flush(&producer).map_err(uncertain)?;
+            faults.at("kafka.sink.flushed")?;
+            end(&producer)?;
+            faults.at("kafka.sink.committed")
+        })
+        .await?;
+        let open = self.opened()?;
+        open.last = open.last.max(Some(commit.batch_id));
+        Ok(())
+    }
+
+    async fn abort(&mut self, _: u64) -> Result<()> {
+        let open = self.opened()?;
+        if !std::mem::take(&mut open.in_transaction) {
+            return Ok(());
+        }
+        let producer = open.producer.clone();
+        blocking(move || abort(&producer)).await
+    }
+
+    async fn close(&mut self) -> Result<()> {
+        let Some(open) = self.open.take() else { return Ok(()) };
+        blocking(move || {
+            if open.in_transaction {
+                // The next run would abort it, too; readers need not wait for that.
+                let _ = abort(&open.producer);
+            }
+            drop(open);
+            Ok(())
+        })
+        .await
+    }
+}
+
+fn abort(producer: &Producer) -> Result<()> {
+    producer::while_served(producer, || producer.abort_transaction(PATIENCE))
+        .map_err(|e| transaction_error("aborting a transaction", e))
+}
+
+/// Commits the transaction.
+fn end(producer: &Producer) -> Result<()> {
+    for _ in 0..3 {
+        match producer.commit_transaction(PATIENCE) {
+            Ok(()) => return Ok(()),
+            // The answer is not known: asking again is allowed, and gives it.
+            Err(KafkaError::Transaction(error)) if error.is_retriable() && !error.is_fatal() => {
+                tracing::warn!(%error, "the commit of a transaction is asked for again");
+            }
+            Err(error) => {
+                let requires_abort = matches!(&error, KafkaError::Transaction(inner) if inner.txn_requires_abort());
+                if requires_abort {
+                    let _ = abort(producer);
+                }
+                return Err(transaction_error("committing a transaction", error));
+            }
+        }
+    }
+    Err(Error::new(ErrorKind::Unavailable, "committing a transaction: the brokers do not answer")
+        .with_retry(levada_connector_api::Retry::Indeterminate))
+}
+
+/// Whatever did not arrive: the transaction is not committed, and the next run begins with an abort.
+fn uncertain(error: Error) -> Error {
+    match error.kind() {
+        ErrorKind::Fenced | ErrorKind::Config | ErrorKind::Data => error,
+        _ => error.with_retry(levada_connector_api::Retry::Retriable),
+    }
+}
+
+impl Drop for KafkaSink {
+    fn drop(&mut self) {
+        // A client's threads take a moment to end; nobody has to wait for them.
+        if let Some(open) = self.open.take() {
+            let _ = std::thread::Builder::new().name("kafka-close".to_owned()).spawn(move || drop(open));
+        }
+    }
+}

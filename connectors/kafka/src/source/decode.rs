@@ -1,0 +1,203 @@
+//! Messages to the rows of the pipeline.
+
+use std::sync::Arc;
+
+use arrow::array::{
+    Array, ArrayRef, Int32Array, Int64Array, RecordBatch, RecordBatchOptions, StringArray, TimestampMicrosecondArray,
+    UInt32Array,
+};
+use arrow::compute::take;
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use levada_connector_api::config::Config;
+use levada_connector_api::{BadRow, Batch, Error, Origin, Result, columns};
+use levada_formats::converter::{self, Converter, ConverterOptions};
+use levada_formats::{MalformedFields, MalformedRows, ddl};
+
+use super::columns::{Messages, headers_type};
+
+/// A column beside the payload's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Metadata {
+    Key,
+    Topic,
+    Partition,
+    Offset,
+    Timestamp,
+    TimestampType,
+    Headers,
+}
+
+impl Metadata {
+    fn of(name: &str) -> Option<Self> {
+        Some(match name {
+            "key" => Self::Key,
+            "topic" => Self::Topic,
+            "partition" => Self::Partition,
+            "offset" => Self::Offset,
+            "timestamp" => Self::Timestamp,
+            "timestamp_type" => Self::TimestampType,
+            "headers" => Self::Headers,
+            _ => return None,
+        })
+    }
+}
+
+/// Decodes messages.
+pub(super) struct Decoder {
+    key: Box<dyn Converter>,
+    value: Box<dyn Converter>,
+    /// The metadata's places in the schema: before the value, as in Spark, or after the payload's columns.
+    metadata: Vec<Metadata>,
+    /// Whether the value stands between key and the others.
+    raw: bool,
+    schema: SchemaRef,
+}
+
+impl Decoder {
+    pub(super) fn new(config: &Config) -> Result<Self> {
+        let key = config.string("key.converter");
+        let key = converter::converter(key.trim(), "key", ConverterOptions::default())?;
+        let value_converter = config.string_opt("value.converter");
+        let raw = value_converter.is_none();
+        let schema = match config.string_opt("value.converter.schema") {
+            Some(text) => Some(Arc::new(ddl::parse_schema(&text)?)),
+            None => None,
+        };
+        let options = ConverterOptions {
+            schema,
+            rows: match config.string("malformed.rows").to_ascii_lowercase().as_str() {
+                "null" => MalformedRows::Null,
+                "drop" => MalformedRows::Drop,
+                _ => MalformedRows::Error,
+            },
+            fields: match config.string("malformed.fields").to_ascii_lowercase().as_str() {
+                "error" => MalformedFields::Error,
+                _ => MalformedFields::Null,
+            },
+        };
+        let name = value_converter.unwrap_or_else(|| "bytes".to_owned());
+        let value = converter::converter(name.trim(), columns::VALUE, options)?;
+        let names = config.list_opt("metadata.columns").unwrap_or_else(|| {
+            let all = ["key", "topic", "partition", "offset", "timestamp", "timestamp_type"];
+            all.iter().filter(|name| raw || **name != "timestamp_type").map(|name| (*name).to_owned()).collect()
+        });
+        let mut metadata: Vec<_> = names.iter().filter_map(|name| Metadata::of(name)).collect();
+        if config.bool("include.headers") && !metadata.contains(&Metadata::Headers) {
+            metadata.push(Metadata::Headers);
+        }
+        let prefix = config.string_opt("metadata.prefix").unwrap_or_else(|| if raw { "" } else { "_" }.to_owned());
+        let schema = schema_of(&key.schema(), &value.schema(), &metadata, raw, &prefix)?;
+        Ok(Self { key, value, metadata, raw, schema })
+    }
+
+    pub(super) fn schema(&self) -> SchemaRef {
+        self.schema.clone()
+    }
+
+    pub(super) fn with_headers(&self) -> bool {
+        self.metadata.contains(&Metadata::Headers)
+    }
+
+    /// The rows of messages of one partition, called `label`, and those that are none.
+    pub(super) fn decode(
+        &mut self,
+        messages: &Messages,
+        topic: &str,
+        partition: i32,
+        label: &Arc<str>,
+    ) -> Result<(Option<Batch>, Vec<BadRow>)> {
+        let converted = self.value.convert(&messages.values)?;
+        let bad = |index: usize, reason| BadRow {
+            reason,
+            stage: "source".to_owned(),
+            position: format!("{label}, offset {}", messages.offsets.get(index).copied().unwrap_or(-1)),
+            raw: if messages.values.is_valid(index) { messages.values.value(index).to_vec() } else { Vec::new() },
+        };
+        let rejected = converted.rejected.into_iter().map(|r| bad(r.index, r.reason)).collect();
+        let rows = converted.rows.num_rows();
+        if rows == 0 {
+            return Ok((None, rejected));
+        }
+        let origins = converted.origins.map(UInt32Array::from);
+        let mut metadata = Vec::with_capacity(self.metadata.len());
+        for column in &self.metadata {
+            let array = match column {
+                Metadata::Key => {
+                    let keys = self.key.convert(&messages.keys)?;
+                    keys.rows.columns().first().cloned().ok_or_else(|| Error::internal("a key without a column"))?
+                }
+                Metadata::Topic => repeated(topic, messages.len()),
+                Metadata::Partition => Arc::new(Int32Array::from(vec![partition; messages.len()])),
+                Metadata::Offset => Arc::new(Int64Array::new(messages.offsets.clone(), None)),
+                Metadata::Timestamp => timestamps(messages),
+                Metadata::TimestampType => Arc::new(Int32Array::new(messages.timestamp_types.clone(), None)),
+                Metadata::Headers => match &messages.headers {
+                    Some(headers) => Arc::new(headers.clone()) as ArrayRef,
+                    None => return Err(Error::internal("headers were not read")),
+                },
+            };
+            metadata.push(match &origins {
+                Some(origins) => take(&array, origins, None)?,
+                None => array,
+            });
+        }
+        let columns = arrange(metadata, converted.rows.columns(), &self.metadata, self.raw);
+        let options = RecordBatchOptions::new().with_row_count(Some(rows));
+        let rows = RecordBatch::try_new_with_options(self.schema.clone(), columns, &options)?;
+        let origin = match messages.range() {
+            Some((first, _)) if messages.gapless() && origins.is_none() => {
+                Origin::exact(label.clone(), "offset", u64::try_from(first).unwrap_or(0))
+            }
+            Some((first, end)) => Origin::near(format!("{label}, offsets {first} to {}", end - 1)),
+            None => Origin::near(label.clone()),
+        };
+        Ok((Some(Batch::with_origin(rows, origin)), rejected))
+    }
+}
+
+/// The order of the columns: Spark's key, value, topic, …, or the payload's and then the metadata's.
+fn arrange<T: Clone>(metadata: Vec<T>, payload: &[T], kinds: &[Metadata], raw: bool) -> Vec<T> {
+    if !raw {
+        return payload.iter().cloned().chain(metadata).collect();
+    }
+    let (mut keys, mut others) = (Vec::new(), Vec::new());
+    for (column, kind) in metadata.into_iter().zip(kinds) {
+        if *kind == Metadata::Key { keys.push(column) } else { others.push(column) }
+    }
+    keys.into_iter().chain(payload.iter().cloned()).chain(others).collect()
+}
+
+fn schema_of(key: &SchemaRef, value: &SchemaRef, metadata: &[Metadata], raw: bool, prefix: &str) -> Result<SchemaRef> {
+    let field = |kind: &Metadata| {
+        let (name, data_type) = match kind {
+            Metadata::Key => ("key", key.field(0).data_type().clone()),
+            Metadata::Topic => ("topic", DataType::Utf8),
+            Metadata::Partition => ("partition", DataType::Int32),
+            Metadata::Offset => ("offset", DataType::Int64),
+            Metadata::Timestamp => ("timestamp", ddl::timestamp_type()),
+            Metadata::TimestampType if prefix.is_empty() => ("timestampType", DataType::Int32),
+            Metadata::TimestampType => ("timestamp_type", DataType::Int32),
+            Metadata::Headers => ("headers", headers_type()),
+        };
+        Arc::new(Field::new(format!("{prefix}{name}"), data_type, true))
+    };
+    let fields = arrange(metadata.iter().map(field).collect(), value.fields(), metadata, raw);
+    for (i, field) in fields.iter().enumerate() {
+        if fields.iter().skip(i + 1).any(|other| other.name() == field.name()) {
+            return Err(Error::config(format!("there are two columns '{}'", field.name()))
+                .hint("rename the one of the schema, or set metadata.prefix"));
+        }
+    }
+    Ok(Arc::new(Schema::new(fields)))
+}
+
+fn repeated(text: &str, rows: usize) -> ArrayRef {
+    Arc::new(StringArray::from_iter_values(std::iter::repeat_n(text, rows)))
+}
+
+fn timestamps(messages: &Messages) -> ArrayRef {
+    // Without a time, Kafka says -1.
+    let time = |(ms, kind): (&i64, &i32)| (*kind >= 0).then(|| ms.saturating_mul(1000));
+    let times = messages.timestamps.iter().zip(messages.timestamp_types.iter()).map(time);
+    Arc::new(TimestampMicrosecondArray::from_iter(times).with_timezone("UTC"))
+}

@@ -1,0 +1,226 @@
+//! Which partitions are read, and where each begins.
+
+use std::collections::BTreeMap;
+
+use levada_connector_api::{Error, ErrorKind, Result, Retry};
+use rdkafka::consumer::Consumer as _;
+use rdkafka::error::RDKafkaErrorCode;
+use rdkafka::{Offset, TopicPartitionList};
+use regex::Regex;
+
+use crate::client::{self, Consumer, REQUEST};
+
+/// Topic and partition.
+pub(crate) type Place = (String, i32);
+
+/// What the user wants to read.
+#[derive(Debug, Clone)]
+pub(crate) enum Wanted {
+    Topics(Vec<String>),
+    Pattern(Regex),
+    Partitions(Vec<Place>),
+}
+
+/// The pattern, matched against whole names as Java does.
+pub(crate) fn pattern(text: &str) -> Result<Regex> {
+    Regex::new(&format!("^(?:{text})$"))
+        .map_err(|e| Error::config(format!("not a regular expression: {}", e.to_string().replace('\n', " "))))
+}
+
+/// Partitions named one by one.
+pub(crate) fn assignment(text: &str) -> Result<Vec<Place>, String> {
+    let map: BTreeMap<String, Vec<i32>> =
+        serde_json::from_str(text).map_err(|e| format!("write it as {{\"topic\": [0, 1]}}: {e}"))?;
+    let all = map.into_iter().flat_map(|(topic, ids)| ids.into_iter().map(move |id| (topic.clone(), id)));
+    let all: Vec<Place> = all.collect();
+    if all.is_empty() { Err("it names no partition".to_owned()) } else { Ok(all) }
+}
+
+/// Where a pipeline without a checkpoint begins.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Start {
+    Earliest,
+    Latest,
+    Offsets(BTreeMap<Place, i64>),
+    Time(i64),
+    Times(BTreeMap<Place, i64>),
+}
+
+impl Start {
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
+        match text.trim().to_ascii_lowercase().as_str() {
+            "earliest" => Ok(Self::Earliest),
+            "latest" => Ok(Self::Latest),
+            _ => each(text)
+                .map(Self::Offsets)
+                .map_err(|e| format!("use earliest, latest, or {{\"topic\": {{\"0\": 42, \"1\": -2}}}}: {e}")),
+        }
+    }
+
+    pub(crate) fn parse_times(text: &str) -> Result<Self, String> {
+        match text.trim().parse() {
+            Ok(ms) => Ok(Self::Time(ms)),
+            Err(_) => each(text)
+                .map(Self::Times)
+                .map_err(|e| format!("use milliseconds since 1970, or {{\"topic\": {{\"0\": 1700000000000}}}}: {e}")),
+        }
+    }
+}
+
+fn each(text: &str) -> Result<BTreeMap<Place, i64>, String> {
+    let map: BTreeMap<String, BTreeMap<i32, i64>> = serde_json::from_str(text).map_err(|e| e.to_string())?;
+    Ok(map.into_iter().flat_map(|(topic, at)| at.into_iter().map(move |(id, at)| ((topic.clone(), id), at))).collect())
+}
+
+/// The partitions that there are of what is wanted, sorted. Blocks.
+pub(crate) fn find(consumer: &Consumer, wanted: &Wanted) -> Result<Vec<Place>> {
+    let topics = match wanted {
+        Wanted::Partitions(partitions) => return Ok(partitions.clone()),
+        Wanted::Topics(topics) => topics.iter().map(|topic| Some(topic.as_str())).collect(),
+        Wanted::Pattern(_) => vec![None],
+    };
+    let mut places = Vec::new();
+    for topic in topics {
+        let what = topic.map_or("topics".to_owned(), |topic| format!("topic '{topic}'"));
+        let metadata =
+            consumer.fetch_metadata(topic, REQUEST).map_err(|e| client::error(format!("looking for {what}"), e))?;
+        for found in metadata.topics() {
+            match wanted {
+                // What the brokers keep for themselves is not meant by a pattern.
+                Wanted::Pattern(pattern) if !pattern.is_match(found.name()) || found.name().starts_with("__") => {
+                    continue;
+                }
+                _ => {}
+            }
+            if let Some(code) = found.error() {
+                let code = RDKafkaErrorCode::from(code);
+                return Err(client::error(
+                    format!("topic '{}'", found.name()),
+                    rdkafka::error::KafkaError::MetadataFetch(code),
+                ));
+            }
+            places.extend(found.partitions().iter().map(|partition| (found.name().to_owned(), partition.id())));
+        }
+    }
+    places.sort();
+    Ok(places)
+}
+
+/// The first offset that is there, and the one after the last. Blocks.
+pub(crate) fn bounds(consumer: &Consumer, place: &Place) -> Result<(i64, i64)> {
+    consumer
+        .fetch_watermarks(&place.0, place.1, REQUEST)
+        .map_err(|e| client::error(format!("asking for the offsets of {}-{}", place.0, place.1), e))
+}
+
+/// The ends of partitions, asked for together; `None` if they must be asked for one by one, to learn which of them is
+/// wrong. Blocks.
+pub(crate) fn ends<'a>(consumer: &Consumer, places: impl Iterator<Item = &'a Place>) -> Option<BTreeMap<Place, i64>> {
+    let mut list = TopicPartitionList::new();
+    for (topic, partition) in places {
+        list.add_partition_offset(topic, *partition, Offset::End).ok()?;
+    }
+    if list.count() == 0 {
+        return Some(BTreeMap::new());
+    }
+    let found = consumer.offsets_for_times(list, REQUEST).ok()?;
+    let end = |e: &rdkafka::topic_partition_list::TopicPartitionListElem<'_>| match (e.error(), e.offset()) {
+        (Ok(()), Offset::Offset(end)) => Some(((e.topic().to_owned(), e.partition()), end)),
+        _ => None,
+    };
+    found.elements().iter().map(end).collect()
+}
+
+/// The offsets at which reading begins. Blocks.
+pub(crate) fn begin(consumer: &Consumer, places: &[Place], start: &Start) -> Result<Vec<i64>> {
+    let mut offsets = Vec::with_capacity(places.len());
+    let times = by_time(consumer, places, start)?;
+    for place in places {
+        let (low, high) = bounds(consumer, place)?;
+        let wanted = match start {
+            Start::Earliest => -2,
+            Start::Latest => -1,
+            Start::Offsets(map) => *map.get(place).ok_or_else(|| unnamed(place, "starting.offsets"))?,
+            Start::Time(_) | Start::Times(_) => times.get(place).copied().unwrap_or(-1),
+        };
+        offsets.push(match wanted {
+            -2 => low,
+            -1 => high,
+            offset if (low..=high).contains(&offset) => offset,
+            offset => {
+                let name = format!("{}-{}", place.0, place.1);
+                return Err(Error::config(format!(
+                    "starting.offsets: {name} has offsets {low} to {high}, not {offset}"
+                ))
+                .hint("use an offset that is there, -2 for the earliest or -1 for the latest"));
+            }
+        });
+    }
+    Ok(offsets)
+}
+
+fn unnamed(place: &Place, key: &str) -> Error {
+    Error::config(format!("{key}: partition {} of topic '{}' is not in it", place.1, place.0))
+        .hint("name every partition; -2 is the earliest offset and -1 the latest")
+}
+
+fn by_time(consumer: &Consumer, places: &[Place], start: &Start) -> Result<BTreeMap<Place, i64>> {
+    let time = |place: &Place| match start {
+        Start::Time(ms) => Ok(Some(*ms)),
+        Start::Times(map) => map.get(place).map(|ms| Some(*ms)).ok_or_else(|| unnamed(place, "starting.timestamp")),
+        _ => Ok(None),
+    };
+    let failed = |e| client::error("asking for the offsets of a time", e);
+    let mut list = TopicPartitionList::new();
+    for place in places {
+        if let Some(ms) = time(place)? {
+            list.add_partition_offset(&place.0, place.1, Offset::Offset(ms)).map_err(failed)?;
+        }
+    }
+    if list.count() == 0 {
+        return Ok(BTreeMap::new());
+    }
+    let found = consumer.offsets_for_times(list, REQUEST).map_err(failed)?;
+    let offset = |offset| match offset {
+        Offset::Offset(offset) => offset,
+        // There is no message of this time or later.
+        _ => -1,
+    };
+    Ok(found.elements().iter().map(|e| ((e.topic().to_owned(), e.partition()), offset(e.offset()))).collect())
+}
+
+/// The error for messages that are gone.
+pub(crate) fn lost(place: &Place, next: i64, low: i64, high: i64) -> Error {
+    let name = format!("{}-{}", place.0, place.1);
+    let (message, hint) = if next < low {
+        (
+            format!("{name}: offsets {next} to {} are gone; the first that is there is {low}", low - 1),
+            "they have expired before they were read: set fail.on.data.loss=false to go on without them, and a longer retention",
+        )
+    } else {
+        (
+            format!("{name}: the next offset to read is {next}, but the partition ends at {high}"),
+            "the topic was deleted and made anew, or lost its end: start anew with another checkpoint.location",
+        )
+    };
+    Error::new(ErrorKind::Data, message).with_retry(Retry::Permanent).hint(hint)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn starts_as_people_write_them() {
+        assert_eq!(Start::parse("EARLIEST"), Ok(Start::Earliest));
+        let offsets = Start::Offsets(BTreeMap::from([(("a".to_owned(), 0), 42), (("a".to_owned(), 1), -2)]));
+        assert_eq!(Start::parse(r#"{"a": {"0": 42, "1": -2}}"#), Ok(offsets));
+        assert_eq!(Start::parse_times("1700000000000"), Ok(Start::Time(1_700_000_000_000)));
+        assert!(Start::parse("erliest").unwrap_err().starts_with("use earliest, latest"));
+        assert_eq!(assignment(r#"{"a": [1, 0]}"#).unwrap(), [("a".to_owned(), 1), ("a".to_owned(), 0)]);
+        assert!(assignment("{}").is_err());
+        assert!(pattern("a.*").unwrap().is_match("ab"));
+        assert!(!pattern("a|b").unwrap().is_match("ab"), "whole names match");
+        assert!(pattern("(").is_err());
+    }
+}

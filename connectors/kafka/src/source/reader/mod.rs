@@ -1,0 +1,408 @@
+//! The source: what is read, in which order of steps.
+
+mod events;
+mod options;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use arrow::datatypes::SchemaRef;
+use levada_connector_api::config::Config;
+use levada_connector_api::{
+    Error, ErrorKind, Offsets, PollLimit, PollStatus, Polled, Result, Source, TaskContext, async_trait,
+};
+use rdkafka::consumer::{CommitMode, Consumer as _};
+use rdkafka::{Offset as KafkaOffset, TopicPartitionList};
+
+use self::options::Options;
+use crate::client::{self, Closing, Consumer, Context, blocking};
+use crate::source::decode::Decoder;
+use crate::source::drain::{Assigned, Drain, Event};
+use crate::source::partition::{self, Part, places_of};
+use crate::source::places::{self, Place, Start};
+
+/// Input that is given at once.
+const PIECE: usize = 1 << 20;
+/// How long a poll waits for what must come, before the runtime may look whether it should stop.
+const STEP: Duration = Duration::from_millis(50);
+
+pub(crate) struct KafkaSource {
+    options: Options,
+    decoder: Option<Decoder>,
+    schema: SchemaRef,
+    consumer: Option<Arc<Closing>>,
+    parts: Vec<Part>,
+    drain: Option<Drain>,
+    /// What is read is not what should be: the drain must be started anew.
+    stale: bool,
+    /// The parts that the drain reads, by its places.
+    reading: Vec<usize>,
+    pending: VecDeque<Event>,
+    until: Option<Arc<Offsets>>,
+    /// What there was when the trigger fired: the batch ends there.
+    goal: Option<Vec<(usize, i64)>>,
+    batch: Option<u64>,
+    taken: usize,
+    waiting_since: Instant,
+    counted: Option<Instant>,
+    discovered: Instant,
+    committed: Offsets,
+}
+
+impl KafkaSource {
+    pub(crate) fn new(config: &Config) -> Result<Self> {
+        let decoder = Decoder::new(config)?;
+        let schema = decoder.schema();
+        Ok(Self {
+            options: Options::new(config)?,
+            decoder: Some(decoder),
+            schema,
+            consumer: None,
+            parts: Vec::new(),
+            drain: None,
+            stale: true,
+            reading: Vec::new(),
+            pending: VecDeque::new(),
+            until: None,
+            goal: None,
+            batch: None,
+            taken: 0,
+            waiting_since: Instant::now(),
+            counted: None,
+            discovered: Instant::now(),
+            committed: Offsets::new(),
+        })
+    }
+
+    fn consumer(&self) -> Result<Arc<Closing>> {
+        self.consumer.clone().ok_or_else(|| Error::internal("the source is not open"))
+    }
+
+    /// Reads the partitions from where they stand: those of `until`, or all. What was read ahead is forgotten.
+    async fn restart(&mut self) -> Result<()> {
+        self.drain = None;
+        self.stale = false;
+        self.pending.clear();
+        self.reading.clear();
+        let mut assigned = Vec::new();
+        for (index, part) in self.parts.iter().enumerate() {
+            let stop = match &self.until {
+                None => None,
+                Some(until) => match until.get(&part.key).and_then(|end| end.number()) {
+                    Some(stop) => Some(i64::try_from(stop).unwrap_or(i64::MAX)),
+                    None => continue,
+                },
+            };
+            if stop.is_some_and(|stop| part.next >= stop) {
+                continue;
+            }
+            let (topic, partition) = part.place.clone();
+            assigned.push(Assigned { topic, partition, start: part.next, stop });
+            self.reading.push(index);
+        }
+        let with_headers = self.decoder.as_ref().is_some_and(Decoder::with_headers);
+        if !assigned.is_empty() {
+            let config = self.options.client.clone();
+            self.drain = Some(blocking(move || Drain::start(&config, assigned, with_headers)).await?);
+        }
+        Ok(())
+    }
+
+    /// Takes over where to stop.
+    async fn set_until(&mut self, until: Option<&Arc<Offsets>>) -> Result<()> {
+        let same = match (&self.until, until) {
+            (None, None) => true,
+            (Some(a), Some(b)) => Arc::ptr_eq(a, b),
+            _ => false,
+        };
+        if same {
+            return Ok(());
+        }
+        self.until = until.cloned();
+        self.goal = None;
+        if let Some(until) = until {
+            for (place, end) in places_of(until)? {
+                let recorded = Part::recorded_start(end);
+                match self.parts.iter_mut().find(|part| part.place == place) {
+                    // The batch is being repeated in which reading it began.
+                    Some(part) if part.is_new() => part.restart_at(recorded.unwrap_or(part.next)),
+                    Some(_) => {}
+                    None => {
+                        let start = match recorded {
+                            Some(start) => start,
+                            None => self.first_offset(place.clone()).await?,
+                        };
+                        self.parts.push(Part::new(place, start));
+                    }
+                }
+            }
+        }
+        self.stale = true;
+        Ok(())
+    }
+
+    async fn first_offset(&self, place: Place) -> Result<i64> {
+        let consumer = self.consumer()?;
+        Ok(blocking(move || places::bounds(&consumer, &place)).await?.0)
+    }
+
+    /// Looks for new partitions, which are read from their first message. Answers whether there are any.
+    async fn discover(&mut self) -> Result<bool> {
+        self.discovered = Instant::now();
+        let (consumer, wanted) = (self.consumer()?, self.options.wanted.clone());
+        let found = blocking(move || places::find(&consumer, &wanted)).await?;
+        let mut new = Vec::new();
+        for place in found {
+            if !self.parts.iter().any(|part| part.place == place) {
+                new.push(Part::new(place.clone(), self.first_offset(place).await?));
+            }
+        }
+        for part in &new {
+            tracing::info!(partition = %part.label, "a new partition is read, too");
+        }
+        let any = !new.is_empty();
+        self.parts.extend(new);
+        Ok(any)
+    }
+
+    /// The end of each partition that is read.
+    async fn ends(&self) -> Result<Vec<(usize, i64)>> {
+        let (consumer, must_be_there) = (self.consumer()?, self.options.fail_on_loss);
+        let places: Vec<_> = self.parts.iter().map(|part| (part.place.clone(), part.next)).collect();
+        blocking(move || {
+            let together = places::ends(&consumer, places.iter().map(|(place, _)| place)).unwrap_or_default();
+            let known = |place: &Place| together.get(place).copied();
+            let alone = |(place, next): &(Place, i64)| match places::bounds(&consumer, place) {
+                Ok((_, end)) => Ok(end),
+                // Of a topic that is gone, nothing is left to be read.
+                Err(error) if error.kind() == ErrorKind::NotFound && !must_be_there => Ok(*next),
+                Err(error) => Err(error),
+            };
+            let end = |place: &(Place, i64)| known(&place.0).map_or_else(|| alone(place), Ok);
+            places.iter().enumerate().map(|(index, place)| Ok((index, end(place)?))).collect()
+        })
+        .await
+    }
+
+    fn all_reached(&self) -> bool {
+        self.until.as_ref().is_some_and(|until| {
+            let reached =
+                |part: &Part, end: u64| !part.is_new() && u64::try_from(part.next).is_ok_and(|next| next >= end);
+            let of = |key: &levada_connector_api::Partition| self.parts.iter().find(|part| part.key == *key);
+            until.iter().all(|(key, end)| end.number().zip(of(key)).is_some_and(|(end, part)| reached(part, end)))
+        })
+    }
+
+    fn goal_is_reached(&self) -> bool {
+        let seen = |index: &usize| self.parts.get(*index).map_or(i64::MAX, |part| part.seen);
+        self.goal.as_ref().is_none_or(|goal| goal.iter().all(|(index, end)| seen(index) >= *end))
+    }
+
+    /// Whether fewer messages have come than a micro-batch waits for.
+    async fn too_few(&mut self) -> Result<bool> {
+        let Some(min) = self.options.min_offsets else { return Ok(false) };
+        if self.until.is_some() || self.taken > 0 || self.waiting_since.elapsed() >= self.options.max_delay {
+            return Ok(false);
+        }
+        if self.counted.is_some_and(|at| at.elapsed() < STEP * 2) {
+            return Ok(true);
+        }
+        self.counted = Some(Instant::now());
+        let ends = self.ends().await?;
+        let behind = |(index, end): &(usize, i64)| {
+            let next = self.parts.get(*index).map_or(*end, |part| part.next);
+            u64::try_from(end - next).unwrap_or(0)
+        };
+        Ok(ends.iter().map(behind).sum::<u64>() < min)
+    }
+
+    /// New partitions come into the offsets with the first rows: from then on, their place is kept.
+    fn introduce(&mut self, batch_id: u64, polled: &mut Polled) -> Result<()> {
+        let until = self.until.clone();
+        for part in self.parts.iter_mut().filter(|part| part.is_new()) {
+            if until.as_ref().is_none_or(|until| until.get(&part.key).is_some()) {
+                let range = part.advance(part.next, batch_id)?;
+                polled.ranges.push(part.key.clone(), range)?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn read(&mut self, limit: &PollLimit, polled: &mut Polled) -> Result<PollStatus> {
+        let deadline = Instant::now() + limit.wait;
+        loop {
+            if self.stale {
+                self.restart().await?;
+            }
+            if !self.take(limit, polled).await? {
+                let trigger_is_full = self.options.max_offsets.is_some_and(|max| self.taken >= max);
+                return Ok(if trigger_is_full && self.until.is_none() {
+                    PollStatus::Boundary
+                } else {
+                    PollStatus::More
+                });
+            }
+            if self.all_reached() {
+                return Ok(PollStatus::End);
+            }
+            let Some(drain) = &mut self.drain else {
+                // Nothing is assigned: no topic matches the pattern so far.
+                tokio::time::sleep(deadline.saturating_duration_since(Instant::now()).min(STEP)).await;
+                return Ok(PollStatus::Idle);
+            };
+            let event = match drain.events.try_recv() {
+                Ok(event) => Some(event),
+                Err(_) if !polled.ranges.is_empty() => None,
+                Err(_) => {
+                    let must_come = self.until.is_some() || self.goal.is_some();
+                    let wait = if must_come { STEP } else { deadline.saturating_duration_since(Instant::now()) };
+                    match tokio::time::timeout(wait, drain.events.recv()).await {
+                        Ok(Some(event)) => Some(event),
+                        Ok(None) => {
+                            return Err(Error::new(ErrorKind::Panic, "the thread that reads from Kafka has ended"));
+                        }
+                        Err(_) => None,
+                    }
+                }
+            };
+            match event {
+                Some(event) => self.pending.push_back(event),
+                None if self.until.is_some() => return Ok(PollStatus::More),
+                None if self.goal.is_some() && !self.goal_is_reached() => return Ok(PollStatus::More),
+                None => {
+                    self.goal = None;
+                    return Ok(PollStatus::Idle);
+                }
+            }
+            if self.until.is_none() && self.goal.is_some() && self.pending.is_empty() && self.goal_is_reached() {
+                self.goal = None;
+                return Ok(PollStatus::Idle);
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl Source for KafkaSource {
+    async fn schema(&mut self) -> Result<SchemaRef> {
+        Ok(self.schema.clone())
+    }
+
+    async fn open(&mut self, context: &TaskContext, from: &Offsets) -> Result<()> {
+        let mut config = self.options.client.clone();
+        let group = self.options.group.clone().unwrap_or_else(|| format!("levada-{}", context.pipeline));
+        config.set("group.id", group);
+        if config.get("client.id").is_none() {
+            config.set("client.id", format!("levada-{}-{}", context.pipeline, context.task));
+        }
+        let (wanted, start) = (self.options.wanted.clone(), self.options.start.clone());
+        let kept: BTreeMap<Place, _> = places_of(from)?.into_iter().map(|(place, at)| (place, at.clone())).collect();
+        let own = config.clone();
+        let (consumer, parts) = blocking(move || {
+            let consumer: Consumer =
+                own.create_with_context(Context).map_err(|e| client::error("making a consumer", e))?;
+            let found = places::find(&consumer, &wanted)?;
+            // What is not in the checkpoint has appeared since, and is read from its first message.
+            let start = if kept.is_empty() { start } else { Start::Earliest };
+            let new: Vec<Place> = found.into_iter().filter(|place| !kept.contains_key(place)).collect();
+            let begin = places::begin(&consumer, &new, &start)?;
+            let mut parts: Vec<Part> =
+                new.into_iter().zip(begin).map(|(place, start)| Part::new(place, start)).collect();
+            for (place, offset) in kept {
+                parts.push(Part::resumed(place, &offset)?);
+            }
+            parts.sort_by(|a, b| a.place.cmp(&b.place));
+            Ok((Arc::new(Closing::new(consumer)), parts))
+        })
+        .await?;
+        self.options.client = config;
+        self.consumer = Some(consumer);
+        self.parts = parts;
+        Ok(())
+    }
+
+    async fn poll(&mut self, limit: &PollLimit) -> Result<Polled> {
+        if self.batch.replace(limit.batch_id) != Some(limit.batch_id) {
+            self.taken = 0;
+            self.waiting_since = Instant::now();
+        }
+        self.set_until(limit.until.as_ref()).await?;
+        if self.until.is_none() && self.discovered.elapsed() >= self.options.discovery && self.discover().await? {
+            self.stale = true;
+        }
+        let mut polled = Polled::nothing(PollStatus::Idle);
+        if self.too_few().await? {
+            tokio::time::sleep(limit.wait.min(STEP)).await;
+            return Ok(polled);
+        }
+        if self.until.is_none() && limit.wait.is_zero() && self.goal.is_none() && self.taken == 0 {
+            // The trigger has fired: the batch has what there is now, which is known to the brokers alone.
+            self.goal = Some(self.ends().await?);
+        }
+        if self.options.max_offsets.is_some_and(|max| self.taken >= max) {
+            // After a boundary the count begins anew.
+            self.taken = 0;
+        }
+        if self.until.is_some() {
+            self.introduce(limit.batch_id, &mut polled)?;
+        }
+        polled.status = self.read(limit, &mut polled).await?;
+        if !polled.ranges.is_empty() {
+            self.introduce(limit.batch_id, &mut polled)?;
+        }
+        Ok(polled)
+    }
+
+    async fn latest(&mut self) -> Result<Offsets> {
+        if self.discover().await? && self.until.is_none() {
+            self.stale = true;
+        }
+        let ends = self.ends().await?;
+        let end = |(index, end): (usize, i64)| {
+            let part = self.parts.get(index)?;
+            Some((part.key.clone(), partition::at_number(end.max(part.next))))
+        };
+        Ok(ends.into_iter().filter_map(end).collect())
+    }
+
+    async fn commit(&mut self, offsets: &Offsets) -> Result<()> {
+        let list = to_list(offsets)?;
+        for (key, offset) in offsets.iter() {
+            self.committed.set(key.clone(), offset.clone());
+        }
+        let consumer = self.consumer()?;
+        consumer
+            .commit(&list, CommitMode::Async)
+            .map_err(|e| client::error("committing the consumer group's offsets", e))
+    }
+
+    async fn close(&mut self) -> Result<()> {
+        self.drain = None;
+        let Some(consumer) = self.consumer.take() else { return Ok(()) };
+        let list = to_list(&self.committed)?;
+        let closing = blocking(move || {
+            if list.count() > 0
+                && let Err(error) = consumer.commit(&list, CommitMode::Sync)
+            {
+                tracing::warn!(%error, "the consumer group's last offsets could not be committed");
+            }
+            Ok(())
+        });
+        // What lag tools see is a courtesy: it must not hold up a stop.
+        match tokio::time::timeout(Duration::from_secs(5), closing).await {
+            Ok(result) => result,
+            Err(_) => Ok(()),
+        }
+    }
+}
+
+fn to_list(offsets: &Offsets) -> Result<TopicPartitionList> {
+    let mut list = TopicPartitionList::with_capacity(offsets.len());
+    for ((topic, partition), offset) in places_of(offsets)? {
+        let at = offset.number().and_then(|n| i64::try_from(n).ok()).unwrap_or(0);
+        list.add_partition_offset(&topic, partition, KafkaOffset::Offset(at))
+            .map_err(|e| client::error(format!("{topic}-{partition}: offset {at}"), e))?;
+    }
+    Ok(list)
+}

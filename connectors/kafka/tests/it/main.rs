@@ -1,0 +1,15 @@
+//! The Kafka connector against a real broker.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "tests stop at the first surprise"
+)]
+
+mod conformance;
+mod docs;
+mod sink;
+mod source;
+mod starts;
+mod support;
