@@ -3,8 +3,8 @@
 //! A connector's keys stand alone, without a prefix: those of the plugin in `connector.class` and those of the topics at
 //! its other end. Here they are sorted, so that the rest sees a pipeline with two ends.
 
-use levada_connector_api::config::{ConfigDef, ConfigError, RawConfig, nearest};
 use levada_connector_api::Registry;
+use levada_connector_api::config::{ConfigDef, ConfigError, RawConfig, nearest};
 
 use super::keys;
 use super::sections::Sections;

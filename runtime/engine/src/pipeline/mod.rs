@@ -14,8 +14,8 @@ use std::time::Duration;
 use levada_connector_api::config::{Config, ConfigError, RawConfig};
 use levada_connector_api::{Guarantee, OutputMode, Plugin, Registry, SinkPlugin, SourcePlugin, TransformPlugin};
 
-pub use keys::definition;
 use connect::Naming;
+pub use keys::definition;
 use sections::Sections;
 
 use crate::Trigger;
