@@ -12,6 +12,7 @@ pub struct Registry {
     sources: BTreeMap<String, Arc<dyn SourcePlugin>>,
     transforms: BTreeMap<String, Arc<dyn TransformPlugin>>,
     sinks: BTreeMap<String, Arc<dyn SinkPlugin>>,
+    topics: Option<String>,
 }
 
 impl Registry {
@@ -42,6 +43,17 @@ impl Registry {
     /// Its name or one of its aliases is taken by another sink.
     pub fn add_sink(&mut self, plugin: impl SinkPlugin + 'static) -> Result<()> {
         insert(&mut self.sinks, PluginKind::Sink, Arc::new(plugin))
+    }
+
+    /// Says that the source and sink called `name` read and write topics: the other end of a connector that, as in Kafka
+    /// Connect, names but one.
+    pub fn set_topics(&mut self, name: &str) {
+        self.topics = Some(name.to_owned());
+    }
+
+    /// The name of the source and sink of topics.
+    pub fn topics(&self) -> Option<&str> {
+        self.topics.as_deref()
     }
 
     /// The source called `name`.

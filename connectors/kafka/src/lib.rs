@@ -9,13 +9,15 @@ mod source;
 pub use sink::KafkaSinkPlugin;
 pub use source::KafkaSourcePlugin;
 
-use levada_connector_api::{Registry, Result};
+use levada_connector_api::{Plugin as _, Registry, Result};
 
-/// Adds the source and the sink `Kafka`.
+/// Adds the source and the sink `Kafka`, which are those of topics.
 ///
 /// # Errors
 /// A name is taken.
 pub fn register(registry: &mut Registry) -> Result<()> {
     registry.add_source(KafkaSourcePlugin)?;
-    registry.add_sink(KafkaSinkPlugin)
+    registry.add_sink(KafkaSinkPlugin)?;
+    registry.set_topics(KafkaSinkPlugin.name());
+    Ok(())
 }
