@@ -68,6 +68,8 @@ pub struct TaskContext {
     pub pipeline: String,
     /// The task's number, from 0.
     pub task: u32,
+    /// How many tasks the work is split over: at least 1.
+    pub tasks: u32,
     /// Which run of the task this is: higher than every run before it. Sinks refuse commits of a lower epoch.
     pub epoch: u64,
     /// The clock.
@@ -79,7 +81,14 @@ pub struct TaskContext {
 impl TaskContext {
     /// A context for the first run of task 0 of `pipeline`, with the machine's clock.
     pub fn new(pipeline: impl Into<String>) -> Self {
-        Self { pipeline: pipeline.into(), task: 0, epoch: 1, clock: Arc::new(SystemClock), faults: Faults::none() }
+        Self {
+            pipeline: pipeline.into(),
+            task: 0,
+            tasks: 1,
+            epoch: 1,
+            clock: Arc::new(SystemClock),
+            faults: Faults::none(),
+        }
     }
 }
 

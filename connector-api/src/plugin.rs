@@ -56,10 +56,11 @@ pub trait SourcePlugin: Plugin {
     /// What the sources can do under `config`.
     fn capabilities(&self, config: &Config) -> SourceCapabilities;
 
-    /// Splits the work over at most `max_tasks` tasks. Each answer is the configuration of one task.
-    fn split(&self, config: &Config, max_tasks: usize) -> Result<Vec<Config>> {
-        let _ = max_tasks;
-        Ok(vec![config.clone()])
+    /// Over how many tasks, `max` at most, the work can be split. Above 1, each task opens a source of its own, which reads
+    /// only its share of the partitions: see [`Source::open`](crate::Source::open).
+    fn tasks(&self, config: &Config, max: u32) -> u32 {
+        let _ = (config, max);
+        1
     }
 
     /// Makes a source. Does no I/O.
@@ -76,6 +77,13 @@ pub trait TransformPlugin: Plugin {
 pub trait SinkPlugin: Plugin {
     /// What the sinks can do under `config`.
     fn capabilities(&self, config: &Config) -> SinkCapabilities;
+
+    /// How many tasks, `max` at most, may write at the same time, each through a sink of its own that knows it by the
+    /// task's number.
+    fn tasks(&self, config: &Config, max: u32) -> u32 {
+        let _ = (config, max);
+        1
+    }
 
     /// Makes a sink. Does no I/O.
     fn create(&self, config: &Config) -> Result<Box<dyn Sink>>;

@@ -18,5 +18,6 @@ mod crash;
 #[cfg(test)]
 mod kafka;
 mod postgres;
+mod split;
 #[cfg(test)]
 mod support;

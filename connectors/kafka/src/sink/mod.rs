@@ -44,6 +44,10 @@ impl SinkPlugin for KafkaSinkPlugin {
         SinkCapabilities { guarantee, modes: &[OutputMode::Append, OutputMode::Update] }
     }
 
+    fn tasks(&self, _: &Config, max: u32) -> u32 {
+        max
+    }
+
     fn create(&self, config: &Config) -> Result<Box<dyn Sink>> {
         Ok(Box::new(writer::KafkaSink::new(config)))
     }

@@ -28,7 +28,8 @@ pub fn definition() -> ConfigDef {
                 .one_of(&["Pipeline"]),
         )
         .key(
-            key("tasks.max", Int, Low, "How many tasks the work may be split over. Sources that cannot be split run one.")
+            key("tasks.max", Int, Low, "How many tasks the work may be split over, by the source's partitions. It may change between \
+                runs. Sources that cannot be split, and sinks that take one writer, run one.")
                 .default(1)
                 .validator(Validator::at_least(1)),
         )

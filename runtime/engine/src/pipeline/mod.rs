@@ -83,6 +83,8 @@ pub struct PipelineSpec {
     pub output_mode: OutputMode,
     /// How several watermarks become one.
     pub watermark_policy: WatermarkPolicy,
+    /// How many tasks the work may be split over.
+    pub tasks_max: u32,
     /// When batches start.
     pub trigger: Trigger,
     /// How large they may become.
@@ -176,6 +178,7 @@ impl PipelineSpec {
                 "max" => WatermarkPolicy::Max,
                 _ => WatermarkPolicy::Min,
             },
+            tasks_max: u32::try_from(config.int("tasks.max")).unwrap_or(u32::MAX),
             trigger: config.string("trigger").parse().unwrap_or(Trigger::Available),
             limits: Limits {
                 rows: unlimited(config.int_opt("batch.max.rows").and_then(|rows| usize::try_from(rows).ok())),

@@ -4,7 +4,7 @@ mod committer;
 mod inputs;
 mod messages;
 pub(crate) mod plan;
-mod reader;
+pub(crate) mod reader;
 mod recover;
 mod watermark;
 mod worker;
@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::checkpoint::Checkpoint;
 use crate::dead_letters::DeadLetters;
+use crate::shares::Shares;
 use crate::{Environment, PipelineSpec};
 
 /// How many pieces may wait between two stages: enough to keep both busy, little enough to bound memory.
@@ -38,6 +39,12 @@ pub(crate) struct Task {
     pub(crate) spec: Arc<PipelineSpec>,
     pub(crate) environment: Environment,
     pub(crate) number: u32,
+    /// How many tasks there are.
+    pub(crate) tasks: u32,
+    /// How the work was split, when it ever was.
+    pub(crate) shares: Option<Arc<Shares>>,
+    /// Whether only what was left undecided is to be decided.
+    pub(crate) settle: Option<reader::Settle>,
     pub(crate) stop: CancellationToken,
     pub(crate) advanced: Arc<AtomicBool>,
 }
@@ -47,9 +54,10 @@ impl Task {
         self.environment.data_dir.join(&self.spec.name).join(what).display().to_string()
     }
 
-    fn checkpoint_location(&self) -> String {
+    /// Where the pipeline's checkpoint lies: each task has a folder below `tasks`.
+    pub(crate) fn checkpoint_base(&self) -> String {
         let base = self.spec.checkpoint.clone().unwrap_or_else(|| self.folder("checkpoint"));
-        format!("{}/tasks/{}", base.trim_end_matches('/'), self.number)
+        base.trim_end_matches('/').to_owned()
     }
 
     fn dead_letter_location(&self) -> String {
@@ -59,13 +67,17 @@ impl Task {
     /// Runs until the source ends, a stop, or the first error.
     pub(crate) async fn run(&self) -> Result<()> {
         let spec = &self.spec;
-        let location = self.checkpoint_location();
+        let location = format!("{}/tasks/{}", self.checkpoint_base(), self.number);
         let mut sources = inputs::Inputs::make(spec)?;
         let plan::Chain { mut steps, output, closes, plan } = plan::bind(spec, &mut sources).await?;
         let (mut checkpoint, mut recovered) = Checkpoint::open(&location, &spec.name).await?;
+        if let Some(shares) = &self.shares {
+            shares.adopt(&mut recovered, &location)?;
+        }
         let context = TaskContext {
             pipeline: spec.name.clone(),
             task: self.number,
+            tasks: self.tasks,
             epoch: checkpoint.epoch(),
             clock: self.environment.clock.clone(),
             faults: self.environment.faults.clone(),
@@ -110,6 +122,7 @@ impl Task {
             worked: worked_in,
             stop: self.stop.clone(),
             target_rows: usize::MAX,
+            settle: self.settle,
         };
         let worker = worker::Worker {
             steps,
