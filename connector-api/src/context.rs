@@ -72,6 +72,8 @@ pub struct TaskContext {
     pub tasks: u32,
     /// Which run of the task this is: higher than every run before it. Sinks refuse commits of a lower epoch.
     pub epoch: u64,
+    /// Whether rows that cannot be handled go to the dead letters while the others go on (`errors.tolerance=all`).
+    pub tolerant: bool,
     /// The clock.
     pub clock: Arc<dyn Clock>,
     /// The fault points.
@@ -86,6 +88,7 @@ impl TaskContext {
             task: 0,
             tasks: 1,
             epoch: 1,
+            tolerant: false,
             clock: Arc::new(SystemClock),
             faults: Faults::none(),
         }

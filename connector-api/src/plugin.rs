@@ -1,7 +1,7 @@
 //! How plugins describe themselves and are made.
 
-use crate::config::{Config, ConfigDef, ConfigError};
-use crate::{Result, Sink, SinkCapabilities, Source, SourceCapabilities, Transform};
+use crate::config::{Config, ConfigDef, ConfigError, RawConfig};
+use crate::{DeadLetterQueue, Result, Sink, SinkCapabilities, Source, SourceCapabilities, Transform};
 
 /// What a plugin is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -12,6 +12,8 @@ pub enum PluginKind {
     Transform,
     /// A sink.
     Sink,
+    /// A queue for bad rows.
+    DeadLetters,
 }
 
 impl PluginKind {
@@ -21,6 +23,7 @@ impl PluginKind {
             Self::Source => "source",
             Self::Transform => "transform",
             Self::Sink => "sink",
+            Self::DeadLetters => "dead-letter queue",
         }
     }
 }
@@ -87,4 +90,16 @@ pub trait SinkPlugin: Plugin {
 
     /// Makes a sink. Does no I/O.
     fn create(&self, config: &Config) -> Result<Box<dyn Sink>>;
+}
+
+/// Makes queues for bad rows.
+pub trait DeadLetterPlugin: Plugin {
+    /// Completes `own`, the queue's options as they were given, from those of the pipeline's source or sink of the same
+    /// name: how the servers are reached.
+    fn inherit(&self, own: &mut RawConfig, end: &Config) {
+        let _ = (own, end);
+    }
+
+    /// Makes a queue. Does no I/O.
+    fn create(&self, config: &Config) -> Result<Box<dyn DeadLetterQueue>>;
 }

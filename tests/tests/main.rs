@@ -5,7 +5,8 @@
 //! - [`kafka`]: the same from and to a real Kafka;
 //! - [`broken`]: full disks, unwritable folders, damaged checkpoints, a second process;
 //! - [`bad_rows`]: rows that cannot be decoded;
-//! - [`postgres`]: the same crashes with rows that go into a real Postgres, which is restarted, too.
+//! - [`postgres`]: the same crashes with rows that go into a real Postgres, which is restarted, too;
+//! - [`split`]: several tasks, and another number of them after each crash.
 
 #[cfg(test)]
 mod architecture;
@@ -18,6 +19,7 @@ mod crash;
 #[cfg(test)]
 mod kafka;
 mod postgres;
+#[cfg(test)]
 mod split;
 #[cfg(test)]
 mod support;

@@ -3,19 +3,22 @@
 
 mod client;
 mod config;
+mod dead_letters;
 mod sink;
 mod source;
 
+pub use dead_letters::KafkaDeadLetterPlugin;
 pub use sink::KafkaSinkPlugin;
 pub use source::KafkaSourcePlugin;
 
 use levada_connector_api::{Registry, Result};
 
-/// Adds the source and the sink `Kafka`.
+/// Adds the source, the sink and the queue for dead letters `Kafka`.
 ///
 /// # Errors
 /// A name is taken.
 pub fn register(registry: &mut Registry) -> Result<()> {
     registry.add_source(KafkaSourcePlugin)?;
-    registry.add_sink(KafkaSinkPlugin)
+    registry.add_sink(KafkaSinkPlugin)?;
+    registry.add_dead_letters(KafkaDeadLetterPlugin)
 }

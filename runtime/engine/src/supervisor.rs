@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use levada_connector_api::{Error, ErrorKind, Result, Retry};
 use tokio::task::{JoinHandle, JoinSet};
@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::PipelineSpec;
 use crate::environment::{Environment, TaskState, TaskStatus};
-use crate::pipeline::RestartPolicy;
+use crate::pipeline::{RestartPolicy, RetryTimeout};
 use crate::shares::share_out;
 use crate::task::{Task, panic_error};
 
@@ -106,6 +106,7 @@ where
     T: Send + 'static,
 {
     let mut failures = 0u32;
+    let mut first_failure = Instant::now();
     loop {
         report(task, TaskState::Running, None);
         // A panic while a task recovers must not take the supervisor along: the run is a task of its own.
@@ -120,19 +121,36 @@ where
             Err(error) if error.kind() == ErrorKind::Cancelled && task.stop.is_cancelled() => return Ok(None),
             Err(error) => error,
         };
-        failures = if task.advanced.swap(false, Ordering::AcqRel) { 1 } else { failures + 1 };
+        if task.advanced.swap(false, Ordering::AcqRel) {
+            failures = 0;
+        }
+        if failures == 0 {
+            first_failure = Instant::now();
+        }
+        failures = failures.saturating_add(1);
         let passing = error.retry() != Retry::Permanent && error.kind() != ErrorKind::Fenced;
-        if !passing || failures > task.spec.restart.attempts || task.stop.is_cancelled() {
+        let delay = next_delay(&task.spec.restart, failures, first_failure.elapsed());
+        let Some(delay) = delay.filter(|_| passing && !task.stop.is_cancelled()) else {
             report(task, TaskState::Failed, Some(&error));
             return Err(error);
-        }
+        };
         report(task, TaskState::Restarting, Some(&error));
-        let delay = backoff(&task.spec.restart, failures);
         tracing::warn!(pipeline = %task.spec.name, task = task.number, %error, delay_ms = delay.as_millis() as u64, "the task failed and is started again");
         tokio::select! {
             () = tokio::time::sleep(delay) => {}
             () = task.stop.cancelled() => return Ok(None),
         }
+    }
+}
+
+/// How long to wait before the next attempt; `None`: there is none.
+fn next_delay(policy: &RestartPolicy, failures: u32, since_first: Duration) -> Option<Duration> {
+    let delay = backoff(policy, failures);
+    match policy.timeout {
+        None => (failures <= policy.attempts).then_some(delay),
+        Some(RetryTimeout::Never) => Some(delay),
+        // The last attempt is made when the time is over.
+        Some(RetryTimeout::After(limit)) => (since_first < limit).then(|| delay.min(limit - since_first)),
     }
 }
 
@@ -158,10 +176,28 @@ mod tests {
 
     #[test]
     fn the_delay_doubles_up_to_its_limit() {
-        let policy = RestartPolicy { attempts: 10, delay: Duration::from_secs(1), delay_max: Duration::from_secs(60) };
+        let policy = RestartPolicy {
+            attempts: 10,
+            delay: Duration::from_secs(1),
+            delay_max: Duration::from_secs(60),
+            timeout: None,
+        };
         for (failures, seconds) in [(1, 1.0), (2, 2.0), (4, 8.0), (30, 60.0)] {
             let delay = backoff(&policy, failures).as_secs_f64();
             assert!((seconds..=seconds * 1.25).contains(&delay), "{failures}: {delay}");
         }
+    }
+
+    #[test]
+    fn a_timeout_counts_in_place_of_attempts() {
+        let ms = Duration::from_millis;
+        let policy = |timeout| RestartPolicy { attempts: 1, delay: ms(100), delay_max: ms(400), timeout };
+        assert_eq!(next_delay(&policy(None), 2, ms(0)), None);
+        assert!(next_delay(&policy(Some(RetryTimeout::Never)), 1000, ms(u64::MAX / 2)).is_some_and(|d| d >= ms(400)));
+        let limited = policy(Some(RetryTimeout::After(ms(1000))));
+        assert!(next_delay(&limited, 5, ms(0)).is_some_and(|d| d >= ms(400)));
+        assert_eq!(next_delay(&limited, 5, ms(950)), Some(ms(50)), "the last attempt is made when the time is over");
+        assert_eq!(next_delay(&limited, 6, ms(1000)), None);
+        assert_eq!(next_delay(&policy(Some(RetryTimeout::After(ms(0)))), 1, ms(0)), None);
     }
 }

@@ -1,10 +1,10 @@
 //! Writes to topics.
 
-mod producer;
-mod progress;
+pub(crate) mod producer;
+pub(crate) mod progress;
 mod rows;
-mod topics;
-mod writer;
+pub(crate) mod topics;
+pub(crate) mod writer;
 
 use levada_connector_api::config::{Config, ConfigDef, ConfigError};
 use levada_connector_api::{Guarantee, OutputMode, Plugin, Result, Sink, SinkCapabilities, SinkPlugin};

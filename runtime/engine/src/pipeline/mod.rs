@@ -4,18 +4,22 @@
 //! behind a prefix: `source.`, `sink.`, `transforms.<alias>.`. [`PipelineSpec::parse`] names every error at once.
 
 mod keys;
+mod queue;
 mod sections;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use levada_connector_api::config::{Config, ConfigError, RawConfig};
-use levada_connector_api::{Guarantee, OutputMode, Plugin, Registry, SinkPlugin, SourcePlugin, TransformPlugin};
+use levada_connector_api::{
+    DeadLetterPlugin, Guarantee, OutputMode, Plugin, Registry, SinkPlugin, SourcePlugin, TransformPlugin,
+};
 
 pub use keys::definition;
 use sections::Sections;
 
 use crate::Trigger;
+use crate::dead_letters::BadRowLog;
 
 /// What becomes of rows that cannot be decoded, transformed or written (`errors.tolerance`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,6 +50,17 @@ pub struct RestartPolicy {
     pub delay: Duration,
     /// The longest delay.
     pub delay_max: Duration,
+    /// For how long since the first failure in a row; counts in place of `attempts`.
+    pub timeout: Option<RetryTimeout>,
+}
+
+/// When what fails again and again is given up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RetryTimeout {
+    /// That long after the first failure.
+    After(Duration),
+    /// It never is.
+    Never,
 }
 
 /// A plugin with its checked configuration.
@@ -91,10 +106,12 @@ pub struct PipelineSpec {
     pub limits: Limits,
     /// What becomes of bad rows.
     pub tolerance: ErrorTolerance,
-    /// Whether each bad row is logged.
-    pub log_bad_rows: bool,
+    /// What is logged of bad rows.
+    pub bad_row_log: BadRowLog,
     /// The folder for dead letters; `None`: beside the checkpoint.
     pub dead_letters: Option<String>,
+    /// The queue for dead letters; `None`: they go into files.
+    pub dead_letter_queue: Option<StageSpec<dyn DeadLetterPlugin>>,
     /// The folder or URL of the checkpoint; `None`: in the data folder.
     pub checkpoint: Option<String>,
     /// How long a stop waits for the batch under way.
@@ -110,7 +127,7 @@ impl PipelineSpec {
     /// All errors at once: unknown keys with the nearest known one, missing keys, wrong values, unknown plugins.
     pub fn parse(raw: &RawConfig, registry: &Registry) -> Result<Self, Vec<ConfigError>> {
         let mut errors = Vec::new();
-        let Sections { own, mut sources, sink, mut transforms, unknown } = Sections::split(raw);
+        let Sections { own, mut sources, sink, mut transforms, queue, unknown } = Sections::split(raw);
         let config = match keys::definition().parse(&own, "") {
             Ok(config) => config,
             Err(found) => {
@@ -153,6 +170,13 @@ impl PipelineSpec {
         }
         sections::strangers("transforms", transforms, &aliases, &mut errors);
 
+        let queue = queue::queue(queue, &from, sink.as_ref(), registry, &mut errors);
+        if queue.is_some() && config.is_given("errors.deadletterqueue.path") {
+            errors.push(ConfigError::new(
+                "errors.deadletterqueue.path",
+                "dead letters go to the topic or into files; remove one of the two",
+            ));
+        }
         let (Some(sink), false) = (sink, from.is_empty()) else { return Err(errors) };
         let output_mode = config.string("output.mode").parse().unwrap_or(OutputMode::Append);
         let capabilities = sink.plugin.capabilities(&sink.config);
@@ -189,14 +213,25 @@ impl PipelineSpec {
                 "all" => ErrorTolerance::All,
                 _ => ErrorTolerance::None,
             },
-            log_bad_rows: config.bool("errors.log.enable"),
+            bad_row_log: BadRowLog {
+                enabled: config.bool("errors.log.enable"),
+                content: config.bool("errors.log.include.messages"),
+            },
             dead_letters: config.string_opt("errors.deadletterqueue.path"),
+            dead_letter_queue: queue,
             checkpoint: config.string_opt("checkpoint.location"),
             stop_timeout: config.duration("stop.timeout"),
             restart: RestartPolicy {
                 attempts: u32::try_from(config.int("restart.attempts")).unwrap_or(u32::MAX),
                 delay: config.duration("restart.delay"),
-                delay_max: config.duration("restart.delay.max"),
+                delay_max: match config.int_opt("errors.retry.delay.max.ms") {
+                    Some(ms) => Duration::from_millis(u64::try_from(ms).unwrap_or_default()),
+                    None => config.duration("restart.delay.max"),
+                },
+                timeout: config.int_opt("errors.retry.timeout").map(|ms| match u64::try_from(ms) {
+                    Ok(ms) => RetryTimeout::After(Duration::from_millis(ms)),
+                    Err(_) => RetryTimeout::Never,
+                }),
             },
         })
     }

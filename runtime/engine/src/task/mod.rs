@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use crate::checkpoint::Checkpoint;
 use crate::dead_letters::DeadLetters;
 use crate::shares::Shares;
-use crate::{Environment, PipelineSpec};
+use crate::{Environment, ErrorTolerance, PipelineSpec};
 
 /// How many pieces may wait between two stages: enough to keep both busy, little enough to bound memory.
 const QUEUE: usize = 4;
@@ -60,8 +60,17 @@ impl Task {
         base.trim_end_matches('/').to_owned()
     }
 
-    fn dead_letter_location(&self) -> String {
-        self.spec.dead_letters.clone().unwrap_or_else(|| self.folder("dead-letters"))
+    async fn dead_letters(&self, context: &TaskContext, checkpoint: &str) -> Result<DeadLetters> {
+        let spec = &self.spec;
+        if let (Some(queue), true) = (&spec.dead_letter_queue, context.tolerant) {
+            let name = queue.plugin.name();
+            let place = |e: Error| e.context(format!("dead-letter queue '{name}'"));
+            let mut made = queue.plugin.create(&queue.config).map_err(place)?;
+            made.open(context, checkpoint).await.map_err(place)?;
+            return Ok(DeadLetters::to_queue(made));
+        }
+        let location = spec.dead_letters.clone().unwrap_or_else(|| self.folder("dead-letters"));
+        DeadLetters::to_files(&spec.name, self.number, &location)
     }
 
     /// Runs until the source ends, a stop, or the first error.
@@ -79,6 +88,7 @@ impl Task {
             task: self.number,
             tasks: self.tasks,
             epoch: checkpoint.epoch(),
+            tolerant: spec.tolerance == ErrorTolerance::All,
             clock: self.environment.clock.clone(),
             faults: self.environment.faults.clone(),
         };
@@ -98,7 +108,7 @@ impl Task {
         if let Some(last) = recovered.last {
             tracing::info!(pipeline = %spec.name, batch = last + 1, epoch = context.epoch, "going on after batch {last}");
         }
-        let dead_letters = DeadLetters::new(&spec.name, self.number, &self.dead_letter_location(), spec.log_bad_rows)?;
+        let dead_letters = self.dead_letters(&context, checkpoint.id()).await?;
 
         let (read_out, read_in) = mpsc::channel(QUEUE);
         let (work_out, work_in) = mpsc::channel(QUEUE);
@@ -133,7 +143,7 @@ impl Task {
             begun: None,
             worked: worked_out,
             context: context.clone(),
-            tolerance: spec.tolerance,
+            spec: spec.clone(),
             input: read_in,
             out: work_out,
             snapshot_due: snapshot_due.clone(),

@@ -33,6 +33,7 @@ pub(crate) struct KafkaSource {
     schema: SchemaRef,
     consumer: Option<Arc<Closing>>,
     share: Share,
+    tolerant: bool,
     parts: Vec<Part>,
     drain: Option<Drain>,
     /// What is read is not what should be: the drain must be started anew.
@@ -61,6 +62,7 @@ impl KafkaSource {
             schema,
             consumer: None,
             share: Share { task: 0, tasks: 1 },
+            tolerant: false,
             parts: Vec::new(),
             drain: None,
             stale: true,
@@ -103,7 +105,8 @@ impl KafkaSource {
             assigned.push(Assigned { topic, partition, start: part.next, stop });
             self.reading.push(index);
         }
-        let with_headers = self.decoder.as_ref().is_some_and(Decoder::with_headers);
+        // What becomes a dead letter keeps its headers.
+        let with_headers = self.tolerant || self.decoder.as_ref().is_some_and(Decoder::with_headers);
         if !assigned.is_empty() {
             let config = self.options.client.clone();
             self.drain = Some(blocking(move || Drain::start(&config, assigned, with_headers)).await?);
@@ -323,6 +326,7 @@ impl Source for KafkaSource {
         self.options.client = config;
         self.consumer = Some(consumer);
         self.share = share;
+        self.tolerant = context.tolerant;
         self.parts = parts;
         Ok(())
     }
