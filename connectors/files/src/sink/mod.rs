@@ -60,6 +60,10 @@ impl SinkPlugin for FilesSinkPlugin {
         }
     }
 
+    fn tasks(&self, _: &Config, max: u32) -> u32 {
+        max
+    }
+
     fn create(&self, config: &Config) -> Result<Box<dyn Sink>> {
         let format = config.string("format").to_ascii_lowercase();
         let default = if format == "parquet" { "snappy" } else { "none" };

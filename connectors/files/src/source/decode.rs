@@ -50,6 +50,7 @@ impl Rejected {
             stage: "source".to_owned(),
             position: format!("{label}, line {}", first_line + self.line as u64),
             raw: self.raw,
+            record: None,
         }
     }
 }
