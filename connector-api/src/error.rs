@@ -167,6 +167,11 @@ impl Error {
         &self.0.message
     }
 
+    /// The places that it came through, from the inside out.
+    pub fn places(&self) -> &[String] {
+        &self.0.context
+    }
+
     /// The remedy, if one is known.
     pub fn remedy(&self) -> Option<&str> {
         self.0.hint.as_deref()

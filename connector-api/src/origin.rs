@@ -74,6 +74,13 @@ impl Origin {
         self
     }
 
+    /// What the rows are from, the unit that they are counted in, and the number of the first of them. Without a number
+    /// where the rows are not one after the other.
+    pub fn parts(&self) -> (Option<&str>, &'static str, Option<u64>) {
+        let first = self.first.filter(|_| self.kept.is_none()).map(|first| first + self.skipped as u64);
+        (self.label.as_deref(), self.unit, first)
+    }
+
     /// The same origin for rows that are no longer one to one.
     pub fn blurred(&self) -> Self {
         Self::new(self.label.clone(), "row", None)

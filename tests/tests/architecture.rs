@@ -85,6 +85,9 @@ fn layer(folder: &str) -> (&'static str, &'static [&'static str]) {
     const LEAF: &[&str] = &["api", "leaf", "services"];
     match folder.split('/').collect::<Vec<_>>().as_slice() {
         ["connector-api"] => ("api", &[]),
+        // The boundary that plugin libraries are written against, and their loader.
+        ["plugin"] => ("boundary", &["api"]),
+        ["runtime", "plugins"] => ("loader", &["api", "boundary"]),
         ["runtime", "formats" | "storage"] => ("leaf", &["api"]),
         ["runtime", "expressions"] => ("expressions", LEAF),
         ["connectors", _] => ("connector", LEAF),
@@ -95,7 +98,7 @@ fn layer(folder: &str) -> (&'static str, &'static [&'static str]) {
         ["runtime", "engine"] => ("engine", LEAF),
         ["runtime", "worker"] => ("worker", &["api", "leaf", "engine"]),
         ["runtime", "cli"] => {
-            ("cli", &["api", "leaf", "connector", "transform", "operators", "engine", "worker", "services"])
+            ("cli", &["api", "leaf", "connector", "transform", "operators", "engine", "worker", "services", "boundary", "loader"])
         }
         ["tests", "services"] => ("services", &[]),
         ["tests"] | ["tests", _] | ["examples", _] => (
@@ -108,6 +111,8 @@ fn layer(folder: &str) -> (&'static str, &'static [&'static str]) {
                 "transform",
                 "operators",
                 "engine",
+                "boundary",
+                "loader",
                 "worker",
                 "cli",
                 "tests",
