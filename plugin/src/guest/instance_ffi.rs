@@ -126,6 +126,7 @@ fn release_rest(outcome: &mut Outcome) {
     }
 }
 
+#[allow(clippy::too_many_arguments, reason = "the interface has as many")]
 pub(super) unsafe extern "C" fn submit(
     handle: *mut c_void,
     op: u32,

@@ -64,6 +64,7 @@ unsafe extern "C" fn create(_: *const Class, _: *mut c_void, _: Str, out: *mut *
     0
 }
 
+#[allow(clippy::too_many_arguments, reason = "the interface has as many")]
 unsafe extern "C" fn submit(
     handle: *mut c_void,
     how: u32,
