@@ -67,6 +67,7 @@ impl Crossing {
 /// Batches in the form of the interface, with the schemas that they point at. What the receiver leaves is released here.
 pub(crate) struct Sent {
     pub(crate) list: Vec<Batch>,
+    #[allow(clippy::vec_box, reason = "the list points at them: they must not move when more come")]
     schemas: Vec<Box<FFI_ArrowSchema>>,
 }
 
@@ -245,7 +246,7 @@ fn check(array: &FFI_ArrowArray, kind: &DataType, what: &str) -> Result<()> {
     if found < buffers + variadic || (variadic == 0 && found != buffers) {
         return refused(format!("has {found} buffers instead of {buffers}"));
     }
-    if array.len() > 0 {
+    if !array.is_empty() {
         // The last of a view's buffers are its data, which may be missing, as may the nulls.
         let nulls = usize::from(spec.can_contain_null_mask);
         let needed = if variadic == 1 { nulls..nulls + 1 } else { nulls..buffers };
