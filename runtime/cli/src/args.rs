@@ -33,6 +33,20 @@ pub(crate) struct Args {
     /// What to do.
     #[command(subcommand)]
     pub(crate) command: Command,
+    /// A folder with plugin libraries, or a library.
+    #[arg(long, global = true, value_name = "FOLDER")]
+    pub(crate) plugin_path: Vec<PathBuf>,
+    /// Where the plugins of libraries run.
+    #[arg(long, global = true, value_enum, default_value = "none", value_name = "WHERE")]
+    pub(crate) plugin_isolation: PluginIsolation,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum PluginIsolation {
+    /// In this process.
+    None,
+    /// Each in a process of its own.
+    Process,
 }
 
 #[derive(Subcommand)]
@@ -61,6 +75,13 @@ pub(crate) enum Command {
     /// Shows, uses and trains tree models.
     #[command(subcommand, after_help = crate::model::EXAMPLES)]
     Model(crate::model::ModelCommand),
+    /// Scans or serves a plugin library, for this command itself.
+    #[command(hide = true)]
+    PluginChild {
+        /// What to do, and with what.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<std::ffi::OsString>,
+    },
     /// Prints a script that completes commands in a shell.
     #[command(after_help = "Example:\n  levada completions bash > /etc/bash_completion.d/levada")]
     Completions {

@@ -2,6 +2,7 @@
 
 mod args;
 mod check;
+mod libraries;
 mod load;
 mod model;
 mod run;
@@ -59,10 +60,11 @@ fn logging(format: LogFormat, level: &str, status: &Status) {
 }
 
 async fn execute(args: Args) -> Result<(), Exit> {
-    let registry = levada_plugins::registry().map_err(|error| {
+    let mut registry = levada_plugins::registry().map_err(|error| {
         say(&format!("error: {error}"));
         Exit::Failed
     })?;
+    libraries::add(&mut registry, &args.plugin_path, args.plugin_isolation)?;
     match args.command {
         Command::Run(args) => {
             let status = Status::hidden();
@@ -74,6 +76,8 @@ async fn execute(args: Args) -> Result<(), Exit> {
         Command::Plugin(Plugin::Describe { name }) => show::describe(&registry, &name),
         Command::Checkpoint(Checkpoint::Show { location, json }) => show::checkpoint(&location, json).await,
         Command::Model(command) => model::run(command),
+        // `main` has taken care of it.
+        Command::PluginChild { .. } => Ok(()),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Args::command(), "levada", &mut script);
@@ -84,6 +88,9 @@ async fn execute(args: Args) -> Result<(), Exit> {
 
 fn main() -> ExitCode {
     let args = Args::parse();
+    if let Command::PluginChild { arguments } = args.command {
+        return levada_plugin_loader::child(arguments.into_iter());
+    }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
