@@ -13,6 +13,7 @@ pub struct Registry {
     transforms: BTreeMap<String, Arc<dyn TransformPlugin>>,
     sinks: BTreeMap<String, Arc<dyn SinkPlugin>>,
     queues: BTreeMap<String, Arc<dyn DeadLetterPlugin>>,
+    topics: Option<String>,
 }
 
 impl Registry {
@@ -51,6 +52,17 @@ impl Registry {
     /// Its name or one of its aliases is taken by another one.
     pub fn add_dead_letters(&mut self, plugin: impl DeadLetterPlugin + 'static) -> Result<()> {
         insert(&mut self.queues, PluginKind::DeadLetters, Arc::new(plugin))
+    }
+
+    /// Says that the source and sink called `name` read and write topics: the other end of a connector that, as in Kafka
+    /// Connect, names but one.
+    pub fn set_topics(&mut self, name: &str) {
+        self.topics = Some(name.to_owned());
+    }
+
+    /// The name of the source and sink of topics.
+    pub fn topics(&self) -> Option<&str> {
+        self.topics.as_deref()
     }
 
     /// The source called `name`.

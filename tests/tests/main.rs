@@ -3,6 +3,7 @@
 //! - [`architecture`]: what ARCHITECTURE.md promises about the code;
 //! - [`crash`]: a process killed, or a step failed, at every fault point and at random moments;
 //! - [`kafka`]: the same from and to a real Kafka;
+//! - [`topics`]: the same from a topic into a table and into files;
 //! - [`broken`]: full disks, unwritable folders, damaged checkpoints, a second process;
 //! - [`bad_rows`]: rows that cannot be decoded;
 //! - [`postgres`]: the same crashes with rows that go into a real Postgres, which is restarted, too;
@@ -23,3 +24,5 @@ mod postgres;
 mod split;
 #[cfg(test)]
 mod support;
+#[cfg(test)]
+mod topics;

@@ -6,6 +6,7 @@ use levada_connector_api::Registry;
 use levada_connector_api::config::{ConfigError, RawConfig};
 use levada_engine::{PipelineSpec, Plan, count_tasks, plan};
 
+use crate::args::Worker;
 use crate::load::load;
 use crate::{Exit, say};
 
@@ -21,6 +22,7 @@ pub(crate) struct Ready {
 pub(crate) async fn check(
     files: &[PathBuf],
     set: &[(String, String)],
+    worker: &Worker,
     registry: &Registry,
 ) -> Result<Vec<Ready>, Exit> {
     let mut ready: Vec<Ready> = Vec::new();
@@ -28,7 +30,7 @@ pub(crate) async fn check(
     let mut errors = 0;
     for file in files {
         let mut found = Vec::new();
-        match check_one(file, set, registry, &mut found).await {
+        match check_one(file, set, worker, registry, &mut found).await {
             Some(pipeline) if names.contains(&pipeline.spec.name) => found
                 .push(format!("name = '{}': two pipelines have this name; state is found by it", pipeline.spec.name)),
             Some(pipeline) => {
@@ -46,11 +48,15 @@ pub(crate) async fn check(
 async fn check_one(
     file: &Path,
     set: &[(String, String)],
+    worker: &Worker,
     registry: &Registry,
     errors: &mut Vec<String>,
 ) -> Option<Ready> {
     let told = |found: &[ConfigError]| found.iter().map(ToString::to_string).collect::<Vec<_>>();
-    let raw = load(file, set).map_err(|found| errors.extend(found)).ok()?;
+    let mut raw = load(file, set).map_err(|found| errors.extend(found)).ok()?;
+    if let Some(servers) = &worker.bootstrap_servers {
+        raw.entry("bootstrap.servers".to_owned()).or_insert_with(|| servers.clone());
+    }
     let spec = match PipelineSpec::parse(&raw, registry) {
         Ok(spec) => spec,
         Err(found) => {
@@ -209,7 +215,7 @@ mod tests {
             let config = if transforms.is_empty() { config.replace("transforms.", "#") } else { config };
             std::fs::write(&file, config).unwrap();
             let mut errors = Vec::new();
-            let ready = check_one(&file, &[], &registry, &mut errors).await;
+            let ready = check_one(&file, &[], &Worker::default(), &registry, &mut errors).await;
             (ready.map(|ready| ready.warnings), errors)
         };
         let (ready, errors) = checked("count").await;

@@ -23,9 +23,16 @@ pub fn definition() -> ConfigDef {
                 })),
         )
         .key(
-            key("connector.class", String, Medium, "The kind of connector: a pipeline that names both its ends.")
-                .default("Pipeline")
-                .one_of(&["Pipeline"]),
+            key("connector.class", String, Medium, "'Pipeline' names both its ends. A sink's name makes a sink connector as in Kafka \
+                Connect, which reads 'topics' or 'topics.regex'; a source's name a source connector, which writes to 'topic'. The \
+                keys of a connector and of its topics need no prefix.")
+                .default(super::connect::PIPELINE),
+        )
+        .key(
+            key(super::connect::SERVERS, String, Medium, "The Kafka brokers, for every end that is Kafka and names none: \
+                'host:9092,host:9092'. Also 'levada run --bootstrap-servers', or LEVADA_BOOTSTRAP_SERVERS.")
+                .optional()
+                .validator(Validator::non_empty()),
         )
         .key(
             key("tasks.max", Int, Low, "How many tasks the work may be split over, by the source's partitions. It may change between \

@@ -1,8 +1,10 @@
 //! What a pipeline is: its flat configuration, checked as a whole.
 //!
 //! A configuration is Kafka Connect's flat map of strings. Keys of the pipeline itself stand alone; a plugin's keys stand
-//! behind a prefix: `source.`, `sink.`, `transforms.<alias>.`. [`PipelineSpec::parse`] names every error at once.
+//! behind a prefix: `source.`, `sink.`, `transforms.<alias>.`; a connector in Kafka Connect's form names one end alone, and
+//! its keys have none. [`PipelineSpec::parse`] names every error at once.
 
+mod connect;
 mod keys;
 mod queue;
 mod sections;
@@ -15,6 +17,7 @@ use levada_connector_api::{
     DeadLetterPlugin, Guarantee, OutputMode, Plugin, Registry, SinkPlugin, SourcePlugin, TransformPlugin,
 };
 
+use connect::Naming;
 pub use keys::definition;
 use sections::Sections;
 
@@ -127,7 +130,13 @@ impl PipelineSpec {
     /// All errors at once: unknown keys with the nearest known one, missing keys, wrong values, unknown plugins.
     pub fn parse(raw: &RawConfig, registry: &Registry) -> Result<Self, Vec<ConfigError>> {
         let mut errors = Vec::new();
-        let Sections { own, mut sources, sink, mut transforms, queue, unknown } = Sections::split(raw);
+        let mut sections = Sections::split(raw);
+        let ends = connect::expand(&mut sections, registry, &mut errors);
+        if sections.sink.is_empty() && !errors.is_empty() {
+            // What the connector is, is not known: nothing more can be said.
+            return Err(errors);
+        }
+        let Sections { own, mut sources, mut sink, mut transforms, queue, unknown } = sections;
         let config = match keys::definition().parse(&own, "") {
             Ok(config) => config,
             Err(found) => {
@@ -145,17 +154,20 @@ impl PipelineSpec {
         let names = sections::aliases(&own, "sources", &mut errors);
         let mut from = Vec::new();
         if names.is_empty() {
-            let keys = sources.remove("").unwrap_or_default();
-            from.extend(stage("source", "source.", "class", keys, |n| registry.source(n), &mut errors));
+            let mut keys = sources.remove("").unwrap_or_default();
+            let class = keys.remove("class");
+            from.extend(stage("source", ends.source, class, &own, keys, |n| registry.source(n), &mut errors));
         }
         for alias in &names {
-            let keys = sources.remove(alias.as_str()).unwrap_or_default();
+            let mut keys = sources.remove(alias.as_str()).unwrap_or_default();
             let prefix = format!("sources.{alias}.");
-            from.extend(stage(alias, &prefix, "class", keys, |n| registry.source(n), &mut errors));
+            let (class, naming) = (keys.remove("class"), Naming { prefix: &prefix, class: &format!("{prefix}class") });
+            from.extend(stage(alias, naming, class, &own, keys, |n| registry.source(n), &mut errors));
         }
         sections::strangers("sources", sources, &names, &mut errors);
         let names = if names.is_empty() { vec!["source".to_owned()] } else { names };
-        let sink = stage("sink", "sink.", "class", sink, |n| registry.sink(n), &mut errors);
+        let class = sink.remove("class");
+        let sink = stage("sink", ends.sink, class, &own, sink, |n| registry.sink(n), &mut errors);
         let aliases = sections::aliases(&own, "transforms", &mut errors);
         let mut stages: Vec<StageSpec<dyn TransformPlugin>> = Vec::new();
         for (i, alias) in aliases.iter().enumerate() {
@@ -163,14 +175,16 @@ impl PipelineSpec {
             let mut keys = transforms.remove(alias.as_str()).unwrap_or_default();
             let inputs =
                 sections::inputs(&prefix, &mut keys, &names, aliases.get(..i).unwrap_or_default(), &mut errors);
-            if let Some(mut stage) = stage(alias, &prefix, "type", keys, |n| registry.transform(n), &mut errors) {
+            let (class, naming) = (keys.remove("type"), Naming { prefix: &prefix, class: &format!("{prefix}type") });
+            let found = stage(alias, naming, class, &own, keys, |n| registry.transform(n), &mut errors);
+            if let Some(mut stage) = found {
                 stage.inputs = inputs;
                 stages.push(stage);
             }
         }
         sections::strangers("transforms", transforms, &aliases, &mut errors);
 
-        let queue = queue::queue(queue, &from, sink.as_ref(), registry, &mut errors);
+        let queue = queue::queue(queue, &own, &from, sink.as_ref(), registry, &mut errors);
         if queue.is_some() && config.is_given("errors.deadletterqueue.path") {
             errors.push(ConfigError::new(
                 "errors.deadletterqueue.path",
@@ -246,14 +260,14 @@ impl PipelineSpec {
 
 fn stage<P: Plugin + ?Sized>(
     alias: &str,
-    prefix: &str,
-    class_key: &str,
+    Naming { prefix, class: key }: Naming<'_>,
+    class: Option<String>,
+    own: &RawConfig,
     mut raw: RawConfig,
     find: impl Fn(&str) -> levada_connector_api::Result<Arc<P>>,
     errors: &mut Vec<ConfigError>,
 ) -> Option<StageSpec<P>> {
-    let key = format!("{prefix}{class_key}");
-    let Some(class) = raw.remove(class_key) else {
+    let Some(class) = class else {
         errors.push(ConfigError::new(key, "missing; it names the plugin ('levada plugin list' shows them)"));
         return None;
     };
@@ -264,7 +278,9 @@ fn stage<P: Plugin + ?Sized>(
             return None;
         }
     };
-    match plugin.config_def().parse(&raw, prefix) {
+    let def = plugin.config_def();
+    connect::servers(&def, &mut raw, own);
+    match def.parse(&raw, prefix) {
         Ok(config) => {
             let found = plugin.validate(&config);
             if found.is_empty() {

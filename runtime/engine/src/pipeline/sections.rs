@@ -53,6 +53,15 @@ impl Sections {
         }
         sections
     }
+
+    /// Whether a key is given.
+    pub(super) fn names(&self, key: &str) -> bool {
+        match key.split_once('.') {
+            Some(("source", rest)) => self.sources.get("").is_some_and(|keys| keys.contains_key(rest)),
+            Some(("sink", rest)) => self.sink.contains_key(rest),
+            _ => self.own.contains_key(key),
+        }
+    }
 }
 
 /// The aliases that `key` lists.

@@ -1,5 +1,6 @@
 //! The source: what is read, in which order of steps.
 
+mod ends;
 mod events;
 mod options;
 
@@ -171,25 +172,6 @@ impl KafkaSource {
         Ok(any)
     }
 
-    /// The end of each partition that is read.
-    async fn ends(&self) -> Result<Vec<(usize, i64)>> {
-        let (consumer, must_be_there) = (self.consumer()?, self.options.fail_on_loss);
-        let places: Vec<_> = self.parts.iter().map(|part| (part.place.clone(), part.next)).collect();
-        blocking(move || {
-            let together = places::ends(&consumer, places.iter().map(|(place, _)| place)).unwrap_or_default();
-            let known = |place: &Place| together.get(place).copied();
-            let alone = |(place, next): &(Place, i64)| match places::bounds(&consumer, place) {
-                Ok((_, end)) => Ok(end),
-                // Of a topic that is gone, nothing is left to be read.
-                Err(error) if error.kind() == ErrorKind::NotFound && !must_be_there => Ok(*next),
-                Err(error) => Err(error),
-            };
-            let end = |place: &(Place, i64)| known(&place.0).map_or_else(|| alone(place), Ok);
-            places.iter().enumerate().map(|(index, place)| Ok((index, end(place)?))).collect()
-        })
-        .await
-    }
-
     fn all_reached(&self) -> bool {
         self.until.as_ref().is_some_and(|until| {
             let reached =
@@ -242,11 +224,7 @@ impl KafkaSource {
             }
             if !self.take(limit, polled).await? {
                 let trigger_is_full = self.options.max_offsets.is_some_and(|max| self.taken >= max);
-                return Ok(if trigger_is_full && self.until.is_none() {
-                    PollStatus::Boundary
-                } else {
-                    PollStatus::More
-                });
+                return Ok(if trigger_is_full { PollStatus::Boundary } else { PollStatus::More });
             }
             if self.all_reached() {
                 return Ok(PollStatus::End);
@@ -371,7 +349,7 @@ impl Source for KafkaSource {
         if self.discover().await? && self.until.is_none() {
             self.stale = true;
         }
-        let ends = self.ends().await?;
+        let ends = self.settled_ends().await?;
         let end = |(index, end): (usize, i64)| {
             let part = self.parts.get(index)?;
             Some((part.key.clone(), partition::at_number(end.max(part.next))))
