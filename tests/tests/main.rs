@@ -6,7 +6,8 @@
 //! - [`topics`]: the same from a topic into a table and into files;
 //! - [`broken`]: full disks, unwritable folders, damaged checkpoints, a second process;
 //! - [`bad_rows`]: rows that cannot be decoded;
-//! - [`postgres`]: the same crashes with rows that go into a real Postgres, which is restarted, too.
+//! - [`postgres`]: the same crashes with rows that go into a real Postgres, which is restarted, too;
+//! - [`split`]: several tasks, and another number of them after each crash.
 
 #[cfg(test)]
 mod architecture;
@@ -19,6 +20,8 @@ mod crash;
 #[cfg(test)]
 mod kafka;
 mod postgres;
+#[cfg(test)]
+mod split;
 #[cfg(test)]
 mod support;
 #[cfg(test)]

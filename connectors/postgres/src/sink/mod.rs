@@ -62,6 +62,10 @@ impl SinkPlugin for PostgresSinkPlugin {
         SinkCapabilities { guarantee: Guarantee::Transactional, modes }
     }
 
+    fn tasks(&self, _: &Config, max: u32) -> u32 {
+        max
+    }
+
     fn create(&self, config: &Config) -> Result<Box<dyn Sink>> {
         Ok(Box::new(PostgresSink { options: Options::checked(config)?, session: None }))
     }

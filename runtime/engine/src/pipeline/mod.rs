@@ -6,19 +6,23 @@
 
 mod connect;
 mod keys;
+mod queue;
 mod sections;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use levada_connector_api::config::{Config, ConfigError, RawConfig};
-use levada_connector_api::{Guarantee, OutputMode, Plugin, Registry, SinkPlugin, SourcePlugin, TransformPlugin};
+use levada_connector_api::{
+    DeadLetterPlugin, Guarantee, OutputMode, Plugin, Registry, SinkPlugin, SourcePlugin, TransformPlugin,
+};
 
 use connect::Naming;
 pub use keys::definition;
 use sections::Sections;
 
 use crate::Trigger;
+use crate::dead_letters::BadRowLog;
 
 /// What becomes of rows that cannot be decoded, transformed or written (`errors.tolerance`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,6 +53,17 @@ pub struct RestartPolicy {
     pub delay: Duration,
     /// The longest delay.
     pub delay_max: Duration,
+    /// For how long since the first failure in a row; counts in place of `attempts`.
+    pub timeout: Option<RetryTimeout>,
+}
+
+/// When what fails again and again is given up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RetryTimeout {
+    /// That long after the first failure.
+    After(Duration),
+    /// It never is.
+    Never,
 }
 
 /// A plugin with its checked configuration.
@@ -86,16 +101,20 @@ pub struct PipelineSpec {
     pub output_mode: OutputMode,
     /// How several watermarks become one.
     pub watermark_policy: WatermarkPolicy,
+    /// How many tasks the work may be split over.
+    pub tasks_max: u32,
     /// When batches start.
     pub trigger: Trigger,
     /// How large they may become.
     pub limits: Limits,
     /// What becomes of bad rows.
     pub tolerance: ErrorTolerance,
-    /// Whether each bad row is logged.
-    pub log_bad_rows: bool,
+    /// What is logged of bad rows.
+    pub bad_row_log: BadRowLog,
     /// The folder for dead letters; `None`: beside the checkpoint.
     pub dead_letters: Option<String>,
+    /// The queue for dead letters; `None`: they go into files.
+    pub dead_letter_queue: Option<StageSpec<dyn DeadLetterPlugin>>,
     /// The folder or URL of the checkpoint; `None`: in the data folder.
     pub checkpoint: Option<String>,
     /// How long a stop waits for the batch under way.
@@ -117,7 +136,7 @@ impl PipelineSpec {
             // What the connector is, is not known: nothing more can be said.
             return Err(errors);
         }
-        let Sections { own, mut sources, mut sink, mut transforms, unknown } = sections;
+        let Sections { own, mut sources, mut sink, mut transforms, queue, unknown } = sections;
         let config = match keys::definition().parse(&own, "") {
             Ok(config) => config,
             Err(found) => {
@@ -165,6 +184,13 @@ impl PipelineSpec {
         }
         sections::strangers("transforms", transforms, &aliases, &mut errors);
 
+        let queue = queue::queue(queue, &from, sink.as_ref(), registry, &mut errors);
+        if queue.is_some() && config.is_given("errors.deadletterqueue.path") {
+            errors.push(ConfigError::new(
+                "errors.deadletterqueue.path",
+                "dead letters go to the topic or into files; remove one of the two",
+            ));
+        }
         let (Some(sink), false) = (sink, from.is_empty()) else { return Err(errors) };
         let output_mode = config.string("output.mode").parse().unwrap_or(OutputMode::Append);
         let capabilities = sink.plugin.capabilities(&sink.config);
@@ -190,6 +216,7 @@ impl PipelineSpec {
                 "max" => WatermarkPolicy::Max,
                 _ => WatermarkPolicy::Min,
             },
+            tasks_max: u32::try_from(config.int("tasks.max")).unwrap_or(u32::MAX),
             trigger: config.string("trigger").parse().unwrap_or(Trigger::Available),
             limits: Limits {
                 rows: unlimited(config.int_opt("batch.max.rows").and_then(|rows| usize::try_from(rows).ok())),
@@ -200,14 +227,25 @@ impl PipelineSpec {
                 "all" => ErrorTolerance::All,
                 _ => ErrorTolerance::None,
             },
-            log_bad_rows: config.bool("errors.log.enable"),
+            bad_row_log: BadRowLog {
+                enabled: config.bool("errors.log.enable"),
+                content: config.bool("errors.log.include.messages"),
+            },
             dead_letters: config.string_opt("errors.deadletterqueue.path"),
+            dead_letter_queue: queue,
             checkpoint: config.string_opt("checkpoint.location"),
             stop_timeout: config.duration("stop.timeout"),
             restart: RestartPolicy {
                 attempts: u32::try_from(config.int("restart.attempts")).unwrap_or(u32::MAX),
                 delay: config.duration("restart.delay"),
-                delay_max: config.duration("restart.delay.max"),
+                delay_max: match config.int_opt("errors.retry.delay.max.ms") {
+                    Some(ms) => Duration::from_millis(u64::try_from(ms).unwrap_or_default()),
+                    None => config.duration("restart.delay.max"),
+                },
+                timeout: config.int_opt("errors.retry.timeout").map(|ms| match u64::try_from(ms) {
+                    Ok(ms) => RetryTimeout::After(Duration::from_millis(ms)),
+                    Err(_) => RetryTimeout::Never,
+                }),
             },
         })
     }

@@ -21,7 +21,7 @@ use crate::client::{self, Closing, Consumer, Context, blocking};
 use crate::source::decode::Decoder;
 use crate::source::drain::{Assigned, Drain, Event};
 use crate::source::partition::{self, Part, places_of};
-use crate::source::places::{self, Place, Start};
+use crate::source::places::{self, Place, Share, Start};
 
 /// Input that is given at once.
 const PIECE: usize = 1 << 20;
@@ -33,6 +33,8 @@ pub(crate) struct KafkaSource {
     decoder: Option<Decoder>,
     schema: SchemaRef,
     consumer: Option<Arc<Closing>>,
+    share: Share,
+    tolerant: bool,
     parts: Vec<Part>,
     drain: Option<Drain>,
     /// What is read is not what should be: the drain must be started anew.
@@ -60,6 +62,8 @@ impl KafkaSource {
             decoder: Some(decoder),
             schema,
             consumer: None,
+            share: Share { task: 0, tasks: 1 },
+            tolerant: false,
             parts: Vec::new(),
             drain: None,
             stale: true,
@@ -102,7 +106,8 @@ impl KafkaSource {
             assigned.push(Assigned { topic, partition, start: part.next, stop });
             self.reading.push(index);
         }
-        let with_headers = self.decoder.as_ref().is_some_and(Decoder::with_headers);
+        // What becomes a dead letter keeps its headers.
+        let with_headers = self.tolerant || self.decoder.as_ref().is_some_and(Decoder::with_headers);
         if !assigned.is_empty() {
             let config = self.options.client.clone();
             self.drain = Some(blocking(move || Drain::start(&config, assigned, with_headers)).await?);
@@ -154,7 +159,7 @@ impl KafkaSource {
         let (consumer, wanted) = (self.consumer()?, self.options.wanted.clone());
         let found = blocking(move || places::find(&consumer, &wanted)).await?;
         let mut new = Vec::new();
-        for place in found {
+        for place in found.into_iter().filter(|place| self.share.has(place)) {
             if !self.parts.iter().any(|part| part.place == place) {
                 new.push(Part::new(place.clone(), self.first_offset(place).await?));
             }
@@ -277,17 +282,19 @@ impl Source for KafkaSource {
         let (wanted, start) = (self.options.wanted.clone(), self.options.start.clone());
         let kept: BTreeMap<Place, _> = places_of(from)?.into_iter().map(|(place, at)| (place, at.clone())).collect();
         let own = config.clone();
+        let share = Share { task: context.task, tasks: context.tasks };
         let (consumer, parts) = blocking(move || {
             let consumer: Consumer =
                 own.create_with_context(Context).map_err(|e| client::error("making a consumer", e))?;
             let found = places::find(&consumer, &wanted)?;
             // What is not in the checkpoint has appeared since, and is read from its first message.
             let start = if kept.is_empty() { start } else { Start::Earliest };
-            let new: Vec<Place> = found.into_iter().filter(|place| !kept.contains_key(place)).collect();
+            let new = |place: &Place| share.has(place) && !kept.contains_key(place);
+            let new: Vec<Place> = found.into_iter().filter(new).collect();
             let begin = places::begin(&consumer, &new, &start)?;
             let mut parts: Vec<Part> =
                 new.into_iter().zip(begin).map(|(place, start)| Part::new(place, start)).collect();
-            for (place, offset) in kept {
+            for (place, offset) in kept.into_iter().filter(|(place, _)| share.has(place)) {
                 parts.push(Part::resumed(place, &offset)?);
             }
             parts.sort_by(|a, b| a.place.cmp(&b.place));
@@ -296,6 +303,8 @@ impl Source for KafkaSource {
         .await?;
         self.options.client = config;
         self.consumer = Some(consumer);
+        self.share = share;
+        self.tolerant = context.tolerant;
         self.parts = parts;
         Ok(())
     }
@@ -310,6 +319,10 @@ impl Source for KafkaSource {
             self.stale = true;
         }
         let mut polled = Polled::nothing(PollStatus::Idle);
+        if limit.rows == 0 {
+            self.introduce(limit.batch_id, &mut polled)?;
+            return Ok(polled);
+        }
         if self.too_few().await? {
             tokio::time::sleep(limit.wait.min(STEP)).await;
             return Ok(polled);
