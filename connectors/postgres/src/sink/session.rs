@@ -311,18 +311,18 @@ impl Session {
 
     /// Everything but `COMMIT`.
     async fn bring(&mut self, commit: &Commit) -> Result<()> {
-        if !self.gathered.prepared {
-            if let Err(failure) = self.fill().await {
-                return Err(self.settle(failure).await);
-            }
+        if !self.gathered.prepared
+            && let Err(failure) = self.fill().await
+        {
+            return Err(self.settle(failure).await);
         }
         self.faults.at("postgres.sink.copy.after")?;
         self.progress.advance(&mut self.connection, commit).await?;
         self.faults.at("postgres.sink.progress.after")?;
-        if !self.gathered.prepared {
-            if let Err(failure) = self.merge().await {
-                return Err(self.settle(failure).await);
-            }
+        if !self.gathered.prepared
+            && let Err(failure) = self.merge().await
+        {
+            return Err(self.settle(failure).await);
         }
         self.faults.at("postgres.sink.merge.after")
     }
