@@ -168,8 +168,9 @@ def files(runs):
     config = {"connector.class": "Files", "path": str(lines), "format": "text", "topic.creation.partitions": "1"}
 
     def ours():
+        # Its progress is kept in the broker under the name.
         topic = f"lines-{os.urandom(3).hex()}"
-        used = runs.levada("lines", {**config, "topic": topic})
+        used = runs.levada(topic, {**config, "topic": topic})
         assert used.rows == rows
         return runs.show("levada, exactly once", rows, used)
 

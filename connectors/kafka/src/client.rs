@@ -26,6 +26,10 @@ impl ClientContext for Context {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
+        // The end of a partition is asked for, and no error.
+        if matches!(error, KafkaError::Global(Code::PartitionEOF)) {
+            return;
+        }
         // The client connects again by itself; what it cannot get over comes back from a call.
         tracing::warn!(%error, "{reason}");
     }

@@ -54,16 +54,25 @@ pub(super) struct Decoder {
 }
 
 impl Decoder {
-    pub(super) fn new(config: &Config) -> Result<Self> {
+    /// Whether the columns must be found in messages first.
+    pub(super) fn needs_schema(config: &Config) -> bool {
+        let name = config.string_opt("value.converter");
+        let json = name.is_some_and(|name| converter::canonical(name.trim()) == Some("json"));
+        json && config.string_opt("value.converter.schema").is_none()
+    }
+
+    /// A decoder; `found` are the columns unless the configuration names them.
+    pub(super) fn new(config: &Config, found: Option<SchemaRef>) -> Result<Self> {
         let key = config.string("key.converter");
         let key = converter::converter(key.trim(), "key", ConverterOptions::default())?;
         let value_converter = config.string_opt("value.converter");
         let raw = value_converter.is_none();
         let schema = match config.string_opt("value.converter.schema") {
             Some(text) => Some(Arc::new(ddl::parse_schema(&text)?)),
-            None => None,
+            None => found,
         };
         let options = ConverterOptions {
+            envelope: config.bool("value.converter.schemas.enable"),
             schema,
             rows: match config.string("malformed.rows").to_ascii_lowercase().as_str() {
                 "null" => MalformedRows::Null,

@@ -9,6 +9,7 @@
 
 mod conformance;
 mod docs;
+mod formats;
 mod sink;
 mod source;
 mod starts;

@@ -143,7 +143,7 @@ async fn the_contract_holds_at_least_once() {
 }
 
 /// Writes one micro-batch.
-async fn write(kafka: &'static Kafka, rows: RecordBatch, options: &[(&str, &str)]) -> Result<()> {
+pub(crate) async fn write(kafka: &'static Kafka, rows: RecordBatch, options: &[(&str, &str)]) -> Result<()> {
     let entries: Vec<_> =
         [("bootstrap.servers", kafka.bootstrap())].into_iter().chain(options.iter().copied()).collect();
     let mut sink = KafkaSinkPlugin.create(&config(&KafkaSinkPlugin, &entries)).unwrap();

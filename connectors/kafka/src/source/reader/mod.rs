@@ -20,6 +20,7 @@ use self::options::Options;
 use crate::client::{self, Closing, Consumer, Context, blocking};
 use crate::source::decode::Decoder;
 use crate::source::drain::{Assigned, Drain, Event};
+use crate::source::infer;
 use crate::source::partition::{self, Part, places_of};
 use crate::source::places::{self, Place, Share, Start};
 
@@ -30,8 +31,10 @@ const STEP: Duration = Duration::from_millis(50);
 
 pub(crate) struct KafkaSource {
     options: Options,
+    config: Config,
     decoder: Option<Decoder>,
-    schema: SchemaRef,
+    /// `None` until the columns are found.
+    schema: Option<SchemaRef>,
     consumer: Option<Arc<Closing>>,
     share: Share,
     tolerant: bool,
@@ -55,12 +58,12 @@ pub(crate) struct KafkaSource {
 
 impl KafkaSource {
     pub(crate) fn new(config: &Config) -> Result<Self> {
-        let decoder = Decoder::new(config)?;
-        let schema = decoder.schema();
+        let decoder = if Decoder::needs_schema(config) { None } else { Some(Decoder::new(config, None)?) };
         Ok(Self {
             options: Options::new(config)?,
-            decoder: Some(decoder),
-            schema,
+            schema: decoder.as_ref().map(Decoder::schema),
+            config: config.clone(),
+            decoder,
             consumer: None,
             share: Share { task: 0, tasks: 1 },
             tolerant: false,
@@ -269,7 +272,17 @@ impl KafkaSource {
 #[async_trait]
 impl Source for KafkaSource {
     async fn schema(&mut self) -> Result<SchemaRef> {
-        Ok(self.schema.clone())
+        if let Some(schema) = &self.schema {
+            return Ok(schema.clone());
+        }
+        let (client, wanted) = (self.options.client.clone(), self.options.wanted.clone());
+        let envelope = self.config.bool("value.converter.schemas.enable");
+        let found = blocking(move || infer::columns(&client, &wanted, envelope)).await?;
+        let decoder = Decoder::new(&self.config, Some(found))?;
+        let schema = decoder.schema();
+        self.decoder = Some(decoder);
+        self.schema = Some(schema.clone());
+        Ok(schema)
     }
 
     async fn open(&mut self, context: &TaskContext, from: &Offsets) -> Result<()> {
