@@ -33,10 +33,12 @@ pub(super) trait Number: Copy + PartialOrd + Default + Send + Sync + 'static {
     fn wide(self) -> f64;
     fn next_down(self) -> Self;
     fn is_nan(self) -> bool;
+    /// The numbers, if they are `f32`.
+    fn floats(numbers: &[Self]) -> Option<&[f32]>;
 }
 
 macro_rules! number {
-    ($type:ident) => {
+    ($type:ident, $floats:expr) => {
         impl Number for $type {
             const INFINITY: Self = $type::INFINITY;
             #[inline(always)]
@@ -59,11 +61,15 @@ macro_rules! number {
             fn is_nan(self) -> bool {
                 $type::is_nan(self)
             }
+            #[inline(always)]
+            fn floats(numbers: &[Self]) -> Option<&[f32]> {
+                $floats(numbers)
+            }
         }
     };
 }
-number!(f32);
-number!(f64);
+number!(f32, Some);
+number!(f64, |_| None);
 
 /// The vote of a leaf, where every leaf of every tree votes once and a tree always for the same target.
 #[derive(Debug)]
