@@ -35,10 +35,14 @@ pub(super) trait Number: Copy + PartialOrd + Default + Send + Sync + 'static {
     fn is_nan(self) -> bool;
     /// The numbers, if they are `f32`.
     fn floats(numbers: &[Self]) -> Option<&[f32]>;
+    /// The same numbers, if this is `f32`.
+    fn from_floats(numbers: &[f32]) -> Option<&[Self]>;
+    /// The same numbers, if this is `f64`.
+    fn from_doubles(numbers: &[f64]) -> Option<&[Self]>;
 }
 
 macro_rules! number {
-    ($type:ident, $floats:expr) => {
+    ($type:ident, $floats:expr, $from_floats:expr, $from_doubles:expr) => {
         impl Number for $type {
             const INFINITY: Self = $type::INFINITY;
             #[inline(always)]
@@ -65,11 +69,19 @@ macro_rules! number {
             fn floats(numbers: &[Self]) -> Option<&[f32]> {
                 $floats(numbers)
             }
+            #[inline(always)]
+            fn from_floats(numbers: &[f32]) -> Option<&[Self]> {
+                $from_floats(numbers)
+            }
+            #[inline(always)]
+            fn from_doubles(numbers: &[f64]) -> Option<&[Self]> {
+                $from_doubles(numbers)
+            }
         }
     };
 }
-number!(f32, Some);
-number!(f64, |_| None);
+number!(f32, Some, Some, |_| None);
+number!(f64, |_| None, |_| None, Some);
 
 /// The vote of a leaf, where every leaf of every tree votes once and a tree always for the same target.
 #[derive(Debug)]

@@ -46,6 +46,10 @@ pub(super) trait Rank: Copy + Default + PartialOrd + Send + Sync + 'static {
     fn of(rank: usize) -> Self;
     /// The bytes, if it is a byte, or the words.
     fn view(block: &[Self]) -> View<'_>;
+    /// The low bits of numbers, by whatever the processor has for it.
+    #[cfg(target_arch = "x86_64")]
+    #[allow(unsafe_code, reason = "instructions that not every processor has")]
+    unsafe fn narrow(from: std::arch::x86_64::__m512i, to: &mut [Self; 16]);
 }
 
 /// Ranks of one kind or the other.
@@ -63,6 +67,13 @@ impl Rank for u8 {
     fn view(block: &[Self]) -> View<'_> {
         View::Bytes(block)
     }
+    #[cfg(target_arch = "x86_64")]
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+    #[allow(unsafe_code, reason = "instructions that not every processor has")]
+    unsafe fn narrow(from: std::arch::x86_64::__m512i, to: &mut [Self; 16]) {
+        super::x86::narrow8(from, to);
+    }
 }
 
 impl Rank for u16 {
@@ -72,6 +83,13 @@ impl Rank for u16 {
     }
     fn view(block: &[Self]) -> View<'_> {
         View::Words(block)
+    }
+    #[cfg(target_arch = "x86_64")]
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+    #[allow(unsafe_code, reason = "instructions that not every processor has")]
+    unsafe fn narrow(from: std::arch::x86_64::__m512i, to: &mut [Self; 16]) {
+        super::x86::narrow16(from, to);
     }
 }
 

@@ -116,8 +116,19 @@ impl Quick {
             let mut fits = true;
             for (ranks, block) in ranks.iter().zip(block.chunks_exact_mut(BLOCK)) {
                 let Some(values) = prepared.features.get(ranks.feature) else { continue };
-                load(forest.feature, values, start, rows, &mut buffer);
-                fits &= ranks.rank(level, &buffer, rows, block);
+                let same = match values {
+                    Values::F32(values) if rows == BLOCK => T::from_floats(values),
+                    Values::F64(values) if rows == BLOCK && forest.feature == Feature::F64 => {
+                        T::from_doubles(values)
+                    }
+                    _ => None,
+                };
+                if let Some(values) = same.and_then(|values| values.get(start..start + rows)) {
+                    fits &= ranks.rank(level, values, rows, block);
+                } else {
+                    load(forest.feature, values, start, rows, &mut buffer);
+                    fits &= ranks.rank(level, &buffer, rows, block);
+                }
             }
             if !fits {
                 let walked = super::block::score(model, walks, prepared, start, start + rows, ask);

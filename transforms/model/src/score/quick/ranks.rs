@@ -37,14 +37,14 @@ impl<T: Number> Ranks<T> {
         if count >= usize::from(u16::MAX) {
             return None;
         }
-        limits.resize((count + 1).next_power_of_two().max(16), T::INFINITY);
+        limits.resize((count + 1).next_power_of_two().max(8), T::INFINITY);
         Some(Self { feature, count, limits, nan })
     }
 
     /// The number of a threshold: what is above it has a rank above this.
     pub(super) fn number(&self, limit: T) -> Option<u16> {
-        let place = self.limits.iter().take(self.count).position(|other| *other == limit)?;
-        u16::try_from(place).ok()
+        let limits = self.limits.get(..self.count)?;
+        u16::try_from(limits.partition_point(|other| *other < limit)).ok()
     }
 
     /// Ranks values; whether ranks say all about them.

@@ -150,10 +150,22 @@ pub(super) fn rank32<R: Rank>(limits: &[f32], values: &[f32], to: &mut [R]) -> b
                 step /= 2;
             }
         }
-        let mut places = [0u32; 16];
-        // SAFETY: there is room for 16 numbers.
-        unsafe { _mm512_storeu_si512(places.as_mut_ptr().cast(), place) };
-        to.iter_mut().zip(places).for_each(|(to, place)| *to = R::of(place as usize));
+        // SAFETY: the processor has what this function has.
+        unsafe { R::narrow(place, to) };
     }
     nan != 0
+}
+
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+pub(super) fn narrow8(from: __m512i, to: &mut [u8; 16]) {
+    // SAFETY: there is room for 16 bytes.
+    unsafe { _mm_storeu_si128(to.as_mut_ptr().cast(), _mm512_cvtepi32_epi8(from)) };
+}
+
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+pub(super) fn narrow16(from: __m512i, to: &mut [u16; 16]) {
+    // SAFETY: there is room for 16 words.
+    unsafe { _mm256_storeu_si256(to.as_mut_ptr().cast(), _mm512_cvtepi32_epi16(from)) };
 }
