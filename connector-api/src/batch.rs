@@ -1,9 +1,9 @@
 //! Rows on their way through a pipeline, and where they came from.
 
-use std::fmt;
-use std::sync::Arc;
-
 use arrow::array::RecordBatch;
+use arrow::json::LineDelimitedWriter;
+
+use crate::{Origin, Record};
 
 /// Names of the reserved columns: where a record came from, beside the user's own columns.
 pub mod columns {
@@ -52,63 +52,34 @@ impl Batch {
         self.rows.num_rows()
     }
 
+    /// Row `row` as one that could not be handled at `stage`.
+    pub fn bad_row(&self, row: usize, stage: impl Into<String>, reason: impl Into<String>) -> BadRow {
+        BadRow {
+            reason: reason.into(),
+            stage: stage.into(),
+            position: self.origin.of(row),
+            raw: self.json(row),
+            record: self.origin.record(row).map(Box::new),
+        }
+    }
+
+    /// A row as JSON; nothing if a column's type has no form in it.
+    fn json(&self, row: usize) -> Vec<u8> {
+        if row >= self.num_rows() {
+            return Vec::new();
+        }
+        let mut writer = LineDelimitedWriter::new(Vec::new());
+        if writer.write(&self.rows.slice(row, 1)).and_then(|()| writer.finish()).is_err() {
+            return Vec::new();
+        }
+        let mut json = writer.into_inner();
+        json.truncate(json.trim_ascii_end().len());
+        json
+    }
+
     /// The memory behind the columns, in bytes.
     pub fn bytes(&self) -> usize {
         self.rows.get_array_memory_size()
-    }
-}
-
-/// Where the rows of a [`Batch`] came from, at the cost of one shared string a batch.
-#[derive(Debug, Clone)]
-pub struct Origin {
-    label: Option<Arc<str>>,
-    unit: &'static str,
-    first: Option<u64>,
-}
-
-impl Origin {
-    /// Nothing is known.
-    pub fn unknown() -> Self {
-        Self { label: None, unit: "row", first: None }
-    }
-
-    /// Row `i` of the batch is `unit` number `first + i` of `label`: `Origin::exact("people.csv", "line", 2)`.
-    pub fn exact(label: impl Into<Arc<str>>, unit: &'static str, first: u64) -> Self {
-        Self { label: Some(label.into()), unit, first: Some(first) }
-    }
-
-    /// The rows are from `label`, but not one by one: after a filter, for example.
-    pub fn near(label: impl Into<Arc<str>>) -> Self {
-        Self { label: Some(label.into()), unit: "row", first: None }
-    }
-
-    /// The same origin for rows that are no longer one to one.
-    pub fn blurred(&self) -> Self {
-        Self { label: self.label.clone(), unit: "row", first: None }
-    }
-
-    /// The same origin for a slice that begins at `offset`.
-    pub fn sliced(&self, offset: usize) -> Self {
-        Self { first: self.first.map(|first| first + offset as u64), ..self.clone() }
-    }
-
-    /// The place of row `row` of the batch, for messages.
-    pub fn of(&self, row: usize) -> String {
-        match (&self.label, self.first) {
-            (Some(label), Some(first)) => format!("{label}, {} {}", self.unit, first + row as u64),
-            (Some(label), None) => format!("{label}, row {row} of a batch"),
-            (None, _) => format!("row {row} of a batch"),
-        }
-    }
-}
-
-impl fmt::Display for Origin {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (&self.label, self.first) {
-            (Some(label), Some(first)) => write!(f, "{label}, from {} {first}", self.unit),
-            (Some(label), None) => f.write_str(label),
-            (None, _) => f.write_str("unknown origin"),
-        }
     }
 }
 
@@ -126,4 +97,6 @@ pub struct BadRow {
     pub position: String,
     /// The row as it was read; where it is no longer at hand, the row as JSON.
     pub raw: Vec<u8>,
+    /// The record that it came from, byte for byte, where the source keeps it.
+    pub record: Option<Box<Record>>,
 }

@@ -68,8 +68,12 @@ pub struct TaskContext {
     pub pipeline: String,
     /// The task's number, from 0.
     pub task: u32,
+    /// How many tasks the work is split over: at least 1.
+    pub tasks: u32,
     /// Which run of the task this is: higher than every run before it. Sinks refuse commits of a lower epoch.
     pub epoch: u64,
+    /// Whether rows that cannot be handled go to the dead letters while the others go on (`errors.tolerance=all`).
+    pub tolerant: bool,
     /// The clock.
     pub clock: Arc<dyn Clock>,
     /// The fault points.
@@ -79,7 +83,15 @@ pub struct TaskContext {
 impl TaskContext {
     /// A context for the first run of task 0 of `pipeline`, with the machine's clock.
     pub fn new(pipeline: impl Into<String>) -> Self {
-        Self { pipeline: pipeline.into(), task: 0, epoch: 1, clock: Arc::new(SystemClock), faults: Faults::none() }
+        Self {
+            pipeline: pipeline.into(),
+            task: 0,
+            tasks: 1,
+            epoch: 1,
+            tolerant: false,
+            clock: Arc::new(SystemClock),
+            faults: Faults::none(),
+        }
     }
 }
 

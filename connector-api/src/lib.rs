@@ -17,8 +17,10 @@ mod batch;
 mod capability;
 pub mod config;
 mod context;
+mod dead_letters;
 mod error;
 mod offsets;
+mod origin;
 mod plugin;
 mod registry;
 mod sink;
@@ -28,12 +30,14 @@ mod transform;
 #[cfg(feature = "testkit")]
 pub mod testkit;
 
-pub use batch::{BadRow, Batch, Origin, columns};
+pub use batch::{BadRow, Batch, columns};
 pub use capability::{Guarantee, OutputMode, SinkCapabilities, SourceCapabilities};
 pub use context::{Clock, FaultHook, Faults, SystemClock, TaskContext};
+pub use dead_letters::{DeadLetter, DeadLetterQueue, Stage};
 pub use error::{Error, ErrorKind, Result, Retry};
 pub use offsets::{Offset, OffsetRange, OffsetRanges, Offsets, Partition, Position};
-pub use plugin::{Plugin, PluginKind, SinkPlugin, SourcePlugin, TransformPlugin};
+pub use origin::{Origin, Record, Records};
+pub use plugin::{DeadLetterPlugin, Plugin, PluginKind, SinkPlugin, SourcePlugin, TransformPlugin};
 pub use registry::Registry;
 pub use sink::{Commit, Sink};
 pub use source::{PollLimit, PollStatus, Polled, Source};

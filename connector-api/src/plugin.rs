@@ -1,7 +1,7 @@
 //! How plugins describe themselves and are made.
 
-use crate::config::{Config, ConfigDef, ConfigError};
-use crate::{Result, Sink, SinkCapabilities, Source, SourceCapabilities, Transform};
+use crate::config::{Config, ConfigDef, ConfigError, RawConfig};
+use crate::{DeadLetterQueue, Result, Sink, SinkCapabilities, Source, SourceCapabilities, Transform};
 
 /// What a plugin is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -12,6 +12,8 @@ pub enum PluginKind {
     Transform,
     /// A sink.
     Sink,
+    /// A queue for bad rows.
+    DeadLetters,
 }
 
 impl PluginKind {
@@ -21,6 +23,7 @@ impl PluginKind {
             Self::Source => "source",
             Self::Transform => "transform",
             Self::Sink => "sink",
+            Self::DeadLetters => "dead-letters",
         }
     }
 }
@@ -56,10 +59,11 @@ pub trait SourcePlugin: Plugin {
     /// What the sources can do under `config`.
     fn capabilities(&self, config: &Config) -> SourceCapabilities;
 
-    /// Splits the work over at most `max_tasks` tasks. Each answer is the configuration of one task.
-    fn split(&self, config: &Config, max_tasks: usize) -> Result<Vec<Config>> {
-        let _ = max_tasks;
-        Ok(vec![config.clone()])
+    /// Over how many tasks, `max` at most, the work can be split. Above 1, each task opens a source of its own, which reads
+    /// only its share of the partitions: see [`Source::open`](crate::Source::open).
+    fn tasks(&self, config: &Config, max: u32) -> u32 {
+        let _ = (config, max);
+        1
     }
 
     /// Makes a source. Does no I/O.
@@ -77,6 +81,25 @@ pub trait SinkPlugin: Plugin {
     /// What the sinks can do under `config`.
     fn capabilities(&self, config: &Config) -> SinkCapabilities;
 
+    /// How many tasks, `max` at most, may write at the same time, each through a sink of its own that knows it by the
+    /// task's number.
+    fn tasks(&self, config: &Config, max: u32) -> u32 {
+        let _ = (config, max);
+        1
+    }
+
     /// Makes a sink. Does no I/O.
     fn create(&self, config: &Config) -> Result<Box<dyn Sink>>;
+}
+
+/// Makes queues for bad rows.
+pub trait DeadLetterPlugin: Plugin {
+    /// Completes `own`, the queue's options as they were given, from those of the pipeline's source or sink of the same
+    /// name: how the servers are reached.
+    fn inherit(&self, own: &mut RawConfig, end: &Config) {
+        let _ = (own, end);
+    }
+
+    /// Makes a queue. Does no I/O.
+    fn create(&self, config: &Config) -> Result<Box<dyn DeadLetterQueue>>;
 }

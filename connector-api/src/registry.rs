@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::config::nearest;
-use crate::{Error, Plugin, PluginKind, Result, SinkPlugin, SourcePlugin, TransformPlugin};
+use crate::{DeadLetterPlugin, Error, Plugin, PluginKind, Result, SinkPlugin, SourcePlugin, TransformPlugin};
 
 /// Plugins by name and alias. Names are found without regard to case.
 #[derive(Default, Clone)]
@@ -12,6 +12,8 @@ pub struct Registry {
     sources: BTreeMap<String, Arc<dyn SourcePlugin>>,
     transforms: BTreeMap<String, Arc<dyn TransformPlugin>>,
     sinks: BTreeMap<String, Arc<dyn SinkPlugin>>,
+    queues: BTreeMap<String, Arc<dyn DeadLetterPlugin>>,
+    topics: Option<String>,
 }
 
 impl Registry {
@@ -44,6 +46,25 @@ impl Registry {
         insert(&mut self.sinks, PluginKind::Sink, Arc::new(plugin))
     }
 
+    /// Says that the source and sink called `name` read and write topics: the other end of a connector that, as in Kafka
+    /// Connect, names but one.
+    pub fn set_topics(&mut self, name: &str) {
+        self.topics = Some(name.to_owned());
+    }
+
+    /// The name of the source and sink of topics.
+    pub fn topics(&self) -> Option<&str> {
+        self.topics.as_deref()
+    }
+
+    /// Adds a queue for bad rows.
+    ///
+    /// # Errors
+    /// Its name or one of its aliases is taken by another one.
+    pub fn add_dead_letters(&mut self, plugin: impl DeadLetterPlugin + 'static) -> Result<()> {
+        insert(&mut self.queues, PluginKind::DeadLetters, Arc::new(plugin))
+    }
+
     /// The source called `name`.
     ///
     /// # Errors
@@ -68,6 +89,19 @@ impl Registry {
         find(&self.sinks, PluginKind::Sink, name)
     }
 
+    /// The queue for bad rows called `name`; without a name, the only one that there is.
+    ///
+    /// # Errors
+    /// There is none, or there are several; the message names the nearest.
+    pub fn dead_letters(&self, name: Option<&str>) -> Result<Arc<dyn DeadLetterPlugin>> {
+        match (name, self.queues.iter().next()) {
+            (None, Some((_, first))) if self.queues.values().all(|queue| queue.name() == first.name()) => {
+                Ok(first.clone())
+            }
+            (name, _) => find(&self.queues, PluginKind::DeadLetters, name.unwrap_or_default()),
+        }
+    }
+
     /// All plugins, by kind and name, each once.
     pub fn list(&self) -> Vec<(PluginKind, Arc<dyn Plugin>)> {
         let mut all: Vec<(PluginKind, Arc<dyn Plugin>)> = Vec::new();
@@ -84,6 +118,11 @@ impl Registry {
         for (key, plugin) in &self.sinks {
             if *key == plugin.name().to_lowercase() {
                 all.push((PluginKind::Sink, plugin.clone()));
+            }
+        }
+        for (key, plugin) in &self.queues {
+            if *key == plugin.name().to_lowercase() {
+                all.push((PluginKind::DeadLetters, plugin.clone()));
             }
         }
         all

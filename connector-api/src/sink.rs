@@ -4,14 +4,14 @@ use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
-use crate::{Batch, Offsets, OutputMode, Result, TaskContext};
+use crate::{BadRow, Batch, Offsets, OutputMode, Result, TaskContext};
 
 /// A sink: stages the rows of a micro-batch and makes all of them durable at once.
 ///
 /// # Call order
 /// 1. [`open`](Self::open), once;
 /// 2. for each micro-batch, ids rising by one: [`write`](Self::write) any number of times, also never, then
-///    [`commit`](Self::commit) or [`abort`](Self::abort);
+///    [`prepare`](Self::prepare) and [`commit`](Self::commit), or [`abort`](Self::abort);
 /// 3. [`close`](Self::close), once. A sink may also be dropped at any moment, as a killed process would.
 ///
 /// # Contract
@@ -32,6 +32,19 @@ pub trait Sink: Send {
 
     /// Stages rows of micro-batch `batch_id`.
     async fn write(&mut self, batch_id: u64, batch: Batch) -> Result<()>;
+
+    /// All rows of micro-batch `batch_id` have been written, and it is about to be committed.
+    ///
+    /// When the task tolerates bad rows ([`TaskContext::tolerant`]), a sink whose target may refuse rows finds out here
+    /// which it refuses, leaves them out, and answers with them; the others are committed. What it answers with is made
+    /// durable before `commit` is called.
+    ///
+    /// # Errors
+    /// As for `write`: also a row that is refused, when the task does not tolerate it.
+    async fn prepare(&mut self, batch_id: u64) -> Result<Vec<BadRow>> {
+        let _ = batch_id;
+        Ok(Vec::new())
+    }
 
     /// Makes the micro-batch durable. In complete mode its rows replace everything before.
     async fn commit(&mut self, commit: &Commit) -> Result<()>;

@@ -31,6 +31,10 @@ pub trait Source: Send {
 
     /// Opens the source at `from`: for each partition in it, the first position to read. Partitions that are not in it
     /// start where the configuration says (a new topic's first offset, a new file's first byte).
+    ///
+    /// When the work is split ([`TaskContext::tasks`]) the source reads the partitions of task [`TaskContext::task`] only.
+    /// Which those are follows from a partition's name and the two numbers alone, so that each partition, also one that
+    /// appears later, has exactly one task without anybody asking the others. `from` may hold others' partitions, too.
     async fn open(&mut self, context: &TaskContext, from: &Offsets) -> Result<()>;
 
     /// Reads more rows, up to `limit`. Waits at most [`PollLimit::wait`] for the first of them.
@@ -59,14 +63,16 @@ pub struct PollLimit {
     /// The micro-batch that the rows will be part of. A source that limits itself by something of its own (files a
     /// trigger) starts counting anew when it changes.
     pub batch_id: u64,
-    /// Rows at most. An answer may be smaller: a piece that is convenient to read at once.
+    /// Rows at most. An answer may be smaller: a piece that is convenient to read at once. With 0 nothing is read, but a
+    /// source that can be split says in its ranges where each partition begins that is not in the offsets yet.
     pub rows: usize,
     /// Bytes at most, as the source counts its input. One record larger than it is given nevertheless.
     pub bytes: usize,
     /// How long to wait when there is nothing.
     pub wait: Duration,
     /// Where to stop: the first position of each partition that must not be read. Partitions that are not in it are not
-    /// read at all. A replayable source honours it exactly.
+    /// read at all. A replayable source honours it exactly, and names a partition of it that the offsets did not have yet
+    /// in its ranges even where there is nothing to read.
     pub until: Option<Arc<Offsets>>,
 }
 

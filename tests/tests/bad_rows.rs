@@ -10,7 +10,7 @@ fn a_bad_row_fails_the_task_with_its_place() {
     let ended = site.run(&[]);
     let error = ended.error();
     assert!(error.starts_with("data: "), "{error}");
-    let place = format!("{}, line {}", first.file, first.line);
+    let place = format!("{}, {}", first.file, first.place);
     assert!(error.contains(&place), "{place} is not in: {error}");
     assert!(!ended.said.contains("restarting"), "trying again cannot help: {}", ended.said);
     assert!(site.output().letters.is_empty());

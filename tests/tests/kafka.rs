@@ -128,8 +128,9 @@ impl Case {
         found.sort();
         if found != self.expected {
             let first = found.iter().zip(&self.expected).find(|(a, b)| a != b);
+            let again = topics::read(self.kafka, &place.topic).len();
             return Err(format!(
-                "{} rows, not {}; the first that differs: {first:?}",
+                "{} rows, when read again {again}, not {}; the first that differs: {first:?}",
                 found.len(),
                 self.expected.len()
             ));

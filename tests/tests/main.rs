@@ -3,9 +3,12 @@
 //! - [`architecture`]: what ARCHITECTURE.md promises about the code;
 //! - [`crash`]: a process killed, or a step failed, at every fault point and at random moments;
 //! - [`kafka`]: the same from and to a real Kafka;
+//! - [`topics`]: the same from a topic into a table and into files;
 //! - [`broken`]: full disks, unwritable folders, damaged checkpoints, a second process;
 //! - [`bad_rows`]: rows that cannot be decoded;
-//! - [`postgres`]: the same crashes with rows that go into a real Postgres, which is restarted, too.
+//! - [`dead_letters`]: bad rows of every stage in a topic;
+//! - [`postgres`]: the same crashes with rows that go into a real Postgres, which is restarted, too;
+//! - [`split`]: several tasks, and another number of them after each crash.
 
 #[cfg(test)]
 mod architecture;
@@ -16,7 +19,13 @@ mod broken;
 #[cfg(test)]
 mod crash;
 #[cfg(test)]
+mod dead_letters;
+#[cfg(test)]
 mod kafka;
 mod postgres;
 #[cfg(test)]
+mod split;
+#[cfg(test)]
 mod support;
+#[cfg(test)]
+mod topics;

@@ -313,6 +313,11 @@ impl ConfigDef {
         self.keys.iter().find(|key| key.name == name)
     }
 
+    /// Whether `name` is one of its keys, or begins as those do that are handed through.
+    pub fn covers(&self, name: &str) -> bool {
+        self.keys.iter().any(|key| (key.name == name && !name.ends_with(".*")) || key.covers(name))
+    }
+
     /// Parses and checks `raw`. In messages the keys have `prefix` before them.
     ///
     /// # Errors
@@ -322,7 +327,7 @@ impl ConfigDef {
         let mut errors = Vec::new();
         let mut values = BTreeMap::new();
         for name in raw.keys() {
-            if self.find(name).is_none() && !self.keys.iter().any(|key| key.covers(name)) {
+            if !self.covers(name) {
                 let known = self.keys.iter().map(|key| key.name.as_str());
                 let message = match nearest(name, known) {
                     Some(near) => format!("unknown key; did you mean '{prefix}{near}'?"),

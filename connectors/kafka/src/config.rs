@@ -85,6 +85,11 @@ pub(crate) fn source() -> ConfigDef {
                 .one_of(&["read_committed", "read_uncommitted"]),
         )
         .key(
+            key("transaction.wait", Duration, Low, "How long a run that ends (triggers available-now and once) waits, when it begins, \
+                for transactions that are not decided: the brokers tell of a commit a moment after it was made.")
+                .default("10 seconds"),
+        )
+        .key(
             key("partition.discovery.interval", Duration, Low, "How often new partitions and topics are looked for.")
                 .default("10 seconds"),
         )

@@ -49,6 +49,8 @@ pub(crate) enum Command {
         /// Sets a key, whatever the file says.
         #[arg(long, value_name = "KEY=VALUE", value_parser = key_value)]
         set: Vec<(String, String)>,
+        #[command(flatten)]
+        worker: Worker,
     },
     /// Shows the plugins and their options.
     #[command(subcommand, after_help = "Examples:\n  levada plugin list\n  levada plugin describe Files")]
@@ -67,6 +69,14 @@ pub(crate) enum Command {
     },
 }
 
+/// What all pipelines of a process share.
+#[derive(clap::Args, Clone, Default)]
+pub(crate) struct Worker {
+    /// The Kafka brokers of pipelines that name none.
+    #[arg(long, value_name = "HOST:PORT,…", env = "LEVADA_BOOTSTRAP_SERVERS")]
+    pub(crate) bootstrap_servers: Option<String>,
+}
+
 #[derive(clap::Args)]
 pub(crate) struct Run {
     /// The pipeline files: YAML, JSON or properties.
@@ -78,6 +88,8 @@ pub(crate) struct Run {
     /// Sets a key, whatever the file says.
     #[arg(long, value_name = "KEY=VALUE", value_parser = key_value)]
     pub(crate) set: Vec<(String, String)>,
+    #[command(flatten)]
+    pub(crate) worker: Worker,
     /// Reads what is there, then ends.
     #[arg(long, conflicts_with = "once")]
     pub(crate) available_now: bool,

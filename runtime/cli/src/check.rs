@@ -1,13 +1,12 @@
 //! Loading and checking pipelines: every error of every file is said before anything runs.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use arrow::datatypes::SchemaRef;
+use levada_connector_api::Registry;
 use levada_connector_api::config::{ConfigError, RawConfig};
-use levada_connector_api::{BindContext, Registry, SourcePlugin};
-use levada_engine::{PipelineSpec, Plan, StageSpec, plan};
+use levada_engine::{PipelineSpec, Plan, count_tasks, plan};
 
+use crate::args::Worker;
 use crate::load::load;
 use crate::{Exit, say};
 
@@ -23,6 +22,7 @@ pub(crate) struct Ready {
 pub(crate) async fn check(
     files: &[PathBuf],
     set: &[(String, String)],
+    worker: &Worker,
     registry: &Registry,
 ) -> Result<Vec<Ready>, Exit> {
     let mut ready: Vec<Ready> = Vec::new();
@@ -30,7 +30,7 @@ pub(crate) async fn check(
     let mut errors = 0;
     for file in files {
         let mut found = Vec::new();
-        match check_one(file, set, registry, &mut found).await {
+        match check_one(file, set, worker, registry, &mut found).await {
             Some(pipeline) if names.contains(&pipeline.spec.name) => found
                 .push(format!("name = '{}': two pipelines have this name; state is found by it", pipeline.spec.name)),
             Some(pipeline) => {
@@ -48,11 +48,15 @@ pub(crate) async fn check(
 async fn check_one(
     file: &Path,
     set: &[(String, String)],
+    worker: &Worker,
     registry: &Registry,
     errors: &mut Vec<String>,
 ) -> Option<Ready> {
     let told = |found: &[ConfigError]| found.iter().map(ToString::to_string).collect::<Vec<_>>();
-    let raw = load(file, set).map_err(|found| errors.extend(found)).ok()?;
+    let mut raw = load(file, set).map_err(|found| errors.extend(found)).ok()?;
+    if let Some(servers) = &worker.bootstrap_servers {
+        raw.entry("bootstrap.servers".to_owned()).or_insert_with(|| servers.clone());
+    }
     let spec = match PipelineSpec::parse(&raw, registry) {
         Ok(spec) => spec,
         Err(found) => {
@@ -68,8 +72,8 @@ async fn check_one(
     };
     let plan = plan(&spec).await.map_err(|error| errors.push(error.to_string())).ok()?;
     let mut warnings = Vec::new();
-    match tasks(&raw, &spec, &plan) {
-        Ok(warning) => warnings.extend(warning),
+    match count_tasks(&spec, &plan) {
+        Ok(count) => warnings.extend(count.reason),
         Err(error) => {
             errors.push(error.to_string());
             return None;
@@ -122,62 +126,10 @@ fn without(raw: &RawConfig, errors: &[ConfigError]) -> Option<RawConfig> {
     Some(sound)
 }
 
-/// Checks `tasks.max`. Answers with a warning if fewer tasks run than it allows.
-///
-/// # Errors
-/// The pipeline has state, and its source could be split: rows of one key would be in several tasks.
-fn tasks(raw: &RawConfig, spec: &PipelineSpec, plan: &Plan) -> Result<Option<String>, ConfigError> {
-    let given = raw.get("tasks.max").map(|text| text.trim().to_owned()).unwrap_or_default();
-    let max: usize = given.parse().unwrap_or(1);
-    if max < 2 {
-        return Ok(None);
-    }
-    let splits = |source: &&StageSpec<dyn SourcePlugin>| {
-        source.plugin.split(&source.config, max).is_ok_and(|tasks| tasks.len() > 1)
-    };
-    if !spec.sources.iter().any(|source| splits(&source)) {
-        let sources: Vec<_> = spec.sources.iter().map(|source| format!("'{}'", source.plugin.name())).collect();
-        let sources = sources.join(", ");
-        return Ok(Some(format!("tasks.max = {max}, but the source {sources} cannot be split: one task runs")));
-    }
-    if let Some(alias) = stateful(spec, plan) {
-        let message = format!(
-            "transform '{alias}' has state, and rows of one key could be in several tasks: that takes Kafka between \
-             them, which is not built in yet; set it to 1"
-        );
-        return Err(ConfigError::invalid("tasks.max", given, message));
-    }
-    Ok(Some(format!("tasks.max = {max}: several tasks in one pipeline are not built in yet: one task runs")))
-}
-
-/// The first transform that has state.
-fn stateful<'a>(spec: &'a PipelineSpec, plan: &Plan) -> Option<&'a str> {
-    let mut yields: BTreeMap<&str, (SchemaRef, bool)> = BTreeMap::new();
-    yields.extend(spec.sources.iter().zip(&plan.inputs).map(|(source, s)| (source.alias.as_str(), (s.clone(), false))));
-    let mut before = spec.sources.first()?.alias.as_str();
-    for stage in &spec.transforms {
-        let inputs: Vec<_> = match stage.inputs.is_empty() {
-            true => yields.get(before).into_iter().collect(),
-            false => stage.inputs.iter().filter_map(|name| yields.get(name.as_str())).collect(),
-        };
-        let aggregated = inputs.iter().any(|input| input.1);
-        let schemas: Vec<SchemaRef> = inputs.into_iter().map(|input| input.0.clone()).collect();
-        let context = BindContext { aggregated, ..BindContext::new(stage.alias.as_str(), spec.output_mode) };
-        let mut transform = stage.plugin.create(&stage.config).ok()?;
-        let bound = transform.bind_all(&schemas, &context).ok()?;
-        if bound.stateful {
-            return Some(&stage.alias);
-        }
-        before = &stage.alias;
-        yields.insert(before, (bound.schema, aggregated || bound.aggregates));
-    }
-    None
-}
-
 #[cfg(test)]
 mod tests {
     use levada_connector_api::config::{Config, ConfigDef};
-    use levada_connector_api::{Plugin, Source, SourceCapabilities};
+    use levada_connector_api::{Plugin, Source, SourceCapabilities, SourcePlugin};
 
     use super::*;
 
@@ -240,8 +192,8 @@ mod tests {
             self.0.capabilities(config)
         }
 
-        fn split(&self, config: &Config, max_tasks: usize) -> levada_connector_api::Result<Vec<Config>> {
-            Ok(vec![config.clone(); max_tasks])
+        fn tasks(&self, _: &Config, max: u32) -> u32 {
+            max
         }
 
         fn create(&self, config: &Config) -> levada_connector_api::Result<Box<dyn Source>> {
@@ -263,12 +215,12 @@ mod tests {
             let config = if transforms.is_empty() { config.replace("transforms.", "#") } else { config };
             std::fs::write(&file, config).unwrap();
             let mut errors = Vec::new();
-            let ready = check_one(&file, &[], &registry, &mut errors).await;
+            let ready = check_one(&file, &[], &Worker::default(), &registry, &mut errors).await;
             (ready.map(|ready| ready.warnings), errors)
         };
         let (ready, errors) = checked("count").await;
         assert!(ready.is_none() && errors[0].contains("'count' has state"), "{errors:?}");
         let (ready, errors) = checked("").await;
-        assert!(ready.unwrap()[0].contains("one task runs") && errors.is_empty(), "{errors:?}");
+        assert!(ready.unwrap().is_empty() && errors.is_empty(), "{errors:?}");
     }
 }

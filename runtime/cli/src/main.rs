@@ -69,7 +69,7 @@ async fn execute(args: Args) -> Result<(), Exit> {
             logging(args.log, &args.log_level, &status);
             run::run(&args, &registry, status).await
         }
-        Command::Validate { files, set } => run::validate(&files, &set, &registry).await,
+        Command::Validate { files, set, worker } => run::validate(&files, &set, &worker, &registry).await,
         Command::Plugin(Plugin::List { json }) => show::list(&registry, json),
         Command::Plugin(Plugin::Describe { name }) => show::describe(&registry, &name),
         Command::Checkpoint(Checkpoint::Show { location, json }) => show::checkpoint(&location, json).await,

@@ -8,7 +8,7 @@ use levada_connector_api::{Error, ErrorKind, Registry};
 use levada_engine::{Environment, Observer, PipelineSpec, Progress, TaskState, TaskStatus, Trigger, start};
 use levada_formats::ddl::to_ddl;
 
-use crate::args::{LogFormat, Run};
+use crate::args::{LogFormat, Run, Worker};
 use crate::check::{Ready, check};
 use crate::status::Status;
 use crate::{Exit, say};
@@ -22,8 +22,13 @@ fn describe(spec: &PipelineSpec) -> String {
 }
 
 /// Checks files and shows what they would do.
-pub(crate) async fn validate(files: &[PathBuf], set: &[(String, String)], registry: &Registry) -> Result<(), Exit> {
-    for Ready { spec, plan, warnings } in check(files, set, registry).await? {
+pub(crate) async fn validate(
+    files: &[PathBuf],
+    set: &[(String, String)],
+    worker: &Worker,
+    registry: &Registry,
+) -> Result<(), Exit> {
+    for Ready { spec, plan, warnings } in check(files, set, worker, registry).await? {
         warnings.iter().for_each(|warning| say(&format!("warning: {}: {warning}", spec.name)));
         crate::print(&format!(
             "ok: {}\n  in:  {}\n  out: {}\n",
@@ -86,7 +91,7 @@ pub(crate) async fn run(args: &Run, registry: &Registry, status: Status) -> Resu
     if args.once {
         set.push(("trigger".to_owned(), "once".to_owned()));
     }
-    let ready = check(&args.files, &set, registry).await?;
+    let ready = check(&args.files, &set, &args.worker, registry).await?;
     let progress = match &args.progress {
         None => None,
         Some(path) => {

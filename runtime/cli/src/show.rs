@@ -50,6 +50,7 @@ pub(crate) fn describe(registry: &Registry, name: &str) -> Result<(), Exit> {
                 PluginKind::Source => "source.",
                 PluginKind::Sink => "sink.",
                 PluginKind::Transform => "transforms.<alias>.",
+                PluginKind::DeadLetters => "errors.deadletterqueue.",
             };
             let _ = writeln!(
                 out,

@@ -24,13 +24,16 @@ mod dead_letters;
 mod environment;
 pub mod pipeline;
 mod progress;
+mod shares;
 mod supervisor;
 mod task;
 mod trigger;
 
+pub use dead_letters::BadRowLog;
 pub use environment::{Environment, Observer, TaskState, TaskStatus};
-pub use pipeline::{ErrorTolerance, Limits, PipelineSpec, StageSpec, WatermarkPolicy};
+pub use pipeline::{ErrorTolerance, Limits, PipelineSpec, RestartPolicy, RetryTimeout, StageSpec, WatermarkPolicy};
 pub use progress::{Durations, EventTimeProgress, Progress, SinkProgress, SourceProgress, StateProgress};
+pub use shares::{TaskCount, count_tasks};
 pub use supervisor::{PipelineHandle, RunError, start};
 pub use task::plan::{Plan, plan};
 pub use trigger::Trigger;

@@ -5,6 +5,7 @@ use std::io::Write as _;
 use std::path::{Path as FsPath, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::JoinHandle;
 
 use async_trait::async_trait;
 use futures::FutureExt as _;
@@ -70,7 +71,13 @@ pub(crate) struct Staged {
     target: PathBuf,
     path: PathBuf,
     file: Option<File>,
+    /// Bytes that nothing has begun to flush.
+    unflushed: usize,
+    flushing: Option<JoinHandle<std::io::Result<()>>>,
 }
+
+/// From so many bytes on, flushing begins while more is written, so that publishing a large file does not wait long.
+const FLUSH_AHEAD: usize = 4 << 20;
 
 impl Staged {
     pub(crate) fn create(target: PathBuf) -> Result<Self> {
@@ -87,7 +94,7 @@ impl Staged {
             other => other,
         };
         let file = file.map_err(|e| failed(&path, e))?;
-        Ok(Self { target, path, file: Some(file) })
+        Ok(Self { target, path, file: Some(file), unflushed: 0, flushing: None })
     }
 
     pub(crate) fn write(&mut self, payload: &PutPayload) -> Result<()> {
@@ -95,11 +102,27 @@ impl Staged {
         for bytes in payload {
             file.write_all(bytes).map_err(|e| failed(&self.path, e))?;
         }
+        self.unflushed += payload.content_length();
+        if self.unflushed >= FLUSH_AHEAD && self.flushing.as_ref().is_none_or(JoinHandle::is_finished) {
+            self.flushed().map_err(|e| failed(&self.path, e))?;
+            self.unflushed = 0;
+            let file = self.file.as_ref().map(File::try_clone).transpose().map_err(|e| failed(&self.path, e))?;
+            // Without a thread the whole is flushed at the end.
+            let flush = move || file.map_or(Ok(()), |file| file.sync_data());
+            self.flushing = std::thread::Builder::new().name("flush".to_owned()).spawn(flush).ok();
+        }
         Ok(())
+    }
+
+    /// Waits for the flushing that has begun. Its error must be kept: the system tells each failure once.
+    fn flushed(&mut self) -> std::io::Result<()> {
+        let Some(flushing) = self.flushing.take() else { return Ok(()) };
+        flushing.join().unwrap_or_else(|_| Err(std::io::Error::other("flushing panicked")))
     }
 
     /// Makes the file visible under its name, durably; fails if the name is taken and `create` is set.
     pub(crate) fn publish(mut self, create: bool) -> Result<PutResult> {
+        self.flushed().map_err(|e| failed(&self.path, e))?;
         if let Some(file) = self.file.take() {
             file.sync_all().map_err(|e| failed(&self.path, e))?;
         }

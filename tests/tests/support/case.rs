@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::PathBuf;
 
+use levada_services::kafka::Kafka;
 use rand::rngs::SmallRng;
 use rand::{Rng as _, SeedableRng as _};
 use serde_json::json;
@@ -13,6 +14,7 @@ use tempfile::TempDir;
 use super::output::{Bad, Output};
 use super::process::Site;
 use super::table::Table;
+use super::topics;
 
 /// A pipeline, its input, and what must come out.
 pub(crate) struct Case {
@@ -81,7 +83,7 @@ impl Case {
                     }
                 };
                 if matches!(id % 40, 7 | 17 | 27) {
-                    bad.push(Bad { file: format!("{file}.jsonl"), line, raw: raw.clone() });
+                    bad.push(Bad { file: format!("{file}.jsonl"), place: format!("line {line}"), raw: raw.clone() });
                 }
                 writeln!(text, "{raw}").unwrap();
             }
@@ -220,6 +222,32 @@ impl Case {
         )
     }
 
+    /// The same rows from a topic of three partitions: ten micro-batches, each with rows of all of them.
+    pub(crate) fn out_of_topic(mut self, name: &'static str, kafka: &Kafka) -> Self {
+        self.name = name;
+        let topic = topics::unique("input");
+        let mut files: Vec<_> = fs::read_dir(self.input.path()).unwrap().map(|entry| entry.unwrap().path()).collect();
+        files.sort();
+        let text: Vec<_> = files.iter().map(|path| fs::read_to_string(path).unwrap()).collect();
+        let lines: Vec<_> = text.iter().flat_map(|text| text.lines().map(str::to_owned)).collect();
+        topics::write(kafka, &topic, 3, &lines);
+        for bad in &mut self.bad {
+            let at = lines.iter().position(|line| *line == bad.raw).unwrap();
+            (bad.file, bad.place) = (format!("{topic}-{}", at % 3), format!("offset {}", at / 3));
+        }
+        // How the partitions' rows come in between one another differs from run to run.
+        self.any_order = true;
+        let schema = self.config.iter().find(|(key, _)| key == "source.schema").map(|(_, schema)| schema.clone());
+        self.config.retain(|(key, _)| !key.starts_with("source.") && key != "batch.max.rows");
+        self.with("source.class", "Kafka")
+            .with("source.bootstrap.servers", kafka.bootstrap())
+            .with("source.topics", &topic)
+            .with("source.value.converter", "json")
+            .with("source.value.converter.schema", &schema.unwrap())
+            .with("source.metadata.columns", "")
+            .with("source.max.offsets.per.trigger", "100")
+    }
+
     /// The same rows into a table of `database`, which is a schema of its own for each site.
     pub(crate) fn into_postgres(mut self, name: &'static str, database: &str) -> Self {
         self.name = name;
@@ -246,15 +274,21 @@ impl Case {
         let text = |path: PathBuf| path.display().to_string();
         let mut config: BTreeMap<String, String> = self.config.iter().cloned().collect();
         for (key, value) in [
-            ("source.class", "Files".to_owned()),
-            ("source.path", text(self.input.path().to_owned())),
-            ("source.max.files.per.trigger", "1".to_owned()),
             ("sink.class", "Files".to_owned()),
             ("errors.deadletterqueue.path", text(root.path().join("dead"))),
             ("trigger", "available-now".to_owned()),
             ("restart.delay", "5 ms".to_owned()),
         ] {
             config.entry(key.to_owned()).or_insert(value);
+        }
+        if !config.contains_key("source.class") {
+            for (key, value) in [
+                ("source.class", "Files".to_owned()),
+                ("source.path", text(self.input.path().to_owned())),
+                ("source.max.files.per.trigger", "1".to_owned()),
+            ] {
+                config.insert(key.to_owned(), value);
+            }
         }
         let table = self.database.as_ref().map(|database| Table::new(database));
         match &table {

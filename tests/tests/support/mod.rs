@@ -9,6 +9,7 @@ pub(crate) mod topics;
 pub(crate) use case::Case;
 pub(crate) use output::Output;
 pub(crate) use process::{Site, wait};
+pub(crate) use table::Table;
 
 use std::sync::Mutex;
 

@@ -12,7 +12,8 @@ use serde_json::Value;
 #[derive(Debug, Clone)]
 pub(crate) struct Bad {
     pub(crate) file: String,
-    pub(crate) line: usize,
+    /// Where in the file, or the partition.
+    pub(crate) place: String,
     pub(crate) raw: String,
 }
 
@@ -100,11 +101,10 @@ impl Output {
             return Err(format!("{} dead letters instead of {}", self.letters.len(), expected.len()));
         }
         for bad in expected {
-            let place = format!("line {}", bad.line);
             let Some(letter) = self.letters.iter().find(|letter| letter.raw == bad.raw) else {
                 return Err(format!("no dead letter for {bad:?}"));
             };
-            let placed = letter.position.contains(&bad.file) && letter.position.ends_with(&place);
+            let placed = letter.position.contains(&bad.file) && letter.position.ends_with(&bad.place);
             if !placed || letter.reason.is_empty() || letter.stage != "source" {
                 return Err(format!("{letter:?} does not tell of {bad:?}"));
             }

@@ -67,7 +67,7 @@ impl Transform for Filter {
                     .build()
                     .filter_record_batch(&batch.rows)
                     .map_err(|error| Error::internal(error.to_string()))?;
-                vec![Batch::with_origin(rows, batch.origin.blurred())]
+                vec![Batch::with_origin(rows, batch.origin.kept(&mask))]
             }
         };
         Ok(Emitted { batches, rejected })

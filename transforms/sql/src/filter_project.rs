@@ -9,6 +9,7 @@ use levada_connector_api::{Batch, BindContext, Bound, Emitted, Error, Result, Tr
 use levada_expressions::{Predicate, Projection, SqlOptions, bad_rows};
 
 use crate::filter::{Filter, split};
+use crate::select::origin_of;
 
 /// `SELECT items FROM input WHERE condition`.
 pub(crate) struct FilterProject {
@@ -83,7 +84,7 @@ impl Transform for FilterProject {
                 for column in &mut columns {
                     *column = filter.filter(column).map_err(internal)?;
                 }
-                (rows, origin) = (passed, origin.blurred());
+                (rows, origin) = (passed, origin.kept(&mask));
             }
         }
         if rows == 0 {
@@ -93,9 +94,8 @@ impl Transform for FilterProject {
         let read = RecordBatch::try_new_with_options(step.schema.clone(), columns, &options).map_err(internal)?;
         let read = Batch::with_origin(read, origin);
         let (out, bad) = step.projection.evaluate_isolating(&read.rows)?;
-        let exact = step.projection.keeps_rows() && bad.is_empty();
+        let origin = origin_of(&read, step.projection.keeps_rows(), &bad);
         rejected.extend(bad_rows(&self.alias, &read, bad));
-        let origin = if exact { read.origin } else { read.origin.blurred() };
         let batches = if out.num_rows() == 0 { Vec::new() } else { vec![Batch::with_origin(out, origin)] };
         Ok(Emitted { batches, rejected })
     }

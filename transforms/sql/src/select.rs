@@ -8,7 +8,7 @@ use levada_connector_api::config::{
     Config, ConfigDef, ConfigError, ConfigKey, ConfigType, Importance, Validator, nearest,
 };
 use levada_connector_api::{
-    Batch, BindContext, Bound, Emitted, Error, Plugin, Result, Transform, TransformPlugin, async_trait,
+    Batch, BindContext, Bound, Emitted, Error, Origin, Plugin, Result, Transform, TransformPlugin, async_trait,
 };
 
 use crate::filter::ansi_key;
@@ -95,7 +95,7 @@ impl Transform for Select {
             return Err(Error::internal("process was called before bind"));
         };
         let (rows, bad) = projection.evaluate_isolating(&batch.rows)?;
-        let exact = projection.keeps_rows() && bad.is_empty();
+        let origin = origin_of(&batch, projection.keeps_rows(), &bad);
         let rejected = bad_rows(&self.alias, &batch, bad);
         let batches = if rows.num_rows() == 0 {
             Vec::new()
@@ -103,7 +103,6 @@ impl Transform for Select {
             // Not `with_schema`: it refuses columns of other names.
             let options = RecordBatchOptions::new().with_row_count(Some(rows.num_rows()));
             let rows = RecordBatch::try_new_with_options(Arc::clone(schema), rows.columns().to_vec(), &options)?;
-            let origin = if exact { batch.origin } else { batch.origin.blurred() };
             vec![Batch::with_origin(rows, origin)]
         };
         Ok(Emitted { batches, rejected })
@@ -196,4 +195,13 @@ fn bare(name: &str) -> String {
     let name = name.trim();
     let inner = name.strip_prefix('`').and_then(|name| name.strip_suffix('`'));
     inner.unwrap_or(name).replace("``", "`")
+}
+
+/// Where the rows come from that a projection makes of a batch.
+pub(crate) fn origin_of(batch: &Batch, keeps_rows: bool, bad: &[(usize, String)]) -> Origin {
+    match (keeps_rows, bad) {
+        (true, []) => batch.origin.clone(),
+        (true, bad) => batch.origin.without(batch.num_rows(), bad.iter().map(|(row, _)| *row)),
+        (false, _) => batch.origin.blurred(),
+    }
 }

@@ -62,6 +62,10 @@ impl SinkPlugin for Console {
         }
     }
 
+    fn tasks(&self, _: &Config, max: u32) -> u32 {
+        max
+    }
+
     fn create(&self, config: &Config) -> Result<Box<dyn Sink>> {
         Ok(Box::new(ConsoleSink::new(Options::read(config)?)))
     }

@@ -41,6 +41,10 @@ impl SinkPlugin for Null {
         }
     }
 
+    fn tasks(&self, _: &Config, max: u32) -> u32 {
+        max
+    }
+
     fn create(&self, _config: &Config) -> Result<Box<dyn Sink>> {
         Ok(Box::new(NullSink::new()))
     }

@@ -1,16 +1,21 @@
 //! Rows to the bytes of a file.
 
+use std::collections::HashSet;
 use std::io::Write;
 use std::sync::{Arc, Mutex};
 
-use arrow::array::RecordBatch;
-use arrow::datatypes::SchemaRef;
+use arrow::array::{Array as _, ArrayRef, RecordBatch};
+use arrow::datatypes::{DataType, SchemaRef};
 use arrow::json::{LineDelimitedWriter, WriterBuilder};
+use arrow::row::{RowConverter, SortField};
+use bytes::Bytes;
 use flate2::write::GzEncoder;
 use levada_connector_api::{Error, Result};
+use object_store::PutPayload;
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression as ParquetCompression, ZstdLevel};
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
+use parquet::schema::types::ColumnPath;
 
 use super::values::{JsonValues, for_csv};
 
@@ -34,23 +39,35 @@ impl FileFormat {
     }
 }
 
-/// Where an encoder's bytes gather until they are taken.
+/// The least room that is made for an encoder's bytes.
+const BLOCK: usize = 1 << 20;
+
+/// Where an encoder's bytes gather until they are taken, in blocks: one that grew would be copied again and again.
 #[derive(Clone, Default)]
-pub(crate) struct Buffer(Arc<Mutex<Vec<u8>>>);
+pub(crate) struct Buffer(Arc<Mutex<Vec<Vec<u8>>>>);
 
 impl Buffer {
     pub(crate) fn len(&self) -> usize {
-        self.0.lock().map_or(0, |bytes| bytes.len())
+        self.0.lock().map_or(0, |blocks| blocks.iter().map(Vec::len).sum())
     }
 
-    pub(crate) fn take(&self) -> Vec<u8> {
-        self.0.lock().map(|mut bytes| std::mem::take(&mut *bytes)).unwrap_or_default()
+    pub(crate) fn take(&self) -> PutPayload {
+        let blocks = self.0.lock().map(|mut blocks| std::mem::take(&mut *blocks)).unwrap_or_default();
+        blocks.into_iter().map(Bytes::from).collect()
     }
 }
 
 impl Write for Buffer {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().map_err(|_| std::io::Error::other("the buffer is poisoned"))?.extend_from_slice(bytes);
+        let mut blocks = self.0.lock().map_err(|_| std::io::Error::other("the buffer is poisoned"))?;
+        match blocks.last_mut().filter(|last| last.capacity() - last.len() >= bytes.len()) {
+            Some(last) => last.extend_from_slice(bytes),
+            None => {
+                let mut block = Vec::with_capacity(bytes.len().max(BLOCK));
+                block.extend_from_slice(bytes);
+                blocks.push(block);
+            }
+        }
         Ok(bytes.len())
     }
 
@@ -93,6 +110,8 @@ enum Format {
     Json(Box<LineDelimitedWriter<Packed>>),
     Csv(Box<arrow::csv::Writer<Packed>>),
     Parquet(Box<ArrowWriter<Buffer>>),
+    /// Parquet whose first rows are still to come: they say how columns are encoded.
+    Empty(SchemaRef, ParquetCompression),
 }
 
 /// The encoder of one file.
@@ -122,16 +141,7 @@ impl Encoder {
                     "zstd" => ParquetCompression::ZSTD(ZstdLevel::try_new(1).map_err(failed)?),
                     _ => ParquetCompression::SNAPPY,
                 };
-                let properties = WriterProperties::builder()
-                    .set_compression(compression)
-                    // Chunk statistics are what readers prune by; those of pages cost more than they save.
-                    .set_statistics_enabled(EnabledStatistics::Chunk)
-                    .set_offset_index_disabled(true)
-                    .set_max_row_group_row_count(Some(1 << 20))
-                    .build();
-                Format::Parquet(Box::new(
-                    ArrowWriter::try_new(buffer.clone(), schema, Some(properties)).map_err(failed)?,
-                ))
+                Format::Empty(schema, compression)
             }
             "csv" => Format::Csv(Box::new(arrow::csv::WriterBuilder::new().with_header(file.header).build(packed))),
             _ => {
@@ -146,6 +156,11 @@ impl Encoder {
         match &mut self.format {
             Format::Json(writer) => writer.write(rows).map_err(failed),
             Format::Csv(writer) => writer.write(&for_csv(rows).map_err(failed)?).map_err(failed),
+            Format::Empty(schema, compression) => {
+                let writer = parquet(self.buffer.clone(), schema.clone(), *compression, Some(rows))?;
+                self.format = Format::Parquet(Box::new(writer));
+                self.write(rows)
+            }
             Format::Parquet(writer) => {
                 writer.write(rows).map_err(failed)?;
                 // A group is closed by its memory, too: wide rows must not gather a million at a time.
@@ -167,7 +182,45 @@ impl Encoder {
             Format::Parquet(writer) => {
                 writer.close().map_err(failed)?;
             }
+            Format::Empty(schema, compression) => {
+                parquet(self.buffer.clone(), schema, compression, None)?.close().map_err(failed)?;
+            }
         }
         Ok(self.buffer)
     }
+}
+
+fn parquet(
+    buffer: Buffer,
+    schema: SchemaRef,
+    compression: ParquetCompression,
+    first: Option<&RecordBatch>,
+) -> Result<ArrowWriter<Buffer>> {
+    let mut properties = WriterProperties::builder()
+        .set_compression(compression)
+        // Chunk statistics are what readers prune by; those of pages cost more than they save.
+        .set_statistics_enabled(EnabledStatistics::Chunk)
+        .set_offset_index_disabled(true)
+        .set_max_row_group_row_count(Some(1 << 19));
+    for (index, field) in schema.fields().iter().enumerate() {
+        if first.is_some_and(|rows| rarely_repeats(rows.column(index))) {
+            properties = properties.set_column_dictionary_enabled(ColumnPath::from(field.name().as_str()), false);
+        }
+    }
+    ArrowWriter::try_new(buffer, schema, Some(properties.build())).map_err(failed)
+}
+
+/// Whether a column's values are so different that a dictionary would be made in vain: the writer gives it up only when
+/// it has become too large.
+fn rarely_repeats(column: &ArrayRef) -> bool {
+    /// Rows that are looked at.
+    const SAMPLE: usize = 2048;
+    let rows = column.len().min(SAMPLE);
+    if rows < SAMPLE || column.data_type().is_nested() || *column.data_type() == DataType::Boolean {
+        return false;
+    }
+    let Ok(converter) = RowConverter::new(vec![SortField::new(column.data_type().clone())]) else { return false };
+    let Ok(encoded) = converter.convert_columns(&[column.slice(0, rows)]) else { return false };
+    let distinct: HashSet<&[u8]> = (0..rows).map(|row| encoded.row(row).data()).collect();
+    distinct.len() * 10 > rows * 9
 }

@@ -60,6 +60,10 @@ impl SinkPlugin for FilesSinkPlugin {
         }
     }
 
+    fn tasks(&self, _: &Config, max: u32) -> u32 {
+        max
+    }
+
     fn create(&self, config: &Config) -> Result<Box<dyn Sink>> {
         let format = config.string("format").to_ascii_lowercase();
         let default = if format == "parquet" { "snappy" } else { "none" };
@@ -139,7 +143,7 @@ impl FilesSink {
         result.map_err(|e| e.context(format!("/{}", file.path)))?;
         if file.encoder.buffer.len() >= PART_BYTES {
             let part = file.encoder.buffer.take();
-            file.upload.put_part(part.into()).await.map_err(|e| failed(&file.path, e))?;
+            file.upload.put_part(part).await.map_err(|e| failed(&file.path, e))?;
         }
         self.files.insert(folder, file);
         Ok(())
@@ -212,7 +216,7 @@ impl Sink for FilesSink {
                 .await
                 .map_err(|error| Error::new(ErrorKind::Panic, format!("encoding did not finish: {error}")))?;
             let rest = finished.map_err(|e| e.context(format!("/{}", file.path)))?.take();
-            file.upload.put_part(rest.into()).await.map_err(|e| failed(&file.path, e))?;
+            file.upload.put_part(rest).await.map_err(|e| failed(&file.path, e))?;
             self.faults.at("files.sink.complete.before")?;
             file.upload.complete().await.map_err(|e| failed(&file.path, e))?;
             self.faults.at("files.sink.complete.after")?;

@@ -1,8 +1,9 @@
 //! Lines to columns.
 
+use std::ops::Range;
 use std::sync::Arc;
 
-use arrow::array::{Array as _, RecordBatch, StringArray};
+use arrow::array::{RecordBatch, StringArray};
 use arrow::buffer::{Buffer, OffsetBuffer, ScalarBuffer};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use levada_connector_api::config::Config;
@@ -15,6 +16,10 @@ use super::options::{self, Malformed};
 
 /// Fewer bytes than this are not worth a second thread.
 const BYTES_PER_THREAD: usize = 128 << 10;
+/// Input that is read at once: large enough to be quick, small enough to overlap with what follows.
+const CHUNK: usize = 1 << 20;
+/// The same where threads decode it together, who wait for each other once a chunk.
+const SHARED_CHUNK: usize = 4 << 20;
 
 /// What came of the lines of a piece.
 pub(crate) struct Decoded {
@@ -45,6 +50,7 @@ impl Rejected {
             stage: "source".to_owned(),
             position: format!("{label}, line {}", first_line + self.line as u64),
             raw: self.raw,
+            record: None,
         }
     }
 }
@@ -55,14 +61,83 @@ enum Format {
     Csv(CsvDecoder),
 }
 
+/// The lines of a piece, as places in its bytes.
+enum Lines<'a> {
+    /// One by one.
+    Listed(&'a [Range<usize>]),
+    /// Whole lines that end at line feeds only; the last one may have none.
+    Block(Range<usize>),
+}
+
+impl Lines<'_> {
+    /// Hands each line to `take`; answers how many there were.
+    #[inline(always)]
+    fn each<'b>(&self, bytes: &'b [u8], mut take: impl FnMut(&'b [u8])) -> usize {
+        match self {
+            Self::Listed(lines) => {
+                lines.iter().for_each(|line| take(bytes.get(line.clone()).unwrap_or_default()));
+                lines.len()
+            }
+            Self::Block(block) => {
+                let mut rest = bytes.get(block.clone()).unwrap_or_default();
+                let mut count = 0;
+                while !rest.is_empty() {
+                    let end = memchr::memchr(b'\n', rest).unwrap_or(rest.len());
+                    take(rest.get(..end).unwrap_or_default());
+                    rest = rest.get(end + 1..).unwrap_or_default();
+                    count += 1;
+                }
+                count
+            }
+        }
+    }
+
+    /// A line by its number.
+    #[cold]
+    fn at<'b>(&self, bytes: &'b [u8], number: usize) -> &'b [u8] {
+        let (mut found, mut next): (&[u8], _) = (&[], 0);
+        self.each(bytes, |line| {
+            if next == number {
+                found = line;
+            }
+            next += 1;
+        });
+        found
+    }
+
+    /// Cuts into so many parts of about the same size.
+    fn split(self, bytes: &[u8], parts: usize) -> Vec<Self> {
+        match self {
+            Self::Listed(lines) if parts > 1 => {
+                lines.chunks(lines.len().div_ceil(parts).max(1)).map(Self::Listed).collect()
+            }
+            Self::Block(block) if parts > 1 => {
+                let step = block.len().div_ceil(parts).max(1);
+                let mut cut = Vec::with_capacity(parts);
+                let mut start = block.start;
+                while start < block.end {
+                    let near = (start + step).min(block.end);
+                    let after = bytes.get(near..block.end).and_then(|rest| memchr::memchr(b'\n', rest));
+                    let end = after.map_or(block.end, |found| near + found + 1);
+                    cut.push(Self::Block(start..end));
+                    start = end;
+                }
+                cut
+            }
+            whole => vec![whole],
+        }
+    }
+}
+
 /// Gathers the lines of a piece and decodes them together, on as many threads as there are cores.
 pub(crate) struct LineDecoder {
     schema: SchemaRef,
     /// One a thread.
     formats: Vec<Format>,
     csv: CsvOptions,
-    values: Vec<u8>,
-    ends: Vec<usize>,
+    lines: Vec<Range<usize>>,
+    /// Instead of lines one by one: their bytes, and how many they are.
+    block: Option<(Range<usize>, usize)>,
     rejected: Vec<Rejected>,
     /// Before which gathered line a line of the piece was left out: headers, and lines that are too long.
     gaps: Vec<usize>,
@@ -95,7 +170,17 @@ impl LineDecoder {
             Some(Format::Csv(decoder)) => decoder.schema().clone(),
             _ => schema,
         };
-        Ok(Self { schema, formats, csv, values: Vec::new(), ends: Vec::new(), rejected: Vec::new(), gaps: Vec::new() })
+        Ok(Self { schema, formats, csv, lines: Vec::new(), block: None, rejected: Vec::new(), gaps: Vec::new() })
+    }
+
+    /// Whether threads share the work.
+    pub(crate) fn shares(&self) -> bool {
+        self.formats.len() > 1
+    }
+
+    /// How much input should be read at once.
+    pub(crate) fn chunk(&self) -> usize {
+        if self.shares() { SHARED_CHUNK } else { CHUNK }
     }
 
     /// The columns of the configuration; `None` if they are to be found in the data.
@@ -120,7 +205,7 @@ impl LineDecoder {
 
     /// Lines taken so far, of whatever kind.
     pub(crate) fn len(&self) -> usize {
-        self.ends.len() + self.gaps.len()
+        self.lines.len() + self.gaps.len() + self.block.as_ref().map_or(0, |(_, lines)| *lines)
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -129,51 +214,45 @@ impl LineDecoder {
 
     /// A line that is no data: a header.
     pub(crate) fn skip(&mut self) {
-        self.gaps.push(self.ends.len());
+        self.gaps.push(self.lines.len());
     }
 
     pub(crate) fn reject_long(&mut self, start: &[u8], limit: usize) {
         let reason = format!("the line is longer than max.line.bytes ({limit} bytes); only its beginning is kept");
         self.rejected.push(Rejected { line: self.len(), reason, raw: start.to_vec() });
-        self.gaps.push(self.ends.len());
+        self.gaps.push(self.lines.len());
     }
 
-    pub(crate) fn push(&mut self, line: &[u8]) {
-        self.values.extend_from_slice(line);
-        self.ends.push(self.values.len());
+    /// Takes a line by its place in the bytes that [`finish`](Self::finish) will be given.
+    pub(crate) fn push(&mut self, line: Range<usize>) {
+        self.lines.push(line);
     }
 
-    /// Makes room for the lines of a piece at once.
-    pub(crate) fn reserve(&mut self, bytes: usize) {
-        self.values.reserve_exact(bytes);
+    /// Takes so many whole lines at once, which end at line feeds only. Nothing else may be taken before or after.
+    pub(crate) fn push_block(&mut self, block: Range<usize>, lines: usize) {
+        self.block = Some((block, lines));
     }
 
-    pub(crate) fn finish(&mut self) -> Result<Decoded> {
-        let values = std::mem::take(&mut self.values);
-        let ends = std::mem::take(&mut self.ends);
+    /// Decodes what was taken.
+    pub(crate) fn finish(&mut self, bytes: &[u8]) -> Result<Decoded> {
+        let listed = std::mem::take(&mut self.lines);
+        let block = self.block.take();
         let gaps = std::mem::take(&mut self.gaps);
         let mut rejected = std::mem::take(&mut self.rejected);
+        let size = block.as_ref().map_or_else(|| listed.iter().map(Range::len).sum(), |(block, _)| block.len());
+        let lines = block.map_or(Lines::Listed(&listed), |(block, _)| Lines::Block(block));
         if let Some(Format::Text { .. }) = self.formats.first()
             && gaps.is_empty()
-            && std::str::from_utf8(&values).is_ok()
+            && let Some(array) = whole_text(bytes, &lines, size)?
         {
-            // The gathered bytes become the array's buffer. Every cut is valid, too: a line ends before an ASCII byte.
-            let offsets: Vec<i32> = std::iter::once(0).chain(ends.iter().map(|end| *end as i32)).collect();
-            let offsets = OffsetBuffer::new(ScalarBuffer::from(offsets));
-            let array = StringArray::try_new(offsets, Buffer::from_vec(values), None)?;
             let rows = RecordBatch::try_new(self.schema.clone(), vec![Arc::new(array)])?;
             return Ok(Decoded { parts: vec![Part { rows, first: Some(0) }], rejected });
         }
-        let threads = (values.len() / BYTES_PER_THREAD).clamp(1, self.formats.len().max(1));
-        let per_thread = ends.len().div_ceil(threads).max(1);
-        let (values, ends) = (&values, &ends);
+        let threads = (size / BYTES_PER_THREAD).clamp(1, self.formats.len().max(1));
         let schema = &self.schema;
-        let decode = |(format, first): (&mut Format, usize)| {
-            let last = (first + per_thread).min(ends.len());
-            format.decode(schema, values, ends, first..last)
-        };
-        let mut work: Vec<(&mut Format, usize)> =
-            self.formats.iter_mut().zip((0..ends.len().max(1)).step_by(per_thread)).collect();
+        let decode = |(format, lines): (&mut Format, Lines<'_>)| format.decode(schema, bytes, &lines);
+        let mut work: Vec<(&mut Format, Lines<'_>)> =
+            self.formats.iter_mut().zip(lines.split(bytes, threads)).collect();
         let own = work.pop();
         let results: Vec<Result<(RecordBatch, Vec<Rejected>, usize)>> = std::thread::scope(|scope| {
             let others: Vec<_> = work.into_iter().map(|part| scope.spawn(move || decode(part))).collect();
@@ -182,14 +261,15 @@ impl LineDecoder {
             others.into_iter().map(|thread| thread.join().unwrap_or_else(panicked)).chain(own).collect()
         });
         let mut parts = Vec::with_capacity(results.len());
-        for (i, result) in results.into_iter().enumerate() {
+        let mut start = 0;
+        for result in results {
             let (rows, bad, lines) = result?;
-            let start = i * per_thread;
             let contiguous =
                 rows.num_rows() == lines && !gaps.iter().any(|gap| (start + 1..start + lines).contains(gap));
             let first = contiguous.then(|| line_of(start, &gaps) as u64);
-            rejected.extend(bad.into_iter().map(|bad| Rejected { line: line_of(bad.line, &gaps), ..bad }));
+            rejected.extend(bad.into_iter().map(|bad| Rejected { line: line_of(start + bad.line, &gaps), ..bad }));
             parts.push(Part { rows, first });
+            start += lines;
         }
         rejected.sort_by_key(|bad| bad.line);
         Ok(Decoded { parts, rejected })
@@ -202,64 +282,68 @@ fn line_of(gathered: usize, gaps: &[usize]) -> usize {
 }
 
 impl Format {
-    /// Decodes the gathered lines of a range. Rejected lines have their gathered numbers.
+    /// Decodes lines. Answers how many they were; rejected lines are counted from the first of them.
     fn decode(
         &mut self,
         schema: &SchemaRef,
-        values: &[u8],
-        ends: &[usize],
-        range: std::ops::Range<usize>,
+        bytes: &[u8],
+        lines: &Lines<'_>,
     ) -> Result<(RecordBatch, Vec<Rejected>, usize)> {
-        let lines = range.len();
-        let line = |i: usize| {
-            let start = if i == 0 { 0 } else { ends.get(i - 1).copied().unwrap_or(0) };
-            values.get(start..ends.get(i).copied().unwrap_or(start)).unwrap_or_default()
-        };
-        let first = range.start;
-        let (rows, bad) = match self {
+        let (count, (rows, bad)) = match self {
             Self::Text { replace_invalid, drop_invalid } => {
-                let (array, bad) = text(ends, &line, *replace_invalid, *drop_invalid)?;
-                return Ok((RecordBatch::try_new(schema.clone(), vec![Arc::new(array)])?, bad, lines));
+                let (array, bad, count) = text(bytes, lines, *replace_invalid, *drop_invalid);
+                return Ok((RecordBatch::try_new(schema.clone(), vec![Arc::new(array)])?, bad, count));
             }
-            Self::Json(decoder) => {
-                range.for_each(|i| decoder.push(line(i)));
-                decoder.finish()?
-            }
-            Self::Csv(decoder) => {
-                range.for_each(|i| decoder.push(line(i)));
-                decoder.finish()?
-            }
+            Self::Json(decoder) => (lines.each(bytes, |line| decoder.push(line)), decoder.finish()?),
+            Self::Csv(decoder) => (lines.each(bytes, |line| decoder.push(line)), decoder.finish()?),
         };
-        let named = |bad: levada_formats::Rejected| {
-            let i = first + bad.index;
-            Rejected { line: i, reason: bad.reason, raw: line(i).to_vec() }
+        let named = |bad: levada_formats::Rejected| Rejected {
+            line: bad.index,
+            reason: bad.reason,
+            raw: lines.at(bytes, bad.index).to_vec(),
         };
-        Ok((rows, bad.into_iter().map(named).collect(), lines))
+        Ok((rows, bad.into_iter().map(named).collect(), count))
     }
 }
 
-/// Lines as they are, where not all of them are sure to be text.
-fn text<'a>(
-    ends: &[usize],
-    line: &impl Fn(usize) -> &'a [u8],
+/// Lines one after the other as the values of an array; `None` if they are not all text.
+fn whole_text(bytes: &[u8], lines: &Lines<'_>, size: usize) -> Result<Option<StringArray>> {
+    let mut values = Vec::with_capacity(size);
+    let mut offsets = vec![0i32];
+    lines.each(bytes, |line| {
+        values.extend_from_slice(line);
+        offsets.push(values.len() as i32);
+    });
+    // Every cut is valid, too: a line ends before an ASCII byte.
+    if i32::try_from(values.len()).is_err() || simdutf8::basic::from_utf8(&values).is_err() {
+        return Ok(None);
+    }
+    let offsets = OffsetBuffer::new(ScalarBuffer::from(offsets));
+    Ok(Some(StringArray::try_new(offsets, Buffer::from_vec(values), None)?))
+}
+
+/// Lines as they are, where not all of them are text.
+fn text(
+    bytes: &[u8],
+    lines: &Lines<'_>,
     replace_invalid: bool,
     drop_invalid: bool,
-) -> Result<(StringArray, Vec<Rejected>)> {
-    let mut good = Vec::with_capacity(ends.len());
+) -> (StringArray, Vec<Rejected>, usize) {
+    let mut good = Vec::new();
     let mut rejected = Vec::new();
-    for i in 0..ends.len() {
-        match std::str::from_utf8(line(i)) {
+    let mut number = 0;
+    let count = lines.each(bytes, |line| {
+        match std::str::from_utf8(line) {
             Ok(text) => good.push(std::borrow::Cow::Borrowed(text)),
-            Err(_) if replace_invalid => good.push(String::from_utf8_lossy(line(i))),
+            Err(_) if replace_invalid => good.push(String::from_utf8_lossy(line)),
             Err(_) if drop_invalid => {}
             Err(error) => rejected.push(Rejected {
-                line: i,
+                line: number,
                 reason: format!("not UTF-8 at byte {} of the line", error.valid_up_to()),
-                raw: line(i).to_vec(),
+                raw: line.to_vec(),
             }),
         }
-    }
-    let array = StringArray::from_iter_values(good);
-    debug_assert_eq!(array.null_count(), 0);
-    Ok((array, rejected))
+        number += 1;
+    });
+    (StringArray::from_iter_values(good), rejected, count)
 }

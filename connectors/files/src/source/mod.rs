@@ -24,9 +24,6 @@ use self::decode::LineDecoder;
 use self::listing::{FileEntry, Listing};
 use self::reader::{Compression, Header, OpenFile, PieceLimit, blocking};
 
-/// Input that is read at once: large enough to be quick, small enough to overlap with what follows.
-const CHUNK: usize = 1 << 20;
-
 /// The source `Files`.
 pub struct FilesSourcePlugin;
 
@@ -174,7 +171,10 @@ impl Source for FilesSource {
         let deadline = Instant::now() + limit.wait;
         loop {
             let rows = polled.num_rows() + polled.rejected.len();
-            if rows >= limit.rows || polled.bytes >= limit.bytes || polled.bytes >= CHUNK {
+            if rows >= limit.rows
+                || polled.bytes >= limit.bytes
+                || polled.bytes >= self.decoder.as_ref().map_or(0, LineDecoder::chunk)
+            {
                 return Ok(polled);
             }
             if self.open.is_none() && !self.open_next().await? {
@@ -329,7 +329,7 @@ impl FilesSource {
             bytes: limit.bytes.saturating_sub(polled.bytes),
             at_least_one: polled.ranges.is_empty(),
             line_bytes: self.line_bytes,
-            chunk: CHUNK,
+            chunk: decoder.chunk(),
         };
         let start = self.seen.get(&file.entry.name).cloned();
         let (file, decoder, piece) = blocking(move || {

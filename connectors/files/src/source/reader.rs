@@ -1,6 +1,7 @@
 //! Reading one file: bytes in, pieces of whole lines out.
 
 use std::io::{Cursor, Read};
+use std::ops::Range;
 use std::sync::Arc;
 
 use flate2::read::MultiGzDecoder;
@@ -72,6 +73,8 @@ pub(crate) struct OpenFile {
     pub(crate) header: Header,
     input: Box<dyn Read + Send>,
     buffer: Vec<u8>,
+    /// The buffer before, to be used again.
+    spare: Vec<u8>,
     eof: bool,
     /// Inside a line that is too long: its rest is thrown away.
     in_long_line: bool,
@@ -126,6 +129,7 @@ impl OpenFile {
             header: Header::None,
             input,
             buffer: Vec::new(),
+            spare: Vec::new(),
             eof: false,
             in_long_line: false,
         };
@@ -172,21 +176,49 @@ impl OpenFile {
             let left = usize::try_from(self.until - self.position).unwrap_or(usize::MAX);
             let allowed = self.buffer.len().min(left);
             let last = self.eof || allowed == left;
-            decoder.reserve(allowed);
             let (taken, full) = self.take_lines(allowed, last, limit, bytes, decoder)?;
             bytes += taken;
             self.position += taken as u64;
-            self.buffer.drain(..taken);
-            let done = self.position == self.until || (self.eof && self.buffer.is_empty());
+            let done = self.position == self.until || (self.eof && taken == self.buffer.len());
             if done && self.until != u64::MAX && self.position < self.until {
                 return Err(self.shrunk(self.position));
             }
             // Without a row there is nothing to give yet, unless the file ends: the middle of a long line, or what stands
             // before a header. Who goes on after a piece must be past the header.
             if done || full || (!decoder.is_empty() && self.header == Header::None) {
-                return Ok(Piece { decoded: decoder.finish()?, first_line, bytes, done });
+                let decoded = self.decode(taken, done, limit, decoder)?;
+                return Ok(Piece { decoded, first_line, bytes, done });
             }
+            self.buffer.drain(..taken);
         }
+    }
+
+    /// Decodes the lines taken from the first `taken` bytes, which are then gone from the buffer. Where that takes several
+    /// threads, the next bytes are read meanwhile.
+    fn decode(&mut self, taken: usize, done: bool, limit: &PieceLimit, decoder: &mut LineDecoder) -> Result<Decoded> {
+        if done || self.eof || !decoder.shares() {
+            let decoded = decoder.finish(&self.buffer)?;
+            self.buffer.drain(..taken);
+            return Ok(decoded);
+        }
+        let mut next = std::mem::take(&mut self.spare);
+        next.clear();
+        next.extend_from_slice(self.buffer.get(taken..).unwrap_or_default());
+        let missing = limit.chunk.saturating_sub(next.len());
+        let (buffer, input) = (&self.buffer, &mut self.input);
+        let (decoded, read) = std::thread::scope(|scope| {
+            let ahead = scope.spawn(|| {
+                next.reserve_exact(missing);
+                let read = input.take(missing as u64).read_to_end(&mut next);
+                (next, read)
+            });
+            let decoded = decoder.finish(buffer);
+            (decoded, ahead.join())
+        });
+        let (next, read) = read.map_err(|_| Error::new(ErrorKind::Panic, "reading panicked"))?;
+        self.eof = read.map_err(|e| broken(&self.label, e))? < missing;
+        self.spare = std::mem::replace(&mut self.buffer, next);
+        decoded
     }
 
     fn fill(&mut self, limit: &PieceLimit) -> Result<()> {
@@ -206,6 +238,34 @@ impl OpenFile {
         Ok(())
     }
 
+    /// The whole lines of the buffer at once, with their number, where nothing needs a look at each: no limit, no
+    /// carriage return, no header, no line that may be too long.
+    fn block(
+        &self,
+        buffer: &[u8],
+        last: bool,
+        limit: &PieceLimit,
+        before: usize,
+        decoder: &LineDecoder,
+    ) -> Option<(Range<usize>, usize)> {
+        let plain = self.header == Header::None && !self.in_long_line && decoder.is_empty();
+        if !plain || before + buffer.len() > limit.bytes || buffer.len() > limit.line_bytes {
+            return None;
+        }
+        let end = if last { buffer.len() } else { memchr::memrchr(b'\n', buffer)? + 1 };
+        let mut block = 0..end;
+        let bytes = buffer.get(..end)?;
+        if before == 0 && self.position == 0 && bytes.starts_with(b"\xef\xbb\xbf") {
+            // A byte order mark at the file's beginning is no text.
+            block.start = 3;
+        }
+        let open = usize::from(bytes.last().is_some_and(|byte| *byte != b'\n'));
+        let lines = memchr::memchr_iter(b'\n', bytes).count() + open;
+        let fits = lines > 0 && lines <= limit.rows && memchr::memchr(b'\r', bytes).is_none();
+        // A file that holds nothing but the mark is one empty line.
+        (fits && block.start < block.end).then_some((block, lines))
+    }
+
     /// Hands lines to the decoder; answers with the bytes they took, and whether a limit stopped it.
     fn take_lines(
         &mut self,
@@ -216,6 +276,12 @@ impl OpenFile {
         decoder: &mut LineDecoder,
     ) -> Result<(usize, bool)> {
         let buffer = self.buffer.get(..allowed).unwrap_or_default();
+        if let Some((block, lines)) = self.block(buffer, last, limit, before, decoder) {
+            self.line += lines as u64;
+            let taken = block.end;
+            decoder.push_block(block, lines);
+            return Ok((taken, false));
+        }
         let has_cr = memchr::memchr(b'\r', buffer).is_some();
         let mut at = 0;
         while at < buffer.len() {
@@ -262,7 +328,8 @@ impl OpenFile {
             } else if line.len() > limit.line_bytes {
                 decoder.reject_long(line.get(..KEPT_OF_LONG_LINE).unwrap_or(line), limit.line_bytes);
             } else {
-                decoder.push(line);
+                let end = at + length;
+                decoder.push(end - line.len()..end);
             }
             self.line += 1;
             at += next;

@@ -1,10 +1,10 @@
 //! Writes to topics.
 
-mod producer;
-mod progress;
+pub(crate) mod producer;
+pub(crate) mod progress;
 mod rows;
-mod topics;
-mod writer;
+pub(crate) mod topics;
+pub(crate) mod writer;
 
 use levada_connector_api::config::{Config, ConfigDef, ConfigError};
 use levada_connector_api::{Guarantee, OutputMode, Plugin, Result, Sink, SinkCapabilities, SinkPlugin};
@@ -42,6 +42,10 @@ impl SinkPlugin for KafkaSinkPlugin {
     fn capabilities(&self, config: &Config) -> SinkCapabilities {
         let guarantee = if exactly_once(config) { Guarantee::Transactional } else { Guarantee::AtLeastOnce };
         SinkCapabilities { guarantee, modes: &[OutputMode::Append, OutputMode::Update] }
+    }
+
+    fn tasks(&self, _: &Config, max: u32) -> u32 {
+        max
     }
 
     fn create(&self, config: &Config) -> Result<Box<dyn Sink>> {

@@ -18,11 +18,11 @@ use crate::client::{self, Context};
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A producer of ours.
-pub(super) type Producer = Arc<BaseProducer<Deliveries>>;
+pub(crate) type Producer = Arc<BaseProducer<Deliveries>>;
 
 /// Remembers the first message that did not arrive.
 #[derive(Default)]
-pub(super) struct Deliveries {
+pub(crate) struct Deliveries {
     log: Context,
     failed: Mutex<Option<(String, KafkaError)>>,
 }
@@ -80,7 +80,7 @@ pub(super) fn send(producer: &Producer, topic: Option<&str>, messages: &Messages
 }
 
 /// Sends one message.
-pub(super) fn enqueue(producer: &Producer, mut record: BaseRecord<'_, [u8], [u8]>) -> Result<()> {
+pub(crate) fn enqueue(producer: &Producer, mut record: BaseRecord<'_, [u8], [u8]>) -> Result<()> {
     let since = Instant::now();
     loop {
         match producer.send(record) {
@@ -98,7 +98,7 @@ pub(super) fn enqueue(producer: &Producer, mut record: BaseRecord<'_, [u8], [u8]
 }
 
 /// Waits until everything has arrived. Blocks.
-pub(super) fn flush(producer: &Producer) -> Result<()> {
+pub(crate) fn flush(producer: &Producer) -> Result<()> {
     let millis = i32::try_from(PATIENCE.as_millis()).unwrap_or(i32::MAX);
     // rust-rdkafka's own flush ends the flush inside of librdkafka at once and then waits in steps of 100 ms: every small
     // micro-batch would take as long.
@@ -116,7 +116,7 @@ pub(super) fn flush(producer: &Producer) -> Result<()> {
 }
 
 /// Does what waits for messages to arrive, while somebody else asks for what became of them, as librdkafka wants it.
-pub(super) fn while_served<T>(producer: &Producer, work: impl FnOnce() -> T) -> T {
+pub(crate) fn while_served<T>(producer: &Producer, work: impl FnOnce() -> T) -> T {
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
         scope.spawn(|| {
@@ -138,7 +138,7 @@ fn failures(producer: &Producer) -> Result<()> {
 }
 
 /// An error of a transaction, with what it means for the micro-batch: after one that is uncertain, the next run asks.
-pub(super) fn transaction_error(what: &str, error: KafkaError) -> Error {
+pub(crate) fn transaction_error(what: &str, error: KafkaError) -> Error {
     let (fatal, abort) = match &error {
         KafkaError::Transaction(inner) => (inner.is_fatal(), inner.txn_requires_abort()),
         _ => (false, false),

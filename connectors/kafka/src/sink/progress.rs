@@ -2,22 +2,98 @@
 
 use std::time::{Duration, Instant};
 
-use levada_connector_api::{Commit, Error, ErrorKind, Result};
+use levada_connector_api::{Commit, Error, ErrorKind, Faults, Result};
 use rdkafka::consumer::Consumer as _;
 use rdkafka::error::KafkaError;
 use rdkafka::message::Message as _;
+use rdkafka::producer::Producer as _;
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
-use crate::client::{self, Closing, Context, REQUEST};
+use super::producer::Producer;
+use super::topics::{self, Creation};
+use crate::client::{self, Closing, Context, REQUEST, blocking};
+
+/// How long taking over a transactional id may take.
+const INIT: Duration = Duration::from_secs(60);
 
 /// How long another task's transaction may keep the end of the topic from being read.
 const PATIENCE: Duration = Duration::from_secs(75);
+
+/// A progress record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Note {
+    pub(crate) commit: Commit,
+    /// What tells the content of the micro-batch apart from another, where that may differ.
+    pub(crate) digest: Option<u64>,
+}
+
+impl Note {
+    fn decode(payload: &[u8]) -> serde_json::Result<Self> {
+        let value: serde_json::Value = serde_json::from_slice(payload)?;
+        let digest = value.get("digest").and_then(serde_json::Value::as_u64);
+        Ok(Self { commit: serde_json::from_value(value)?, digest })
+    }
+
+    pub(crate) fn encode(&self) -> Result<Vec<u8>> {
+        let failed = |e| Error::internal(format!("a progress record cannot be written: {e}"));
+        let mut value = serde_json::to_value(&self.commit).map_err(failed)?;
+        if let (Some(digest), Some(map)) = (self.digest, value.as_object_mut()) {
+            map.insert("digest".to_owned(), digest.into());
+        }
+        serde_json::to_vec(&value).map_err(failed)
+    }
+}
+
+/// The progress of a task: where its records are, and which.
+#[derive(Debug, Clone)]
+pub(crate) struct Track {
+    pub(crate) topic: String,
+    pub(crate) key: String,
+    /// The run that asks.
+    pub(crate) epoch: u64,
+}
+
+impl Track {
+    /// Takes over the producer's transactional id, and asks what is committed. Whoever had it before is fenced.
+    pub(crate) async fn take_over(
+        &self,
+        client: &ClientConfig,
+        producer: &Producer,
+        creation: &Creation,
+        faults: &Faults,
+    ) -> Result<Option<Note>> {
+        let compacted =
+            [("cleanup.policy", "compact"), ("segment.ms", "3600000"), ("min.cleanable.dirty.ratio", "0.1")];
+        let creation = Creation { enabled: true, partitions: 1, ..creation.clone() };
+        topics::ensure(client, producer, &self.topic, &creation, &compacted).await?;
+        let (config, producer, faults, this) = (client.clone(), producer.clone(), faults.clone(), self.clone());
+        blocking(move || {
+            // Before anybody is fenced: it must not be us who are too old.
+            this.check(read(&config, &this.topic, &this.key, false)?)?;
+            producer.init_transactions(INIT).map_err(|e| client::error("taking over the transactional id", e))?;
+            faults.at("kafka.sink.fenced")?;
+            this.check(read(&config, &this.topic, &this.key, true)?)
+        })
+        .await
+    }
+
+    fn check(&self, found: Option<Note>) -> Result<Option<Note>> {
+        match &found {
+            Some(Note { commit, .. }) if commit.epoch > self.epoch => Err(Error::new(
+                ErrorKind::Fenced,
+                format!("run {} of task '{}' has committed; this is run {}", commit.epoch, self.key, self.epoch),
+            )
+            .hint("another run of this task has taken over")),
+            _ => Ok(found),
+        }
+    }
+}
 
 /// The last progress record with this key, of those that are committed. Blocks.
 ///
 /// With `to_the_end` it waits until nothing is undecided: no record of ours can come after it, if no other producer with
 /// our transactional id is left.
-pub(super) fn read(config: &ClientConfig, topic: &str, key: &str, to_the_end: bool) -> Result<Option<Commit>> {
+pub(crate) fn read(config: &ClientConfig, topic: &str, key: &str, to_the_end: bool) -> Result<Option<Note>> {
     let failed = |e| client::error(format!("reading the progress in '{topic}'"), e);
     let consumer = |isolation: &str| -> Result<Closing> {
         let mut own = ClientConfig::new();
@@ -58,9 +134,9 @@ pub(super) fn read(config: &ClientConfig, topic: &str, key: &str, to_the_end: bo
                     && let Some(payload) = message.payload()
                 {
                     let place = format!("{topic}-0, offset {}", message.offset());
-                    let commit: Commit = serde_json::from_slice(payload)
+                    let note = Note::decode(payload)
                         .map_err(|e| Error::corrupt(format!("{place}: this is no progress record: {e}")))?;
-                    last = Some(commit);
+                    last = Some(note);
                 }
                 if message.offset() + 1 >= high {
                     return Ok(last);

@@ -12,14 +12,14 @@ use crate::client::{self, REQUEST, blocking};
 
 /// How topics are created.
 #[derive(Debug, Clone)]
-pub(super) struct Creation {
-    pub(super) enabled: bool,
-    pub(super) partitions: i32,
-    pub(super) replication: i32,
+pub(crate) struct Creation {
+    pub(crate) enabled: bool,
+    pub(crate) partitions: i32,
+    pub(crate) replication: i32,
 }
 
 /// Creates `topic` unless it is there.
-pub(super) async fn ensure(
+pub(crate) async fn ensure(
     config: &ClientConfig,
     producer: &Producer,
     topic: &str,

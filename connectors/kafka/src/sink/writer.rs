@@ -13,10 +13,11 @@ use rdkafka::ClientConfig;
 use rdkafka::error::KafkaError;
 use rdkafka::producer::{BaseRecord, Producer as _};
 
+use super::exactly_once;
 use super::producer::{self, Deliveries, Producer, transaction_error};
+use super::progress::{Note, Track};
 use super::rows::Layout;
 use super::topics::{self, Creation};
-use super::{exactly_once, progress};
 use crate::client::{self, blocking};
 use crate::config::{SINK_FIXED, SINK_PREFIXES};
 
@@ -37,9 +38,7 @@ pub(super) struct KafkaSink {
 struct Open {
     producer: Producer,
     layout: Layout,
-    progress_topic: String,
-    /// The task's key of progress records.
-    key: String,
+    track: Track,
     /// The last micro-batch that is committed.
     last: Option<u64>,
     in_transaction: bool,
@@ -81,36 +80,6 @@ impl KafkaSink {
     fn opened(&mut self) -> Result<&mut Open> {
         self.open.as_mut().ok_or_else(|| Error::internal("the sink is not open"))
     }
-
-    /// Takes over the transactional id, and asks what is committed. Whoever had it before is fenced.
-    async fn take_over(&self, producer: &Producer, topic: &str, key: &str, epoch: u64) -> Result<Option<Commit>> {
-        let compacted =
-            [("cleanup.policy", "compact"), ("segment.ms", "3600000"), ("min.cleanable.dirty.ratio", "0.1")];
-        let creation = Creation { enabled: true, partitions: 1, ..self.creation.clone() };
-        topics::ensure(&self.client, producer, topic, &creation, &compacted).await?;
-        let (config, name, own) = (self.client.clone(), topic.to_owned(), key.to_owned());
-        let producer = producer.clone();
-        let faults = self.faults.clone();
-        blocking(move || {
-            // Before anybody is fenced: it must not be us who are too old.
-            check_epoch(progress::read(&config, &name, &own, false)?, epoch, &own)?;
-            producer.init_transactions(PATIENCE).map_err(|e| client::error("taking over the transactional id", e))?;
-            faults.at("kafka.sink.fenced")?;
-            check_epoch(progress::read(&config, &name, &own, true)?, epoch, &own)
-        })
-        .await
-    }
-}
-
-fn check_epoch(found: Option<Commit>, epoch: u64, key: &str) -> Result<Option<Commit>> {
-    match &found {
-        Some(commit) if commit.epoch > epoch => Err(Error::new(
-            ErrorKind::Fenced,
-            format!("run {} of task '{key}' has committed; this is run {epoch}", commit.epoch),
-        )
-        .hint("another run of this task has taken over")),
-        _ => Ok(found),
-    }
 }
 
 #[async_trait]
@@ -140,12 +109,15 @@ impl Sink for KafkaSink {
         let progress_topic =
             self.config.string_opt("progress.topic").unwrap_or_else(|| format!("levada-progress-{}", context.pipeline));
         let key = format!("{}/{}", context.pipeline, context.task);
+        let track = Track { topic: progress_topic, key, epoch: context.epoch };
         let last = match self.exactly_once {
-            true => self.take_over(&producer, &progress_topic, &key, context.epoch).await?,
+            true => {
+                track.take_over(&self.client, &producer, &self.creation, &self.faults).await?.map(|note| note.commit)
+            }
             false => None,
         };
         let batch_id = last.as_ref().map(|commit| commit.batch_id);
-        self.open = Some(Open { producer, layout, progress_topic, key, last: batch_id, in_transaction: false, known });
+        self.open = Some(Open { producer, layout, track, last: batch_id, in_transaction: false, known });
         Ok(last)
     }
 
@@ -181,8 +153,7 @@ impl Sink for KafkaSink {
         }
         let begun = std::mem::take(&mut open.in_transaction);
         let held = open.last.is_some_and(|last| commit.batch_id <= last);
-        let (topic, key, record) = (open.progress_topic.clone(), open.key.clone(), serde_json::to_vec(commit));
-        let record = record.map_err(|e| Error::internal(format!("a progress record cannot be written: {e}")))?;
+        let (track, note) = (open.track.clone(), Note { commit: commit.clone(), digest: None });
         blocking(move || {
             if held {
                 // The brokers say whether we are still the one to know.
@@ -191,12 +162,7 @@ impl Sink for KafkaSink {
             if !begun {
                 producer.begin_transaction().map_err(|e| transaction_error("beginning a transaction", e))?;
             }
-            let record = BaseRecord::to(&topic).key(key.as_bytes()).payload(record.as_slice()).partition(0);
-            producer::enqueue(&producer, record)?;
-            producer::flush(&producer).map_err(uncertain)?;
-            faults.at("kafka.sink.flushed")?;
-            end(&producer)?;
-            faults.at("kafka.sink.committed")
+            finish(&producer, &track, &note, &faults)
         })
         .await?;
         let open = self.opened()?;
@@ -225,6 +191,17 @@ impl Sink for KafkaSink {
         })
         .await
     }
+}
+
+/// Sends the progress record, waits until everything has arrived, and commits the transaction. Blocks.
+pub(crate) fn finish(producer: &Producer, track: &Track, note: &Note, faults: &Faults) -> Result<()> {
+    let record = note.encode()?;
+    let record = BaseRecord::to(&track.topic).key(track.key.as_bytes()).payload(record.as_slice()).partition(0);
+    producer::enqueue(producer, record)?;
+    producer::flush(producer).map_err(uncertain)?;
+    faults.at("kafka.sink.flushed")?;
+    end(producer)?;
+    faults.at("kafka.sink.committed")
 }
 
 fn abort(producer: &Producer) -> Result<()> {

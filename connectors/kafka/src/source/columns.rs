@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, BinaryArray, BinaryBuilder, ListArray, StringBuilder, StructArray};
+use arrow::array::{
+    Array as _, ArrayRef, AsArray as _, BinaryArray, BinaryBuilder, ListArray, StringBuilder, StructArray,
+};
 use arrow::buffer::{NullBuffer, OffsetBuffer, ScalarBuffer};
 use arrow::datatypes::{DataType, Field, Fields};
 
@@ -128,6 +130,26 @@ fn header_fields() -> Fields {
 
 fn header_item() -> Arc<Field> {
     Arc::new(Field::new_list_field(DataType::Struct(header_fields()), true))
+}
+
+/// The headers of one message.
+pub(super) fn headers_of(all: &ListArray, index: usize) -> Vec<(String, Option<Vec<u8>>)> {
+    if index >= all.len() || all.is_null(index) {
+        return Vec::new();
+    }
+    let entries = all.value(index);
+    let Some(entries) = entries.as_struct_opt() else { return Vec::new() };
+    let (Some(names), Some(values)) = (
+        entries.columns().first().and_then(|names| names.as_string_opt::<i32>()),
+        entries.columns().get(1).and_then(|values| values.as_binary_opt::<i32>()),
+    ) else {
+        return Vec::new();
+    };
+    names
+        .iter()
+        .zip(values)
+        .map(|(name, value)| (name.unwrap_or_default().to_owned(), value.map(<[u8]>::to_vec)))
+        .collect()
 }
 
 /// The type of the column of headers.

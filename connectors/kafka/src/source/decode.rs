@@ -3,17 +3,17 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, Int32Array, Int64Array, RecordBatch, RecordBatchOptions, StringArray, TimestampMicrosecondArray,
-    UInt32Array,
+    Array, ArrayRef, BinaryArray, Int32Array, Int64Array, RecordBatch, RecordBatchOptions, StringArray,
+    TimestampMicrosecondArray, UInt32Array,
 };
 use arrow::compute::take;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use levada_connector_api::config::Config;
-use levada_connector_api::{BadRow, Batch, Error, Origin, Result, columns};
+use levada_connector_api::{BadRow, Batch, Error, Origin, Record, Records, Result, columns};
 use levada_formats::converter::{self, Converter, ConverterOptions};
 use levada_formats::{MalformedFields, MalformedRows, ddl};
 
-use super::columns::{Messages, headers_type};
+use super::columns::{Messages, headers_of, headers_type};
 
 /// A column beside the payload's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -107,17 +107,20 @@ impl Decoder {
         label: &Arc<str>,
     ) -> Result<(Option<Batch>, Vec<BadRow>)> {
         let converted = self.value.convert(&messages.values)?;
+        let read = Read { messages: messages.clone(), topic: topic.into(), partition, label: label.clone() };
         let bad = |index: usize, reason| BadRow {
             reason,
             stage: "source".to_owned(),
-            position: format!("{label}, offset {}", messages.offsets.get(index).copied().unwrap_or(-1)),
+            position: read.place(index).unwrap_or_default(),
             raw: if messages.values.is_valid(index) { messages.values.value(index).to_vec() } else { Vec::new() },
+            record: read.record(index).map(Box::new),
         };
         let rejected = converted.rejected.into_iter().map(|r| bad(r.index, r.reason)).collect();
         let rows = converted.rows.num_rows();
         if rows == 0 {
             return Ok((None, rejected));
         }
+        let records = Arc::new(Rows { read, origins: converted.origins.clone() });
         let origins = converted.origins.map(UInt32Array::from);
         let mut metadata = Vec::with_capacity(self.metadata.len());
         for column in &self.metadata {
@@ -151,7 +154,62 @@ impl Decoder {
             Some((first, end)) => Origin::near(format!("{label}, offsets {first} to {}", end - 1)),
             None => Origin::near(label.clone()),
         };
-        Ok((Some(Batch::with_origin(rows, origin)), rejected))
+        Ok((Some(Batch::with_origin(rows, origin.with_records(records))), rejected))
+    }
+}
+
+/// The messages that rows are made of, kept for what becomes a dead letter.
+struct Read {
+    messages: Messages,
+    topic: Arc<str>,
+    partition: i32,
+    label: Arc<str>,
+}
+
+impl Read {
+    fn place(&self, index: usize) -> Option<String> {
+        self.messages.offsets.get(index).map(|offset| format!("{}, offset {offset}", self.label))
+    }
+
+    fn record(&self, index: usize) -> Option<Record> {
+        let messages = &self.messages;
+        let bytes = |array: &BinaryArray| array.is_valid(index).then(|| array.value(index).to_vec());
+        let timed = messages.timestamp_types.get(index).is_some_and(|kind| *kind >= 0);
+        Some(Record {
+            topic: self.topic.to_string(),
+            partition: self.partition,
+            offset: *messages.offsets.get(index)?,
+            timestamp: messages.timestamps.get(index).copied().filter(|_| timed),
+            key: bytes(&messages.keys),
+            value: bytes(&messages.values),
+            headers: messages.headers.as_ref().map(|headers| headers_of(headers, index)).unwrap_or_default(),
+        })
+    }
+}
+
+/// The messages of a batch's rows.
+struct Rows {
+    read: Read,
+    /// Which message each row was made of; `None`: each of the message with its number.
+    origins: Option<Vec<u32>>,
+}
+
+impl Rows {
+    fn index(&self, row: usize) -> Option<usize> {
+        match &self.origins {
+            Some(origins) => origins.get(row).map(|index| *index as usize),
+            None => Some(row),
+        }
+    }
+}
+
+impl Records for Rows {
+    fn place(&self, row: usize) -> Option<String> {
+        self.read.place(self.index(row)?)
+    }
+
+    fn record(&self, row: usize) -> Option<Record> {
+        self.read.record(self.index(row)?)
     }
 }
 

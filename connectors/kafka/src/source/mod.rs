@@ -40,6 +40,12 @@ impl SourcePlugin for KafkaSourcePlugin {
         SourceCapabilities { replayable: true, bounded: false }
     }
 
+    fn tasks(&self, config: &Config, max: u32) -> u32 {
+        // How many partitions topics have is known to the brokers alone: a task more than that has nothing to do.
+        let assigned = config.string_opt("assign").and_then(|text| places::assignment(&text).ok());
+        assigned.map_or(max, |places| max.min(u32::try_from(places.len()).unwrap_or(max)))
+    }
+
     fn create(&self, config: &Config) -> Result<Box<dyn Source>> {
         Ok(Box::new(reader::KafkaSource::new(config)?))
     }

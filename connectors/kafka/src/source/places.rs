@@ -21,6 +21,26 @@ pub(crate) enum Wanted {
     Partitions(Vec<Place>),
 }
 
+/// A task's share of the partitions.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Share {
+    pub(crate) task: u32,
+    pub(crate) tasks: u32,
+}
+
+impl Share {
+    /// Whether the task has this partition. The partitions of a topic are dealt out in turn; with which task that begins
+    /// depends on the topic's name (FNV-1a), so that many topics of one partition do not all come to the first.
+    pub(crate) fn has(self, (topic, partition): &Place) -> bool {
+        let hash = topic
+            .bytes()
+            .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+        let tasks = u64::from(self.tasks.max(1));
+        let turn = hash % tasks + u64::try_from(*partition).unwrap_or(0) % tasks;
+        turn % tasks == u64::from(self.task)
+    }
+}
+
 /// The pattern, matched against whole names as Java does.
 pub(crate) fn pattern(text: &str) -> Result<Regex> {
     Regex::new(&format!("^(?:{text})$"))
@@ -209,6 +229,22 @@ pub(crate) fn lost(place: &Place, next: i64, low: i64, high: i64) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_partition_has_one_task_and_a_topic_is_dealt_out_evenly() {
+        for tasks in 1..5 {
+            for topic in ["cars", "a", "ä-0"] {
+                let mut counts = vec![0; tasks as usize];
+                for partition in 0..12 {
+                    let place = (topic.to_owned(), partition);
+                    let owners: Vec<_> = (0..tasks).filter(|task| Share { task: *task, tasks }.has(&place)).collect();
+                    assert_eq!(owners.len(), 1, "{place:?} of {tasks}: {owners:?}");
+                    counts[owners[0] as usize] += 1;
+                }
+                assert!(counts.iter().all(|count| *count == 12 / tasks), "{topic} of {tasks}: {counts:?}");
+            }
+        }
+    }
 
     #[test]
     fn starts_as_people_write_them() {

@@ -1,5 +1,5 @@
 use levada_connector_api::Plugin as _;
-use levada_connector_kafka::{KafkaSinkPlugin, KafkaSourcePlugin};
+use levada_connector_kafka::{KafkaDeadLetterPlugin, KafkaSinkPlugin, KafkaSourcePlugin};
 
 /// The option tables of the README are made from the definitions: `UPDATE_DOCS=1 cargo test` writes them.
 #[test]
@@ -10,6 +10,7 @@ fn the_readme_lists_the_options() {
     for (name, table) in [
         ("source", KafkaSourcePlugin.config_def().to_markdown("source.")),
         ("sink", KafkaSinkPlugin.config_def().to_markdown("sink.")),
+        ("dead-letters", KafkaDeadLetterPlugin.config_def().to_markdown("errors.deadletterqueue.")),
     ] {
         let marker = format!("<!-- options:{name} -->\n");
         let (before, rest) = wanted.split_once(&marker).unwrap();

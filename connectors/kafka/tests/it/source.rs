@@ -114,13 +114,21 @@ async fn transactions_that_are_not_committed_are_not_read() {
     assert_eq!(got.ranges.ends().get(&topic.at(0)).unwrap().number(), Some(6));
 
     send("open", None);
-    let mut source = topic.open(&PLAIN, &Offsets::new()).await;
+    let impatient = [PLAIN[0], PLAIN[1], ("transaction.wait", "100 ms")];
+    let mut source = topic.open(&impatient, &Offsets::new()).await;
     assert_eq!(source.latest().await.unwrap(), latest, "an open transaction is not there yet");
     assert_eq!(words(&trigger(&mut *source, 0).await.rows), ["committed", "second"]);
     let dirty = [PLAIN[0], PLAIN[1], ("isolation.level", "read_uncommitted")];
     let mut source = topic.open(&dirty, &Offsets::new()).await;
     assert_eq!(words(&trigger(&mut *source, 0).await.rows), ["committed", "aborted", "second", "open"]);
-    producer.commit_transaction(PATIENCE).unwrap();
+    let mut source = topic.open(&PLAIN, &Offsets::new()).await;
+    let (latest, ()) = tokio::join!(source.latest(), async {
+        // What is committed just now is seen a moment later: this moment is long.
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        tokio::task::spawn_blocking(move || producer.commit_transaction(PATIENCE).unwrap()).await.unwrap();
+    });
+    let got = until(&mut *source, latest.unwrap(), usize::MAX).await;
+    assert_eq!(words(&got.rows), ["committed", "second", "open"], "it waits for what is being decided");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -240,6 +248,23 @@ async fn a_trigger_takes_as_many_as_it_may_and_waits_for_as_many_as_it_should() 
         sizes.push(trigger(&mut *source, batch).await.rows.len());
     }
     assert_eq!(sizes, [2, 2, 1, 0]);
+    let mut source = topic.open(&[PLAIN[0], PLAIN[1], ("max.offsets.per.trigger", "2")], &Offsets::new()).await;
+    let end = std::sync::Arc::new(source.latest().await.unwrap());
+    let (mut sizes, mut batch_id) = (vec![0], 0);
+    loop {
+        let limit = PollLimit { until: Some(end.clone()), ..PollLimit::unlimited(batch_id) };
+        let polled = source.poll(&limit).await.unwrap();
+        *sizes.last_mut().unwrap() += polled.num_rows();
+        match polled.status {
+            PollStatus::End => break,
+            PollStatus::Boundary => {
+                batch_id += 1;
+                sizes.push(0);
+            }
+            _ => {}
+        }
+    }
+    assert_eq!(sizes, [2, 2, 1], "what is available now comes in as many batches");
 
     let options = [PLAIN[0], PLAIN[1], ("min.offsets.per.trigger", "6"), ("max.trigger.delay", "1 hour")];
     let mut source = topic.open(&options, &Offsets::new()).await;

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use levada_connector_api::{Error, OffsetRanges, Offsets, Result};
 
 use super::frame;
-use super::record::{Prepared, Record, Snapshot, Start, StateEntry, Watermarks};
+use super::record::{Layout, Prepared, Record, Snapshot, Start, StateEntry, Watermarks};
 use super::store::{SegmentStore, open_store};
 
 /// Segments smaller than this are not worth a new snapshot, whatever the snapshot's size.
@@ -29,13 +29,24 @@ pub struct Recovered {
     pub pending: Option<Prepared>,
     /// The state, to be applied in this order: of each transform a snapshot, if there is one, then deltas.
     pub state: Vec<StateEntry>,
+    /// How the work was split when the run before began.
+    pub layout: Layout,
     segment: u64,
     whole: usize,
     snapshot_bytes: usize,
     sealed: bool,
+    adopts: bool,
 }
 
 impl Recovered {
+    /// Takes over another split of the work, with the offsets at which it began. The next [`Checkpoint::begin`] makes it
+    /// durable, whole or not at all.
+    pub fn adopt(&mut self, layout: Layout, offsets: Offsets) {
+        self.layout = layout;
+        self.offsets = offsets;
+        self.adopts = true;
+    }
+
     /// The batch that was pending turned out to be in the sink: it is history.
     ///
     /// # Errors
@@ -101,6 +112,7 @@ pub async fn read_log(store: &mut dyn SegmentStore) -> Result<(Recovered, Vec<Re
             recovered.last = snapshot.batch_id;
             recovered.offsets = snapshot.offsets;
             recovered.watermarks = snapshot.watermarks;
+            recovered.layout = snapshot.layout;
             recovered.state = snapshot.state;
         }
         _ => return Err(Error::corrupt(format!("{name}: the segment does not begin with a snapshot"))),
@@ -124,6 +136,7 @@ pub struct Checkpoint {
     segment: u64,
     offsets: Offsets,
     last: Option<u64>,
+    layout: Layout,
     /// Those of the last batch, and of the one that is prepared.
     watermarks: Watermarks,
     pending: Watermarks,
@@ -155,6 +168,7 @@ impl Checkpoint {
             segment: recovered.segment,
             offsets: Offsets::new(),
             last: None,
+            layout: Layout::default(),
             watermarks: Watermarks::default(),
             pending: Watermarks::default(),
             snapshot_bytes: recovered.snapshot_bytes,
@@ -186,10 +200,16 @@ impl Checkpoint {
     pub async fn begin(&mut self, recovered: &Recovered, timestamp: i64) -> Result<()> {
         self.offsets = recovered.offsets.clone();
         self.last = recovered.last;
+        self.layout = recovered.layout;
         self.watermarks = recovered.watermarks;
         self.pending = recovered.pending.as_ref().map_or(recovered.watermarks, |pending| pending.watermarks);
         let start = Record::Start(Start { epoch: self.epoch, run_id: self.run_id.clone(), timestamp });
-        if recovered.segment == 0 || recovered.sealed {
+        if recovered.adopts && recovered.segment != 0 && !recovered.sealed {
+            // An older run that does not know of its end yet must not add to what is left behind.
+            self.store.resume(recovered.segment, recovered.whole).await?;
+            self.append(&Record::Seal { epoch: self.epoch }, true).await?;
+        }
+        if recovered.segment == 0 || recovered.sealed || recovered.adopts {
             let content = self.snapshot(recovered.state.clone(), Some(&start))?;
             self.create_segment(content).await?;
             if let Some(pending) = &recovered.pending {
@@ -279,6 +299,7 @@ impl Checkpoint {
             batch_id: self.last,
             offsets: self.offsets.clone(),
             watermarks: self.watermarks,
+            layout: self.layout,
             state,
         });
         let mut content = frame::header().to_vec();

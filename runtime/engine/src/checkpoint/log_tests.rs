@@ -145,6 +145,7 @@ async fn in_an_object_store_the_second_run_fences_the_first() {
             segment: recovered.segment,
             offsets: Offsets::new(),
             last: None,
+            layout: Layout::default(),
             watermarks: Watermarks::default(),
             pending: Watermarks::default(),
             snapshot_bytes: recovered.snapshot_bytes,

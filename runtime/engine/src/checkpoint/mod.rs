@@ -21,7 +21,7 @@ mod state;
 mod store;
 
 pub use log::{Checkpoint, Recovered, read_log};
-pub use record::{Prepared, Record, Snapshot, Start, StateEntry, Watermarks};
+pub use record::{Layout, Prepared, Record, Snapshot, Start, StateEntry, Watermarks};
 pub use state::{decode_image, encode_image};
 pub use store::{SegmentStore, open_store};
 

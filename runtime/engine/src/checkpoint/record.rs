@@ -45,8 +45,26 @@ pub struct Snapshot {
     /// Its watermarks.
     #[serde(default)]
     pub watermarks: Watermarks,
+    /// How the work was split then.
+    #[serde(default)]
+    pub layout: Layout,
     /// The state after it.
     pub state: Vec<StateEntry>,
+}
+
+/// How a pipeline's partitions are spread over its tasks. Generation 0: they never were, task 0 has them all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Layout {
+    /// Rises each time the work is split anew.
+    pub generation: u64,
+    /// Over how many tasks.
+    pub tasks: u32,
+}
+
+impl Default for Layout {
+    fn default() -> Self {
+        Self { generation: 0, tasks: 1 }
+    }
 }
 
 /// A run of the task.

@@ -23,12 +23,20 @@ pub fn definition() -> ConfigDef {
                 })),
         )
         .key(
-            key("connector.class", String, Medium, "The kind of connector: a pipeline that names both its ends.")
-                .default("Pipeline")
-                .one_of(&["Pipeline"]),
+            key("connector.class", String, Medium, "'Pipeline' names both its ends. A sink's name makes a sink connector as in Kafka \
+                Connect, which reads 'topics' or 'topics.regex'; a source's name a source connector, which writes to 'topic'. The \
+                keys of a connector and of its topics need no prefix.")
+                .default(super::connect::PIPELINE),
         )
         .key(
-            key("tasks.max", Int, Low, "How many tasks the work may be split over. Sources that cannot be split run one.")
+            key(super::connect::SERVERS, String, Medium, "The Kafka brokers, for every end that is Kafka and names none: \
+                'host:9092,host:9092'. Also 'levada run --bootstrap-servers', or LEVADA_BOOTSTRAP_SERVERS.")
+                .optional()
+                .validator(Validator::non_empty()),
+        )
+        .key(
+            key("tasks.max", Int, Low, "How many tasks the work may be split over, by the source's partitions. It may change between \
+                runs. Sources that cannot be split, and sinks that take one writer, run one.")
                 .default(1)
                 .validator(Validator::at_least(1)),
         )
@@ -100,7 +108,42 @@ pub fn definition() -> ConfigDef {
                 .validator(Validator::non_empty()),
         )
         .key(
-            key("errors.log.enable", Boolean, Low, "Whether each bad row is logged, too.").default(false).group("Errors"),
+            key("errors.deadletterqueue.class", String, Low, "The queue that dead letters go to instead of files. Its options \
+                follow as 'errors.deadletterqueue.…'; with 'topic.name' alone it is the one that this build has.")
+                .optional()
+                .group("Errors")
+                .validator(Validator::non_empty()),
+        )
+        .key(
+            key("errors.deadletterqueue.*", String, Medium, "Options of the queue: 'topic.name', the topic that dead letters go \
+                to, 'topic.replication.factor', 'context.headers.enable'; see 'levada plugin inspect' of its class.")
+                .optional()
+                .group("Errors"),
+        )
+        .key(
+            key("errors.log.enable", Boolean, Low, "Whether each bad row is logged, too, with its place and reason.")
+                .default(false)
+                .group("Errors"),
+        )
+        .key(
+            key("errors.log.include.messages", Boolean, Low, "Whether the log has the content of bad rows, too.")
+                .default(false)
+                .group("Errors"),
+        )
+        .key(
+            key("errors.retry.timeout", Long, Medium, "How long what failed and may pass is tried again, in milliseconds, \
+                by starting the task again from its last commit: 0 is not at all, -1 for ever. Given, it takes the place \
+                of restart.attempts.")
+                .optional()
+                .group("Errors")
+                .validator(Validator::at_least(-1)),
+        )
+        .key(
+            key("errors.retry.delay.max.ms", Long, Medium, "The longest wait before such a retry, in milliseconds. Given, it \
+                takes the place of restart.delay.max.")
+                .optional()
+                .group("Errors")
+                .validator(Validator::at_least(0)),
         )
         .key(
             key("restart.attempts", Int, Low, "How often in a row a failed task is started again without a batch committed \

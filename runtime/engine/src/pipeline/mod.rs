@@ -1,21 +1,28 @@
 //! What a pipeline is: its flat configuration, checked as a whole.
 //!
 //! A configuration is Kafka Connect's flat map of strings. Keys of the pipeline itself stand alone; a plugin's keys stand
-//! behind a prefix: `source.`, `sink.`, `transforms.<alias>.`. [`PipelineSpec::parse`] names every error at once.
+//! behind a prefix: `source.`, `sink.`, `transforms.<alias>.`; a connector in Kafka Connect's form names one end alone, and
+//! its keys have none. [`PipelineSpec::parse`] names every error at once.
 
+mod connect;
 mod keys;
+mod queue;
 mod sections;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use levada_connector_api::config::{Config, ConfigError, RawConfig};
-use levada_connector_api::{Guarantee, OutputMode, Plugin, Registry, SinkPlugin, SourcePlugin, TransformPlugin};
+use levada_connector_api::{
+    DeadLetterPlugin, Guarantee, OutputMode, Plugin, Registry, SinkPlugin, SourcePlugin, TransformPlugin,
+};
 
+use connect::Naming;
 pub use keys::definition;
 use sections::Sections;
 
 use crate::Trigger;
+use crate::dead_letters::BadRowLog;
 
 /// What becomes of rows that cannot be decoded, transformed or written (`errors.tolerance`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,6 +53,17 @@ pub struct RestartPolicy {
     pub delay: Duration,
     /// The longest delay.
     pub delay_max: Duration,
+    /// For how long since the first failure in a row; counts in place of `attempts`.
+    pub timeout: Option<RetryTimeout>,
+}
+
+/// When what fails again and again is given up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RetryTimeout {
+    /// That long after the first failure.
+    After(Duration),
+    /// It never is.
+    Never,
 }
 
 /// A plugin with its checked configuration.
@@ -83,16 +101,20 @@ pub struct PipelineSpec {
     pub output_mode: OutputMode,
     /// How several watermarks become one.
     pub watermark_policy: WatermarkPolicy,
+    /// How many tasks the work may be split over.
+    pub tasks_max: u32,
     /// When batches start.
     pub trigger: Trigger,
     /// How large they may become.
     pub limits: Limits,
     /// What becomes of bad rows.
     pub tolerance: ErrorTolerance,
-    /// Whether each bad row is logged.
-    pub log_bad_rows: bool,
+    /// What is logged of bad rows.
+    pub bad_row_log: BadRowLog,
     /// The folder for dead letters; `None`: beside the checkpoint.
     pub dead_letters: Option<String>,
+    /// The queue for dead letters; `None`: they go into files.
+    pub dead_letter_queue: Option<StageSpec<dyn DeadLetterPlugin>>,
     /// The folder or URL of the checkpoint; `None`: in the data folder.
     pub checkpoint: Option<String>,
     /// How long a stop waits for the batch under way.
@@ -108,7 +130,13 @@ impl PipelineSpec {
     /// All errors at once: unknown keys with the nearest known one, missing keys, wrong values, unknown plugins.
     pub fn parse(raw: &RawConfig, registry: &Registry) -> Result<Self, Vec<ConfigError>> {
         let mut errors = Vec::new();
-        let Sections { own, mut sources, sink, mut transforms, unknown } = Sections::split(raw);
+        let mut sections = Sections::split(raw);
+        let ends = connect::expand(&mut sections, registry, &mut errors);
+        if sections.sink.is_empty() && !errors.is_empty() {
+            // What the connector is, is not known: nothing more can be said.
+            return Err(errors);
+        }
+        let Sections { own, mut sources, mut sink, mut transforms, queue, unknown } = sections;
         let config = match keys::definition().parse(&own, "") {
             Ok(config) => config,
             Err(found) => {
@@ -126,17 +154,20 @@ impl PipelineSpec {
         let names = sections::aliases(&own, "sources", &mut errors);
         let mut from = Vec::new();
         if names.is_empty() {
-            let keys = sources.remove("").unwrap_or_default();
-            from.extend(stage("source", "source.", "class", keys, |n| registry.source(n), &mut errors));
+            let mut keys = sources.remove("").unwrap_or_default();
+            let class = keys.remove("class");
+            from.extend(stage("source", ends.source, class, &own, keys, |n| registry.source(n), &mut errors));
         }
         for alias in &names {
-            let keys = sources.remove(alias.as_str()).unwrap_or_default();
+            let mut keys = sources.remove(alias.as_str()).unwrap_or_default();
             let prefix = format!("sources.{alias}.");
-            from.extend(stage(alias, &prefix, "class", keys, |n| registry.source(n), &mut errors));
+            let (class, naming) = (keys.remove("class"), Naming { prefix: &prefix, class: &format!("{prefix}class") });
+            from.extend(stage(alias, naming, class, &own, keys, |n| registry.source(n), &mut errors));
         }
         sections::strangers("sources", sources, &names, &mut errors);
         let names = if names.is_empty() { vec!["source".to_owned()] } else { names };
-        let sink = stage("sink", "sink.", "class", sink, |n| registry.sink(n), &mut errors);
+        let class = sink.remove("class");
+        let sink = stage("sink", ends.sink, class, &own, sink, |n| registry.sink(n), &mut errors);
         let aliases = sections::aliases(&own, "transforms", &mut errors);
         let mut stages: Vec<StageSpec<dyn TransformPlugin>> = Vec::new();
         for (i, alias) in aliases.iter().enumerate() {
@@ -144,13 +175,22 @@ impl PipelineSpec {
             let mut keys = transforms.remove(alias.as_str()).unwrap_or_default();
             let inputs =
                 sections::inputs(&prefix, &mut keys, &names, aliases.get(..i).unwrap_or_default(), &mut errors);
-            if let Some(mut stage) = stage(alias, &prefix, "type", keys, |n| registry.transform(n), &mut errors) {
+            let (class, naming) = (keys.remove("type"), Naming { prefix: &prefix, class: &format!("{prefix}type") });
+            let found = stage(alias, naming, class, &own, keys, |n| registry.transform(n), &mut errors);
+            if let Some(mut stage) = found {
                 stage.inputs = inputs;
                 stages.push(stage);
             }
         }
         sections::strangers("transforms", transforms, &aliases, &mut errors);
 
+        let queue = queue::queue(queue, &own, &from, sink.as_ref(), registry, &mut errors);
+        if queue.is_some() && config.is_given("errors.deadletterqueue.path") {
+            errors.push(ConfigError::new(
+                "errors.deadletterqueue.path",
+                "dead letters go to the topic or into files; remove one of the two",
+            ));
+        }
         let (Some(sink), false) = (sink, from.is_empty()) else { return Err(errors) };
         let output_mode = config.string("output.mode").parse().unwrap_or(OutputMode::Append);
         let capabilities = sink.plugin.capabilities(&sink.config);
@@ -176,6 +216,7 @@ impl PipelineSpec {
                 "max" => WatermarkPolicy::Max,
                 _ => WatermarkPolicy::Min,
             },
+            tasks_max: u32::try_from(config.int("tasks.max")).unwrap_or(u32::MAX),
             trigger: config.string("trigger").parse().unwrap_or(Trigger::Available),
             limits: Limits {
                 rows: unlimited(config.int_opt("batch.max.rows").and_then(|rows| usize::try_from(rows).ok())),
@@ -186,14 +227,25 @@ impl PipelineSpec {
                 "all" => ErrorTolerance::All,
                 _ => ErrorTolerance::None,
             },
-            log_bad_rows: config.bool("errors.log.enable"),
+            bad_row_log: BadRowLog {
+                enabled: config.bool("errors.log.enable"),
+                content: config.bool("errors.log.include.messages"),
+            },
             dead_letters: config.string_opt("errors.deadletterqueue.path"),
+            dead_letter_queue: queue,
             checkpoint: config.string_opt("checkpoint.location"),
             stop_timeout: config.duration("stop.timeout"),
             restart: RestartPolicy {
                 attempts: u32::try_from(config.int("restart.attempts")).unwrap_or(u32::MAX),
                 delay: config.duration("restart.delay"),
-                delay_max: config.duration("restart.delay.max"),
+                delay_max: match config.int_opt("errors.retry.delay.max.ms") {
+                    Some(ms) => Duration::from_millis(u64::try_from(ms).unwrap_or_default()),
+                    None => config.duration("restart.delay.max"),
+                },
+                timeout: config.int_opt("errors.retry.timeout").map(|ms| match u64::try_from(ms) {
+                    Ok(ms) => RetryTimeout::After(Duration::from_millis(ms)),
+                    Err(_) => RetryTimeout::Never,
+                }),
             },
         })
     }
@@ -208,14 +260,14 @@ impl PipelineSpec {
 
 fn stage<P: Plugin + ?Sized>(
     alias: &str,
-    prefix: &str,
-    class_key: &str,
+    Naming { prefix, class: key }: Naming<'_>,
+    class: Option<String>,
+    own: &RawConfig,
     mut raw: RawConfig,
     find: impl Fn(&str) -> levada_connector_api::Result<Arc<P>>,
     errors: &mut Vec<ConfigError>,
 ) -> Option<StageSpec<P>> {
-    let key = format!("{prefix}{class_key}");
-    let Some(class) = raw.remove(class_key) else {
+    let Some(class) = class else {
         errors.push(ConfigError::new(key, "missing; it names the plugin ('levada plugin list' shows them)"));
         return None;
     };
@@ -226,7 +278,9 @@ fn stage<P: Plugin + ?Sized>(
             return None;
         }
     };
-    match plugin.config_def().parse(&raw, prefix) {
+    let def = plugin.config_def();
+    connect::servers(&def, &mut raw, own);
+    match def.parse(&raw, prefix) {
         Ok(config) => {
             let found = plugin.validate(&config);
             if found.is_empty() {

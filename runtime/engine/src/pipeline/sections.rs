@@ -4,6 +4,9 @@ use std::collections::BTreeMap;
 
 use levada_connector_api::config::{ConfigError, RawConfig, nearest};
 
+/// What the keys of the queue for dead letters begin with.
+pub(super) const QUEUE: &str = "errors.deadletterqueue.";
+
 /// The keys of a configuration, sorted by whom they are for.
 pub(super) struct Sections {
     pub(super) own: RawConfig,
@@ -11,6 +14,8 @@ pub(super) struct Sections {
     pub(super) sources: BTreeMap<String, RawConfig>,
     pub(super) sink: RawConfig,
     pub(super) transforms: BTreeMap<String, RawConfig>,
+    /// Of the queue for dead letters, below `errors.deadletterqueue.`.
+    pub(super) queue: RawConfig,
     pub(super) unknown: Vec<ConfigError>,
 }
 
@@ -21,14 +26,17 @@ impl Sections {
             sources: BTreeMap::new(),
             sink: RawConfig::new(),
             transforms: BTreeMap::new(),
+            queue: RawConfig::new(),
             unknown: Vec::new(),
         };
         for (key, value) in raw {
-            let Sections { own, sources, sink, transforms, unknown } = &mut sections;
+            let Sections { own, sources, sink, transforms, queue, unknown } = &mut sections;
             let (target, key) = if let Some(rest) = key.strip_prefix("source.") {
                 (sources.entry(String::new()).or_default(), rest)
             } else if let Some(rest) = key.strip_prefix("sink.") {
                 (sink, rest)
+            } else if let Some(rest) = key.strip_prefix(QUEUE).filter(|rest| *rest != "path") {
+                (queue, rest)
             } else if let Some((what, targets, rest)) = [("sources", sources), ("transforms", transforms)]
                 .into_iter()
                 .find_map(|(what, targets)| Some((what, targets, key.strip_prefix(what)?.strip_prefix('.')?)))
@@ -44,6 +52,15 @@ impl Sections {
             target.insert(key.to_owned(), value.clone());
         }
         sections
+    }
+
+    /// Whether a key is given.
+    pub(super) fn names(&self, key: &str) -> bool {
+        match key.split_once('.') {
+            Some(("source", rest)) => self.sources.get("").is_some_and(|keys| keys.contains_key(rest)),
+            Some(("sink", rest)) => self.sink.contains_key(rest),
+            _ => self.own.contains_key(key),
+        }
     }
 }
 

@@ -4,13 +4,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use levada_connector_api::{Commit, Error, EventTime, Result, Sink, StateStats, TaskContext};
+use levada_connector_api::{
+    BadRow, Commit, DeadLetter, Error, EventTime, Result, Sink, Stage, StateStats, TaskContext,
+};
 use tokio::sync::mpsc;
 
 use super::inputs::of_source;
 use super::messages::{BatchDone, BatchRead, Committed, Work};
 use crate::checkpoint::{Checkpoint, Prepared};
-use crate::dead_letters::DeadLetters;
+use crate::dead_letters::{DeadLetters, refusal};
 use crate::progress::{Durations, EventTimeProgress, Progress, SinkProgress, SourceProgress, StateProgress};
 use crate::{Observer, PipelineSpec};
 
@@ -66,9 +68,9 @@ impl Committer {
                     self.context.faults.at("sink.write.after")?;
                     counts.writing += before.elapsed();
                 }
-                Work::Rejected { batch_id, rows } => {
+                Work::Rejected { batch_id, stage, rows } => {
                     counts.rejected_rows += rows.len() as u64;
-                    self.dead_letters.stage(batch_id, &rows).await?;
+                    self.reject(batch_id, stage, rows).await?;
                 }
                 Work::End(done) => {
                     partial = None;
@@ -84,7 +86,25 @@ impl Committer {
         if let Some(batch_id) = partial {
             self.sink.abort(batch_id).await.map_err(|e| self.at_sink(e))?;
         }
+        self.dead_letters.close().await?;
         self.sink.close().await.map_err(|e| self.at_sink(e))
+    }
+
+    async fn reject(&mut self, batch_id: u64, stage: Stage, rows: Vec<BadRow>) -> Result<()> {
+        let spec = &self.spec;
+        let class = |row: &BadRow| match stage {
+            Stage::Source => spec.sources.first().map(|source| source.plugin.name()),
+            Stage::Sink => Some(spec.sink.plugin.name()),
+            Stage::Transform => {
+                let found = spec.transforms.iter().find(|transform| transform.alias == row.stage);
+                found.map(|transform| transform.plugin.name())
+            }
+        };
+        let letter = |row: BadRow| {
+            let class = class(&row).unwrap_or_default().to_owned();
+            DeadLetter { row, stage, class }
+        };
+        self.dead_letters.stage(batch_id, rows.into_iter().map(letter).collect()).await
     }
 
     fn at_sink(&self, error: Error) -> Error {
@@ -109,11 +129,29 @@ impl Committer {
         since_last: std::time::Duration,
         untold: &mut Vec<Committed>,
     ) -> Result<Committed> {
+        let mut counts = counts;
         let BatchDone { read, deltas, snapshot, stats, watermarks, seen } = done;
         let batch_id = read.batch_id;
         let faults = self.context.faults.clone();
         let mut durations = Durations { get_batch: millis(read.reading), ..Durations::default() };
         durations.add_batch = millis(counts.writing);
+
+        let before = Instant::now();
+        faults.at("sink.prepare.before")?;
+        let refused =
+            self.sink.prepare(batch_id).await.map_err(|e| self.at_sink(e).context(format!("batch {batch_id}")))?;
+        faults.at("sink.prepare.after")?;
+        if let Some(first) = refused.first() {
+            self.spec.bad_row_log.log(&refused);
+            if !self.context.tolerant {
+                return Err(refusal(first));
+            }
+            let count = refused.len() as u64;
+            counts.rejected_rows += count;
+            counts.output_rows = counts.output_rows.saturating_sub(count);
+            self.reject(batch_id, Stage::Sink, refused).await?;
+        }
+        durations.add_batch += millis(before.elapsed());
 
         let before = Instant::now();
         if !read.repeated {

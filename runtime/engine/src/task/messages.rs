@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use levada_connector_api::{BadRow, Batch, EventTime, OffsetRanges, Offsets, StateStats};
+use levada_connector_api::{BadRow, Batch, EventTime, OffsetRanges, Offsets, Stage, StateStats};
 
 use crate::checkpoint::{StateEntry, Watermarks};
 
@@ -48,7 +48,7 @@ pub(crate) enum Work {
     /// Rows for the sink.
     Rows { batch_id: u64, batch: Batch },
     /// Rows for the dead letters.
-    Rejected { batch_id: u64, rows: Vec<BadRow> },
+    Rejected { batch_id: u64, stage: Stage, rows: Vec<BadRow> },
     /// The micro-batch is complete.
     End(Box<BatchDone>),
 }

@@ -4,7 +4,7 @@ mod committer;
 mod inputs;
 mod messages;
 pub(crate) mod plan;
-mod reader;
+pub(crate) mod reader;
 mod recover;
 mod watermark;
 mod worker;
@@ -20,7 +20,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::checkpoint::Checkpoint;
 use crate::dead_letters::DeadLetters;
-use crate::{Environment, PipelineSpec};
+use crate::shares::Shares;
+use crate::{Environment, ErrorTolerance, PipelineSpec};
 
 /// How many pieces may wait between two stages: enough to keep both busy, little enough to bound memory.
 const QUEUE: usize = 4;
@@ -38,6 +39,12 @@ pub(crate) struct Task {
     pub(crate) spec: Arc<PipelineSpec>,
     pub(crate) environment: Environment,
     pub(crate) number: u32,
+    /// How many tasks there are.
+    pub(crate) tasks: u32,
+    /// How the work was split, when it ever was.
+    pub(crate) shares: Option<Arc<Shares>>,
+    /// Whether only what was left undecided is to be decided.
+    pub(crate) settle: Option<reader::Settle>,
     pub(crate) stop: CancellationToken,
     pub(crate) advanced: Arc<AtomicBool>,
 }
@@ -47,26 +54,41 @@ impl Task {
         self.environment.data_dir.join(&self.spec.name).join(what).display().to_string()
     }
 
-    fn checkpoint_location(&self) -> String {
+    /// Where the pipeline's checkpoint lies: each task has a folder below `tasks`.
+    pub(crate) fn checkpoint_base(&self) -> String {
         let base = self.spec.checkpoint.clone().unwrap_or_else(|| self.folder("checkpoint"));
-        format!("{}/tasks/{}", base.trim_end_matches('/'), self.number)
+        base.trim_end_matches('/').to_owned()
     }
 
-    fn dead_letter_location(&self) -> String {
-        self.spec.dead_letters.clone().unwrap_or_else(|| self.folder("dead-letters"))
+    async fn dead_letters(&self, context: &TaskContext, checkpoint: &str) -> Result<DeadLetters> {
+        let spec = &self.spec;
+        if let (Some(queue), true) = (&spec.dead_letter_queue, context.tolerant) {
+            let name = queue.plugin.name();
+            let place = |e: Error| e.context(format!("dead-letter queue '{name}'"));
+            let mut made = queue.plugin.create(&queue.config).map_err(place)?;
+            made.open(context, checkpoint).await.map_err(place)?;
+            return Ok(DeadLetters::to_queue(made));
+        }
+        let location = spec.dead_letters.clone().unwrap_or_else(|| self.folder("dead-letters"));
+        DeadLetters::to_files(&spec.name, self.number, &location)
     }
 
     /// Runs until the source ends, a stop, or the first error.
     pub(crate) async fn run(&self) -> Result<()> {
         let spec = &self.spec;
-        let location = self.checkpoint_location();
+        let location = format!("{}/tasks/{}", self.checkpoint_base(), self.number);
         let mut sources = inputs::Inputs::make(spec)?;
         let plan::Chain { mut steps, output, closes, plan } = plan::bind(spec, &mut sources).await?;
         let (mut checkpoint, mut recovered) = Checkpoint::open(&location, &spec.name).await?;
+        if let Some(shares) = &self.shares {
+            shares.adopt(&mut recovered, &location)?;
+        }
         let context = TaskContext {
             pipeline: spec.name.clone(),
             task: self.number,
+            tasks: self.tasks,
             epoch: checkpoint.epoch(),
+            tolerant: spec.tolerance == ErrorTolerance::All,
             clock: self.environment.clock.clone(),
             faults: self.environment.faults.clone(),
         };
@@ -86,7 +108,7 @@ impl Task {
         if let Some(last) = recovered.last {
             tracing::info!(pipeline = %spec.name, batch = last + 1, epoch = context.epoch, "going on after batch {last}");
         }
-        let dead_letters = DeadLetters::new(&spec.name, self.number, &self.dead_letter_location(), spec.log_bad_rows)?;
+        let dead_letters = self.dead_letters(&context, checkpoint.id()).await?;
 
         let (read_out, read_in) = mpsc::channel(QUEUE);
         let (work_out, work_in) = mpsc::channel(QUEUE);
@@ -110,6 +132,7 @@ impl Task {
             worked: worked_in,
             stop: self.stop.clone(),
             target_rows: usize::MAX,
+            settle: self.settle,
         };
         let worker = worker::Worker {
             steps,
@@ -120,7 +143,7 @@ impl Task {
             begun: None,
             worked: worked_out,
             context: context.clone(),
-            tolerance: spec.tolerance,
+            spec: spec.clone(),
             input: read_in,
             out: work_out,
             snapshot_due: snapshot_due.clone(),

@@ -13,6 +13,8 @@ pub struct Plan {
     pub inputs: Vec<SchemaRef>,
     /// What the sink is given.
     pub output: SchemaRef,
+    /// The first transform that keeps state.
+    pub stateful: Option<String>,
 }
 
 /// Checks that the pipeline's parts fit each other, without running it. The source may look at its data for a schema.
@@ -78,7 +80,8 @@ pub(crate) async fn bind(spec: &PipelineSpec, inputs: &mut Inputs) -> Result<Cha
         step.stateful = bound.0.stateful;
     }
     let closes = spec.output_mode != OutputMode::Complete && steps.iter().any(|step| step.stateful);
-    Ok(Chain { steps, output, closes, plan: Plan { inputs: sources, output: last.schema } })
+    let stateful = steps.iter().find(|step| step.stateful).map(|step| step.alias.clone());
+    Ok(Chain { steps, output, closes, plan: Plan { inputs: sources, output: last.schema, stateful } })
 }
 
 /// Makes the transforms and joins each to its inputs.

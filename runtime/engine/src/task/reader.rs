@@ -30,6 +30,15 @@ pub(crate) struct Reader {
     pub(crate) worked: watch::Receiver<Worked>,
     pub(crate) stop: CancellationToken,
     pub(crate) target_rows: usize,
+    /// Nothing new is read: what was left undecided is decided, and then the run ends.
+    pub(crate) settle: Option<Settle>,
+}
+
+/// What a run does that only settles what the one before has left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Settle {
+    /// Whether a micro-batch without rows is to fix where each partition begins.
+    pub(crate) introduce: bool,
 }
 
 /// Why a batch ended.
@@ -57,6 +66,9 @@ impl Reader {
     async fn read_all(&mut self) -> Result<()> {
         if let Some(pending) = self.pending.take() {
             self.repeat(pending).await?;
+        }
+        if let Some(settle) = self.settle {
+            return if settle.introduce { self.introduce().await } else { Ok(()) };
         }
         let until = match self.trigger.ends() {
             true => Some(Arc::new(self.inputs.latest().await?)),
@@ -128,6 +140,24 @@ impl Reader {
             started,
         };
         self.send(Read::End(read)).await
+    }
+
+    /// A micro-batch of no rows, with the places at which partitions begin that are not in the offsets yet.
+    async fn introduce(&mut self) -> Result<()> {
+        let (batch_id, started) = (self.next_batch, Instant::now());
+        let limit = PollLimit { rows: 0, ..PollLimit::unlimited(batch_id) };
+        let (source, polled) = self.poll(&limit).await?;
+        let (mut ranges, mut rows) = (OffsetRanges::default(), vec![0; self.sources]);
+        if self.hand_over(batch_id, source, polled, &mut ranges, &mut rows).await? > 0 {
+            return Err(Error::internal("the source gave rows where none were asked for"));
+        }
+        if ranges.is_empty() {
+            return Ok(());
+        }
+        self.next_batch += 1;
+        let (timestamp_ms, reading) = (self.context.clock.now_ms(), started.elapsed());
+        self.send(Read::End(BatchRead { batch_id, ranges, repeated: false, timestamp_ms, rows, reading, started }))
+            .await
     }
 
     /// Reads one batch, if there is data.

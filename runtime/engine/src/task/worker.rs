@@ -3,14 +3,17 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use levada_connector_api::{BadRow, Batch, BatchInfo, Emitted, Error, EventTime, Result, StateKind, TaskContext};
+use levada_connector_api::{
+    BadRow, Batch, BatchInfo, Emitted, Error, EventTime, Result, Stage, StateKind, TaskContext,
+};
 use tokio::sync::{mpsc, watch};
 
 use super::messages::{BatchDone, BatchRead, Read, Work, Worked};
 use super::plan::{Port, Step};
 use super::watermark::Tracker;
-use crate::ErrorTolerance;
 use crate::checkpoint::{StateEntry, Watermarks, encode_image};
+use crate::dead_letters::refusal;
+use crate::{ErrorTolerance, PipelineSpec};
 
 pub(crate) struct Worker {
     pub(crate) steps: Vec<Step>,
@@ -25,7 +28,7 @@ pub(crate) struct Worker {
     pub(crate) begun: Option<u64>,
     pub(crate) worked: watch::Sender<Worked>,
     pub(crate) context: TaskContext,
-    pub(crate) tolerance: ErrorTolerance,
+    pub(crate) spec: Arc<PipelineSpec>,
     pub(crate) input: mpsc::Receiver<Read>,
     pub(crate) out: mpsc::Sender<Work>,
     /// Set by the committer when a new segment, and so all of the state, is due.
@@ -43,7 +46,7 @@ impl Worker {
             match message {
                 Read::Piece { batch_id, source, batches, rejected } => {
                     self.begin(batch_id)?;
-                    self.reject(batch_id, rejected).await?;
+                    self.reject(batch_id, Stage::Source, rejected).await?;
                     self.context.faults.at("transform.before")?;
                     self.push(batch_id, Port::Source(source), batches).await?;
                     self.context.faults.at("transform.after")?;
@@ -96,7 +99,7 @@ impl Worker {
                         let Some(step) = self.steps.get_mut(at) else { continue };
                         let emitted = step.transform.process_input(input, batch.clone()).await;
                         let Emitted { batches, rejected } = emitted.map_err(|e| in_step(&step.alias, e))?;
-                        self.reject(batch_id, rejected).await?;
+                        self.reject(batch_id, Stage::Transform, rejected).await?;
                         next.extend(batches);
                     }
                     if !next.is_empty() {
@@ -115,7 +118,7 @@ impl Worker {
         for at in 0..self.steps.len() {
             let Some(step) = self.steps.get_mut(at) else { continue };
             let emitted = step.transform.finish(batch_id).await.map_err(|e| in_step(&step.alias, e))?;
-            self.reject(batch_id, emitted.rejected).await?;
+            self.reject(batch_id, Stage::Transform, emitted.rejected).await?;
             if !emitted.batches.is_empty() {
                 self.push(batch_id, Port::Step(at), emitted.batches).await?;
             }
@@ -149,13 +152,13 @@ impl Worker {
         Ok(entries)
     }
 
-    async fn reject(&mut self, batch_id: u64, rows: Vec<BadRow>) -> Result<()> {
+    async fn reject(&mut self, batch_id: u64, stage: Stage, rows: Vec<BadRow>) -> Result<()> {
         let Some(first) = rows.first() else { return Ok(()) };
-        if self.tolerance == ErrorTolerance::None {
-            return Err(Error::data(format!("{}: {}: {}", first.stage, first.position, first.reason))
-                .hint("mend the input, or set errors.tolerance=all to send such rows to the dead letters"));
+        self.spec.bad_row_log.log(&rows);
+        if self.spec.tolerance == ErrorTolerance::None {
+            return Err(refusal(first));
         }
-        self.send(Work::Rejected { batch_id, rows }).await
+        self.send(Work::Rejected { batch_id, stage, rows }).await
     }
 
     async fn send(&mut self, message: Work) -> Result<()> {

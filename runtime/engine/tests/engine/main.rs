@@ -10,3 +10,4 @@
 
 mod numbers;
 mod running;
+mod split;

@@ -97,6 +97,7 @@ impl Source for NumbersSource {
                 stage: "source".into(),
                 position: format!("number {n}"),
                 raw: n.to_string().into(),
+                record: None,
             })
             .collect();
         let mut ranges = OffsetRanges::default();

@@ -104,12 +104,21 @@ impl Names {
         if let Some(name) = self.names.get(self.next)
             && name.mask != 0
             && quote == b'"'
-            && let Some(chunk) = cursor.bytes.get(cursor.at..).and_then(|rest| rest.first_chunk::<16>())
-            && u128::from_le_bytes(*chunk) & name.mask == name.word
         {
-            cursor.at += name.bytes.len() + 1;
-            self.next += 1;
-            return Ok(Some(self.next - 1));
+            let rest = cursor.bytes.get(cursor.at..).unwrap_or_default();
+            // Close to the record's end there may be only eight bytes to look at.
+            let expected = if let Some(chunk) = rest.first_chunk::<16>() {
+                u128::from_le_bytes(*chunk) & name.mask == name.word
+            } else if let Some(chunk) = rest.first_chunk::<8>() {
+                name.bytes.len() < 8 && u64::from_le_bytes(*chunk) & name.mask as u64 == name.word as u64
+            } else {
+                false
+            };
+            if expected {
+                cursor.at += name.bytes.len() + 1;
+                self.next += 1;
+                return Ok(Some(self.next - 1));
+            }
         }
         let (found, at) = self.read_slow(*cursor, quote, scratch)?;
         cursor.at = at;

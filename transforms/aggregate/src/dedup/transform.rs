@@ -219,8 +219,9 @@ impl Transform for DeduplicateTransform {
         if new == 0 {
             return Ok(Emitted::default());
         }
-        let rows = arrow::compute::filter_record_batch(&batch.rows, &BooleanArray::from(passes)).map_err(internal)?;
-        Ok(Emitted::one(Batch::with_origin(rows, batch.origin.blurred())))
+        let passes = BooleanArray::from(passes);
+        let rows = arrow::compute::filter_record_batch(&batch.rows, &passes).map_err(internal)?;
+        Ok(Emitted::one(Batch::with_origin(rows, batch.origin.kept(&passes))))
     }
 
     async fn finish(&mut self, _batch_id: u64) -> Result<Emitted> {

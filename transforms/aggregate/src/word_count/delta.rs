@@ -23,6 +23,17 @@ const LONG_BYTES: usize = 8;
 /// Slots of a new table.
 const FIRST_SLOTS: usize = 1 << 10;
 
+/// Short words that are counted together: while one is waited for, the slots of the others come from memory, too.
+const TOGETHER: usize = 32;
+
+/// A short word that is still to be counted.
+#[derive(Clone, Copy, Default)]
+struct Word {
+    low: u64,
+    high: u64,
+    hash: u64,
+}
+
 /// A short word and its count. A slot with `high == 0` is free: a packed word has its length plus one in the top byte.
 #[derive(Clone, Copy, Default)]
 struct Slot {
@@ -50,6 +61,9 @@ pub(super) struct Delta {
     /// Slots with a count.
     touched: Vec<u32>,
     seeds: [u64; 2],
+    /// The first `waiting` of them are still to be counted.
+    words: [Word; TOGETHER],
+    waiting: usize,
     long: Longs,
     /// At most how many words have been counted.
     counted: u64,
@@ -69,7 +83,17 @@ impl Delta {
         let random = RandomState::default();
         // Seeded at random: no input can be made to collide. Odd, so that none is zero.
         let seeds = [random.hash_one(1_u8) | 1, random.hash_one(2_u8) | 1];
-        Self { slots: Vec::new(), shift: 64, used: 0, touched: Vec::new(), seeds, long: Longs::default(), counted: 0 }
+        Self {
+            slots: Vec::new(),
+            shift: 64,
+            used: 0,
+            touched: Vec::new(),
+            seeds,
+            words: [Word::default(); TOGETHER],
+            waiting: 0,
+            long: Longs::default(),
+            counted: 0,
+        }
     }
 
     /// Whether `weight` more words can be counted before the counts have to be taken.
@@ -85,7 +109,7 @@ impl Delta {
         }
     }
 
-    /// Counts a word.
+    /// Counts a word. It is sure to be in the table after [`settle`](Self::settle).
     pub(super) fn add(&mut self, word: &[u8]) {
         if word.len() <= SHORT {
             self.add_short(load(word, 0), word.len());
@@ -94,14 +118,35 @@ impl Delta {
         }
     }
 
-    /// Counts the word of the first `len` of `bytes`, at most fifteen.
+    /// Counts the word of the first `len` of `bytes`, at most fifteen, as [`add`](Self::add) does.
     #[inline]
-    #[allow(clippy::indexing_slicing, reason = "the slot's number is cut to their count, a power of two")]
+    #[allow(clippy::indexing_slicing, reason = "fewer words wait than there is room for")]
     pub(super) fn add_short(&mut self, bytes: u128, len: usize) {
         debug_assert!(len <= SHORT && !self.slots.is_empty());
         let word = bytes & ((1 << (8 * len)) - 1);
         let (low, high) = (word as u64, (word >> 64) as u64 | (len as u64 + 1) << 56);
-        let mut at = (self.hash(low, high) >> self.shift) as usize;
+        let hash = self.hash(low, high);
+        self.words[self.waiting % TOGETHER] = Word { low, high, hash };
+        fetch(&self.slots, (hash >> self.shift) as usize);
+        self.waiting += 1;
+        if self.waiting == TOGETHER {
+            self.settle();
+        }
+    }
+
+    /// Counts the words that wait.
+    #[inline(never)]
+    pub(super) fn settle(&mut self) {
+        let words = self.words;
+        for word in words.into_iter().take(std::mem::take(&mut self.waiting)) {
+            self.count(word);
+        }
+    }
+
+    #[inline(always)]
+    #[allow(clippy::indexing_slicing, reason = "the slot's number is cut to their count, a power of two")]
+    fn count(&mut self, Word { low, high, hash }: Word) {
+        let mut at = (hash >> self.shift) as usize;
         let mask = self.slots.len() - 1;
         loop {
             let slot = &mut self.slots[at & mask];
@@ -169,6 +214,7 @@ impl Delta {
     /// The state cannot take them.
     #[allow(clippy::indexing_slicing, reason = "touched slots are below the slots' count")]
     pub(super) fn take_into(&mut self, state: &mut State, limit: usize) -> Result<()> {
+        self.settle();
         for at in self.touched.drain(..) {
             let slot = &mut self.slots[at as usize];
             let id = match slot.id {
@@ -208,6 +254,25 @@ impl Delta {
     pub(super) fn memory(&self) -> usize {
         self.slots.capacity() * size_of::<Slot>() + self.touched.capacity() * size_of::<u32>() + self.long.memory()
     }
+}
+
+/// Asks for a slot's memory before it is needed.
+#[inline(always)]
+#[allow(unsafe_code, reason = "the processor's prefetch has no safe form")]
+fn fetch(slots: &[Slot], at: usize) {
+    #[cfg(target_arch = "x86_64")]
+    if let Some(slot) = slots.get(at) {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // A slot may lie on two lines of the cache.
+        let (first, last) = (std::ptr::from_ref(&slot.low).cast::<i8>(), std::ptr::from_ref(&slot.id).cast::<i8>());
+        // SAFETY: a prefetch is a hint: it reads nothing that the program sees, and both places are those of a live slot.
+        unsafe {
+            _mm_prefetch::<_MM_HINT_T0>(first);
+            _mm_prefetch::<_MM_HINT_T0>(last);
+        }
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = (slots, at);
 }
 
 impl Longs {

@@ -75,6 +75,7 @@ pub(super) fn count_lines(lines: &StringArray, split: Split, delta: &mut Delta) 
             }
         }
     }
+    delta.settle();
 }
 
 /// How much work lines are: their bytes, and one more each. It is never less than the number of their words.

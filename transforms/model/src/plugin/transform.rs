@@ -5,10 +5,9 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::{DataType, Schema, SchemaRef};
-use arrow::json::LineDelimitedWriter;
 use async_trait::async_trait;
 use levada_connector_api::config::nearest;
-use levada_connector_api::{BadRow, Batch, BindContext, Bound, Emitted, Error, Result, TaskContext, Transform};
+use levada_connector_api::{Batch, BindContext, Bound, Emitted, Error, Result, TaskContext, Transform};
 
 use super::config::Options;
 use super::output::{columns, fields};
@@ -117,18 +116,13 @@ impl DecisionTreeTransform {
         let mut rejected = Vec::new();
         for (row, state) in states.iter().enumerate() {
             if let Row::Bad(reason) = state {
-                rejected.push(BadRow {
-                    reason: reason.clone(),
-                    stage: self.alias.clone(),
-                    position: batch.origin.of(row),
-                    raw: json(&batch.rows, row),
-                });
+                rejected.push(batch.bad_row(row, self.alias.as_str(), reason.as_str()));
             }
         }
         let good: BooleanArray = states.iter().map(|state| Some(*state == Row::Good)).collect();
         let exact = good.true_count() == rows;
         let kept = filter_record_batch(&output, &good)?;
-        let origin = if exact { batch.origin } else { batch.origin.blurred() };
+        let origin = if exact { batch.origin } else { batch.origin.kept(&good) };
         let batches = if kept.num_rows() == 0 { Vec::new() } else { vec![Batch::with_origin(kept, origin)] };
         Ok(Emitted { batches, rejected })
     }
@@ -193,17 +187,6 @@ fn place(key: &str, name: &str, text: bool, input: &SchemaRef) -> Result<usize> 
     let needed = if text { "a label" } else { "a number" };
     Err(Error::config(format!("{key}: column '{name}' is {kind}, the model needs {needed}"))
         .hint(format!("cast it before: a Select with 'CAST({name} AS DOUBLE) AS {name}'")))
-}
-
-/// A row as JSON; nothing if a column's type has no form in it.
-fn json(rows: &RecordBatch, row: usize) -> Vec<u8> {
-    let mut writer = LineDelimitedWriter::new(Vec::new());
-    if writer.write(&rows.slice(row, 1)).and_then(|()| writer.finish()).is_err() {
-        return Vec::new();
-    }
-    let mut json = writer.into_inner();
-    json.truncate(json.trim_ascii_end().len());
-    json
 }
 
 #[async_trait]

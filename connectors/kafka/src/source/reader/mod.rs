@@ -1,5 +1,6 @@
 //! The source: what is read, in which order of steps.
 
+mod ends;
 mod events;
 mod options;
 
@@ -20,7 +21,7 @@ use crate::client::{self, Closing, Consumer, Context, blocking};
 use crate::source::decode::Decoder;
 use crate::source::drain::{Assigned, Drain, Event};
 use crate::source::partition::{self, Part, places_of};
-use crate::source::places::{self, Place, Start};
+use crate::source::places::{self, Place, Share, Start};
 
 /// Input that is given at once.
 const PIECE: usize = 1 << 20;
@@ -32,6 +33,8 @@ pub(crate) struct KafkaSource {
     decoder: Option<Decoder>,
     schema: SchemaRef,
     consumer: Option<Arc<Closing>>,
+    share: Share,
+    tolerant: bool,
     parts: Vec<Part>,
     drain: Option<Drain>,
     /// What is read is not what should be: the drain must be started anew.
@@ -59,6 +62,8 @@ impl KafkaSource {
             decoder: Some(decoder),
             schema,
             consumer: None,
+            share: Share { task: 0, tasks: 1 },
+            tolerant: false,
             parts: Vec::new(),
             drain: None,
             stale: true,
@@ -101,7 +106,8 @@ impl KafkaSource {
             assigned.push(Assigned { topic, partition, start: part.next, stop });
             self.reading.push(index);
         }
-        let with_headers = self.decoder.as_ref().is_some_and(Decoder::with_headers);
+        // What becomes a dead letter keeps its headers.
+        let with_headers = self.tolerant || self.decoder.as_ref().is_some_and(Decoder::with_headers);
         if !assigned.is_empty() {
             let config = self.options.client.clone();
             self.drain = Some(blocking(move || Drain::start(&config, assigned, with_headers)).await?);
@@ -153,7 +159,7 @@ impl KafkaSource {
         let (consumer, wanted) = (self.consumer()?, self.options.wanted.clone());
         let found = blocking(move || places::find(&consumer, &wanted)).await?;
         let mut new = Vec::new();
-        for place in found {
+        for place in found.into_iter().filter(|place| self.share.has(place)) {
             if !self.parts.iter().any(|part| part.place == place) {
                 new.push(Part::new(place.clone(), self.first_offset(place).await?));
             }
@@ -164,25 +170,6 @@ impl KafkaSource {
         let any = !new.is_empty();
         self.parts.extend(new);
         Ok(any)
-    }
-
-    /// The end of each partition that is read.
-    async fn ends(&self) -> Result<Vec<(usize, i64)>> {
-        let (consumer, must_be_there) = (self.consumer()?, self.options.fail_on_loss);
-        let places: Vec<_> = self.parts.iter().map(|part| (part.place.clone(), part.next)).collect();
-        blocking(move || {
-            let together = places::ends(&consumer, places.iter().map(|(place, _)| place)).unwrap_or_default();
-            let known = |place: &Place| together.get(place).copied();
-            let alone = |(place, next): &(Place, i64)| match places::bounds(&consumer, place) {
-                Ok((_, end)) => Ok(end),
-                // Of a topic that is gone, nothing is left to be read.
-                Err(error) if error.kind() == ErrorKind::NotFound && !must_be_there => Ok(*next),
-                Err(error) => Err(error),
-            };
-            let end = |place: &(Place, i64)| known(&place.0).map_or_else(|| alone(place), Ok);
-            places.iter().enumerate().map(|(index, place)| Ok((index, end(place)?))).collect()
-        })
-        .await
     }
 
     fn all_reached(&self) -> bool {
@@ -237,11 +224,7 @@ impl KafkaSource {
             }
             if !self.take(limit, polled).await? {
                 let trigger_is_full = self.options.max_offsets.is_some_and(|max| self.taken >= max);
-                return Ok(if trigger_is_full && self.until.is_none() {
-                    PollStatus::Boundary
-                } else {
-                    PollStatus::More
-                });
+                return Ok(if trigger_is_full { PollStatus::Boundary } else { PollStatus::More });
             }
             if self.all_reached() {
                 return Ok(PollStatus::End);
@@ -299,17 +282,19 @@ impl Source for KafkaSource {
         let (wanted, start) = (self.options.wanted.clone(), self.options.start.clone());
         let kept: BTreeMap<Place, _> = places_of(from)?.into_iter().map(|(place, at)| (place, at.clone())).collect();
         let own = config.clone();
+        let share = Share { task: context.task, tasks: context.tasks };
         let (consumer, parts) = blocking(move || {
             let consumer: Consumer =
                 own.create_with_context(Context).map_err(|e| client::error("making a consumer", e))?;
             let found = places::find(&consumer, &wanted)?;
             // What is not in the checkpoint has appeared since, and is read from its first message.
             let start = if kept.is_empty() { start } else { Start::Earliest };
-            let new: Vec<Place> = found.into_iter().filter(|place| !kept.contains_key(place)).collect();
+            let new = |place: &Place| share.has(place) && !kept.contains_key(place);
+            let new: Vec<Place> = found.into_iter().filter(new).collect();
             let begin = places::begin(&consumer, &new, &start)?;
             let mut parts: Vec<Part> =
                 new.into_iter().zip(begin).map(|(place, start)| Part::new(place, start)).collect();
-            for (place, offset) in kept {
+            for (place, offset) in kept.into_iter().filter(|(place, _)| share.has(place)) {
                 parts.push(Part::resumed(place, &offset)?);
             }
             parts.sort_by(|a, b| a.place.cmp(&b.place));
@@ -318,6 +303,8 @@ impl Source for KafkaSource {
         .await?;
         self.options.client = config;
         self.consumer = Some(consumer);
+        self.share = share;
+        self.tolerant = context.tolerant;
         self.parts = parts;
         Ok(())
     }
@@ -332,6 +319,10 @@ impl Source for KafkaSource {
             self.stale = true;
         }
         let mut polled = Polled::nothing(PollStatus::Idle);
+        if limit.rows == 0 {
+            self.introduce(limit.batch_id, &mut polled)?;
+            return Ok(polled);
+        }
         if self.too_few().await? {
             tokio::time::sleep(limit.wait.min(STEP)).await;
             return Ok(polled);
@@ -358,7 +349,7 @@ impl Source for KafkaSource {
         if self.discover().await? && self.until.is_none() {
             self.stale = true;
         }
-        let ends = self.ends().await?;
+        let ends = self.settled_ends().await?;
         let end = |(index, end): (usize, i64)| {
             let part = self.parts.get(index)?;
             Some((part.key.clone(), partition::at_number(end.max(part.next))))

@@ -20,6 +20,7 @@ pub(super) struct Options {
     pub(super) max_offsets: Option<usize>,
     pub(super) min_offsets: Option<u64>,
     pub(super) max_delay: Duration,
+    pub(super) undecided: Duration,
     pub(super) discovery: Duration,
 }
 
@@ -51,6 +52,7 @@ impl Options {
             max_offsets: config.int_opt("max.offsets.per.trigger").and_then(|n| usize::try_from(n).ok()),
             min_offsets: config.int_opt("min.offsets.per.trigger").and_then(|n| u64::try_from(n).ok()),
             max_delay: config.duration("max.trigger.delay"),
+            undecided: config.duration("transaction.wait"),
             discovery: config.duration("partition.discovery.interval"),
         })
     }

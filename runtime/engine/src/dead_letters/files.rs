@@ -1,8 +1,8 @@
-//! Bad rows, kept: one file of JSON lines a micro-batch.
+//! Bad rows in files: one of JSON lines a micro-batch.
 
 use std::fmt::Write as _;
 
-use levada_connector_api::{BadRow, Error, ErrorKind, Result};
+use levada_connector_api::{DeadLetter, Error, ErrorKind, Result};
 use object_store::path::Path;
 use object_store::{MultipartUpload, ObjectStoreExt as _};
 
@@ -11,11 +11,10 @@ const PART_BYTES: usize = 5 << 20;
 
 /// Where the bad rows of a task go. A file becomes visible, under a name that is the batch's, just before the batch is
 /// committed: a repeated batch writes the same file again.
-pub(crate) struct DeadLetters {
+pub(crate) struct Files {
     pipeline: String,
     task: u32,
     location: levada_storage::Location,
-    log: bool,
     open: Option<Open>,
 }
 
@@ -26,14 +25,14 @@ struct Open {
     buffer: String,
 }
 
-impl DeadLetters {
-    pub(crate) fn new(pipeline: &str, task: u32, location: &str, log: bool) -> Result<Self> {
+impl Files {
+    pub(super) fn new(pipeline: &str, task: u32, location: &str) -> Result<Self> {
         let location = levada_storage::resolve(location)?;
-        Ok(Self { pipeline: pipeline.to_owned(), task, location, log, open: None })
+        Ok(Self { pipeline: pipeline.to_owned(), task, location, open: None })
     }
 
     /// Stages bad rows of a batch.
-    pub(crate) async fn stage(&mut self, batch_id: u64, rows: &[BadRow]) -> Result<()> {
+    pub(super) async fn stage(&mut self, batch_id: u64, letters: &[DeadLetter]) -> Result<()> {
         if self.open.as_ref().is_none_or(|open| open.batch_id != batch_id) {
             let name = format!("task-{:05}-batch-{batch_id:020}.jsonl", self.task);
             let path = self.location.path.clone().join(name);
@@ -41,18 +40,22 @@ impl DeadLetters {
             self.open = Some(Open { batch_id, path, upload, buffer: String::new() });
         }
         let Some(open) = &mut self.open else { return Ok(()) };
-        for row in rows {
-            if self.log {
-                tracing::warn!(stage = %row.stage, position = %row.position, reason = %row.reason, "bad row");
-            }
-            let (raw, encoding) = match std::str::from_utf8(&row.raw) {
-                Ok(text) => (text.to_owned(), "utf-8"),
-                Err(_) => (hex(&row.raw), "hex"),
-            };
-            let line = serde_json::json!({
-                "pipeline": self.pipeline, "batchId": batch_id, "stage": row.stage, "position": row.position,
-                "reason": row.reason, "encoding": encoding, "raw": raw,
+        for DeadLetter { row, class, .. } in letters {
+            let (raw, encoding) = text(&row.raw);
+            let mut line = serde_json::json!({
+                "pipeline": self.pipeline, "batchId": batch_id, "stage": row.stage, "class": class,
+                "position": row.position, "reason": row.reason, "encoding": encoding, "raw": raw,
             });
+            if let (Some(record), Some(line)) = (&row.record, line.as_object_mut()) {
+                line.insert("topic".to_owned(), record.topic.as_str().into());
+                line.insert("partition".to_owned(), record.partition.into());
+                line.insert("offset".to_owned(), record.offset.into());
+                if let Some(key) = &record.key {
+                    let (key, encoding) = text(key);
+                    line.insert("key".to_owned(), key.into());
+                    line.insert("keyEncoding".to_owned(), encoding.into());
+                }
+            }
             let _ = writeln!(open.buffer, "{line}");
         }
         if open.buffer.len() >= PART_BYTES {
@@ -63,12 +66,19 @@ impl DeadLetters {
     }
 
     /// Makes the batch's bad rows durable.
-    pub(crate) async fn commit(&mut self, batch_id: u64) -> Result<()> {
+    pub(super) async fn commit(&mut self, batch_id: u64) -> Result<()> {
         let Some(mut open) = self.open.take_if(|open| open.batch_id == batch_id) else { return Ok(()) };
         let failed = |e| failed(&open.path, e);
         open.upload.put_part(open.buffer.into_bytes().into()).await.map_err(failed)?;
         open.upload.complete().await.map_err(failed)?;
         Ok(())
+    }
+}
+
+fn text(bytes: &[u8]) -> (String, &'static str) {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => (text.to_owned(), "utf-8"),
+        Err(_) => (hex(bytes), "hex"),
     }
 }
 

@@ -1,0 +1,167 @@
+//! Where rows came from: for messages, and for dead letters.
+
+use std::fmt;
+use std::sync::Arc;
+
+use arrow::array::{Array as _, BooleanArray};
+
+/// A record of a topic, or of what is like one, as it was read.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Record {
+    /// The topic.
+    pub topic: String,
+    /// The partition of the topic.
+    pub partition: i32,
+    /// The offset in the partition.
+    pub offset: i64,
+    /// The record's own time, in milliseconds since the epoch.
+    pub timestamp: Option<i64>,
+    /// The key's bytes.
+    pub key: Option<Vec<u8>>,
+    /// The value's bytes.
+    pub value: Option<Vec<u8>>,
+    /// The headers, in their order.
+    pub headers: Vec<(String, Option<Vec<u8>>)>,
+}
+
+/// The records that the rows of a batch were made of. A source that can hands it out with each batch; it lives as long as
+/// rows of the batch are under way.
+pub trait Records: Send + Sync {
+    /// Where row `row` came from, in one line: `cars-3, offset 17`.
+    fn place(&self, row: usize) -> Option<String>;
+
+    /// The record that row `row` was made of.
+    fn record(&self, row: usize) -> Option<Record>;
+}
+
+/// Where the rows of a [`Batch`](crate::Batch) came from, at the cost of one shared string a batch, and of a number a row
+/// where some of the rows have been dropped.
+#[derive(Clone)]
+pub struct Origin {
+    label: Option<Arc<str>>,
+    unit: &'static str,
+    first: Option<u64>,
+    records: Option<Arc<dyn Records>>,
+    /// The rows' numbers among those that were read; `None`: all of them.
+    kept: Option<Arc<[u32]>>,
+    /// How many of these come before the batch.
+    skipped: usize,
+}
+
+impl Origin {
+    fn new(label: Option<Arc<str>>, unit: &'static str, first: Option<u64>) -> Self {
+        Self { label, unit, first, records: None, kept: None, skipped: 0 }
+    }
+
+    /// Nothing is known.
+    pub fn unknown() -> Self {
+        Self::new(None, "row", None)
+    }
+
+    /// Row `i` of the batch is `unit` number `first + i` of `label`: `Origin::exact("people.csv", "line", 2)`.
+    pub fn exact(label: impl Into<Arc<str>>, unit: &'static str, first: u64) -> Self {
+        Self::new(Some(label.into()), unit, Some(first))
+    }
+
+    /// The rows are from `label`, but not one by one: after an aggregation, for example.
+    pub fn near(label: impl Into<Arc<str>>) -> Self {
+        Self::new(Some(label.into()), "row", None)
+    }
+
+    /// The same with the records that the rows were made of, row by row.
+    pub fn with_records(mut self, records: Arc<dyn Records>) -> Self {
+        self.records = Some(records);
+        self
+    }
+
+    /// The same origin for rows that are no longer one to one.
+    pub fn blurred(&self) -> Self {
+        Self::new(self.label.clone(), "row", None)
+    }
+
+    /// The same origin for a slice that begins at `offset`.
+    pub fn sliced(&self, offset: usize) -> Self {
+        Self { skipped: self.skipped + offset, ..self.clone() }
+    }
+
+    /// The same origin for the rows for which `mask` is true.
+    pub fn kept(&self, mask: &BooleanArray) -> Self {
+        if self.first.is_none() && self.records.is_none() {
+            return self.blurred();
+        }
+        let is_kept = |row: &usize| mask.is_valid(*row) && mask.value(*row);
+        let rows = (0..mask.len()).filter(is_kept).filter_map(|row| u32::try_from(self.row(row)?).ok());
+        Self { kept: Some(rows.collect()), skipped: 0, ..self.clone() }
+    }
+
+    /// The same origin for a batch of `rows` rows without those whose numbers are in `dropped`.
+    pub fn without(&self, rows: usize, dropped: impl IntoIterator<Item = usize>) -> Self {
+        let mut mask = vec![true; rows];
+        for row in dropped {
+            if let Some(kept) = mask.get_mut(row) {
+                *kept = false;
+            }
+        }
+        self.kept(&mask.into())
+    }
+
+    /// The number of row `row` of the batch among the rows that were read.
+    fn row(&self, row: usize) -> Option<usize> {
+        match &self.kept {
+            Some(kept) => kept.get(self.skipped + row).map(|row| *row as usize),
+            None => Some(self.skipped + row),
+        }
+    }
+
+    /// The place of row `row` of the batch, for messages.
+    pub fn of(&self, row: usize) -> String {
+        let read = self.row(row);
+        if let Some(place) = self.records.as_ref().zip(read).and_then(|(records, row)| records.place(row)) {
+            return place;
+        }
+        match (&self.label, self.first.zip(read)) {
+            (Some(label), Some((first, row))) => format!("{label}, {} {}", self.unit, first + row as u64),
+            (Some(label), None) => format!("{label}, row {row} of a batch"),
+            (None, _) => format!("row {row} of a batch"),
+        }
+    }
+
+    /// The record that row `row` of the batch was made of, where the source keeps it.
+    pub fn record(&self, row: usize) -> Option<Record> {
+        self.records.as_ref()?.record(self.row(row)?)
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (&self.label, self.first) {
+            (Some(label), Some(first)) => write!(f, "{label}, from {} {}", self.unit, first + self.skipped as u64),
+            (Some(label), None) => f.write_str(label),
+            (None, _) => f.write_str("unknown origin"),
+        }
+    }
+}
+
+impl fmt::Debug for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Origin({self})")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_are_told_after_some_were_dropped() {
+        let origin = Origin::exact("people.csv", "line", 10);
+        let mask = BooleanArray::from(vec![Some(true), Some(false), None, Some(true), Some(true)]);
+        let kept = origin.kept(&mask);
+        assert_eq!(kept.of(1), "people.csv, line 13");
+        assert_eq!(kept.sliced(1).of(1), "people.csv, line 14");
+        assert_eq!(kept.sliced(1).kept(&BooleanArray::from(vec![false, true])).of(0), "people.csv, line 14");
+        assert_eq!(origin.sliced(3).of(0), "people.csv, line 13");
+        assert_eq!(origin.blurred().of(2), "people.csv, row 2 of a batch");
+        assert_eq!(Origin::unknown().kept(&mask).of(0), "row 0 of a batch");
+    }
+}
