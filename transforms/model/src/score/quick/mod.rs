@@ -118,9 +118,7 @@ impl Quick {
                 let Some(values) = prepared.features.get(ranks.feature) else { continue };
                 let same = match values {
                     Values::F32(values) if rows == BLOCK => T::from_floats(values),
-                    Values::F64(values) if rows == BLOCK && forest.feature == Feature::F64 => {
-                        T::from_doubles(values)
-                    }
+                    Values::F64(values) if rows == BLOCK && forest.feature == Feature::F64 => T::from_doubles(values),
                     _ => None,
                 };
                 if let Some(values) = same.and_then(|values| values.get(start..start + rows)) {

@@ -84,8 +84,7 @@ pub(super) fn compile<T: Number>(forest: &Forest) -> Option<Shared<T>> {
         let mut writer = Writer { tree, ranks: &ranks, places: &places, steps: Vec::new(), leaves: Vec::new() };
         let (root, count) = writer.node(0, 1)?;
         let (steps, leaves) = (writer.steps, writer.leaves);
-        let mut program =
-            Program { steps, root, leaves: count, target: 0, votes32: Vec::new(), votes64: Vec::new() };
+        let mut program = Program { steps, root, leaves: count, target: 0, votes32: Vec::new(), votes64: Vec::new() };
         program.vote(forest, &leaves, dense)?;
         trees.push(program);
     }

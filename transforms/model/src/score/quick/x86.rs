@@ -128,7 +128,8 @@ pub(super) fn rank32<R: Rank>(limits: &[f32], values: &[f32], to: &mut [R]) -> b
         let mut step = first;
         while step > 0 {
             let probe = _mm512_add_epi32(place, _mm512_set1_epi32(step - 1));
-            let mut limit = if first > 8 { _mm512_permutex2var_ps(a, probe, b) } else { _mm512_permutexvar_ps(probe, a) };
+            let mut limit =
+                if first > 8 { _mm512_permutex2var_ps(a, probe, b) } else { _mm512_permutexvar_ps(probe, a) };
             if first > 16 {
                 let upper = _mm512_permutex2var_ps(c, probe, d);
                 limit = _mm512_mask_mov_ps(limit, _mm512_test_epi32_mask(probe, _mm512_set1_epi32(32)), upper);
