@@ -46,14 +46,6 @@ impl Registry {
         insert(&mut self.sinks, PluginKind::Sink, Arc::new(plugin))
     }
 
-    /// Adds a queue for bad rows.
-    ///
-    /// # Errors
-    /// Its name or one of its aliases is taken by another one.
-    pub fn add_dead_letters(&mut self, plugin: impl DeadLetterPlugin + 'static) -> Result<()> {
-        insert(&mut self.queues, PluginKind::DeadLetters, Arc::new(plugin))
-    }
-
     /// Says that the source and sink called `name` read and write topics: the other end of a connector that, as in Kafka
     /// Connect, names but one.
     pub fn set_topics(&mut self, name: &str) {
@@ -63,6 +55,14 @@ impl Registry {
     /// The name of the source and sink of topics.
     pub fn topics(&self) -> Option<&str> {
         self.topics.as_deref()
+    }
+
+    /// Adds a queue for bad rows.
+    ///
+    /// # Errors
+    /// Its name or one of its aliases is taken by another one.
+    pub fn add_dead_letters(&mut self, plugin: impl DeadLetterPlugin + 'static) -> Result<()> {
+        insert(&mut self.queues, PluginKind::DeadLetters, Arc::new(plugin))
     }
 
     /// The source called `name`.

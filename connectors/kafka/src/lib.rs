@@ -20,7 +20,6 @@ use levada_connector_api::{Plugin as _, Registry, Result};
 pub fn register(registry: &mut Registry) -> Result<()> {
     registry.add_source(KafkaSourcePlugin)?;
     registry.add_sink(KafkaSinkPlugin)?;
-    registry.add_dead_letters(KafkaDeadLetterPlugin)?;
     registry.set_topics(KafkaSinkPlugin.name());
-    Ok(())
+    registry.add_dead_letters(KafkaDeadLetterPlugin)
 }
