@@ -309,6 +309,9 @@ impl Source for KafkaSource {
         self.options.min_offsets = self.options.min_offsets.map(|min| min.div_ceil(tasks as u64));
         self.share = share;
         self.tolerant = context.tolerant;
+        if let (true, Some(decoder)) = (context.tolerant, &mut self.decoder) {
+            decoder.keep();
+        }
         self.parts = parts;
         Ok(())
     }
