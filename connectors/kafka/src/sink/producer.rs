@@ -15,7 +15,7 @@ use super::rows::Messages;
 use crate::client::{self, Context};
 
 /// How long what is sent may take to arrive before the micro-batch is given up and repeated.
-const PATIENCE: Duration = Duration::from_secs(120);
+pub(super) const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A producer of ours.
 pub(crate) type Producer = Arc<BaseProducer<Deliveries>>;
@@ -59,6 +59,10 @@ impl ProducerContext for Deliveries {
 
 /// Sends messages; waits while the client's buffer is full. Blocks.
 pub(super) fn send(producer: &Producer, topic: Option<&str>, messages: &Messages, origin: &Origin) -> Result<()> {
+    if let (Some(topic), true) = (topic, messages.are_plain()) {
+        super::bulk::send(producer, topic, messages, origin)?;
+        return failures(producer);
+    }
     for row in 0..messages.rows {
         let Some(topic) = topic.or_else(|| messages.topic(row)) else {
             return Err(Error::data("the row names no topic").context(origin.of(row)));

@@ -10,6 +10,7 @@
 mod conformance;
 mod docs;
 mod formats;
+mod secure;
 mod sink;
 mod source;
 mod starts;
