@@ -128,14 +128,26 @@ pub(crate) fn is_for_all(key: &str) -> bool {
         || parts.iter().any(|part| key.starts_with(part))
 }
 
+/// Of a client's configuration what tells another client how to reach the brokers. Of what only a producer understands, a
+/// consumer would warn.
+pub(crate) fn access(config: &ClientConfig) -> ClientConfig {
+    let mut own = ClientConfig::new();
+    // The map hides the values of passwords; `get` has them.
+    for key in config.config_map().into_keys().filter(|key| is_for_all(key)) {
+        if let Some(value) = config.get(key) {
+            own.set(key, value);
+        }
+    }
+    own
+}
+
 /// Whether the brokers let this user in: otherwise the client tries for ever, and all that a caller sees is a request that
 /// takes too long. Without encryption and passwords there is nothing to be refused for. Blocks.
 pub(crate) fn check_access(config: &ClientConfig) -> Result<()> {
     if config.get("security.protocol").is_none_or(|protocol| protocol.eq_ignore_ascii_case("plaintext")) {
         return Ok(());
     }
-    let mut own = ClientConfig::new();
-    config.config_map().iter().filter(|(key, _)| is_for_all(key)).for_each(|(key, value)| _ = own.set(*key, *value));
+    let own = access(config);
     let consumer: Consumer = own.create_with_context(Context).map_err(|e| error("making a consumer", e))?;
     let consumer = Closing::new(consumer);
     let since = Instant::now();

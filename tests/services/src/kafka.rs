@@ -25,9 +25,9 @@ pub struct Kafka {
 }
 
 /// The users of a broker's encrypted listener: name and password. A third way in is OAUTHBEARER with unsigned tokens.
-pub const PLAIN_USER: (&str, &str) = ("ana", "plain secret");
+pub const PLAIN_USER: (&str, &str) = ("ana", "plain-secret");
 /// The same, by SCRAM-SHA-256.
-pub const SCRAM_USER: (&str, &str) = ("bob", "scram secret");
+pub const SCRAM_USER: (&str, &str) = ("bob", "scram-secret");
 
 struct Own {
     folder: TempDir,
