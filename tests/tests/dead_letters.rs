@@ -135,6 +135,15 @@ impl Place {
     }
 }
 
+/// The fault points that an uninterrupted run passes, whose rows the server refuses, too.
+pub(crate) fn points() -> BTreeMap<String, u64> {
+    let (Some(kafka), Some(server)) = (Kafka::shared(), postgres::shared()) else { return BTreeMap::new() };
+    let (url, topic) = (server.database("letter_points"), topics::unique("input"));
+    topics::write_messages(kafka, &topic, &input());
+    let place = place(kafka, &url, &topic);
+    place.site.run(&["--list-points"]).succeeded().points()
+}
+
 #[test]
 fn letters_of_every_stage_are_there_once_with_what_they_were() {
     let (Some(kafka), Some(server)) = (Kafka::shared(), postgres::shared()) else { return };
@@ -143,7 +152,14 @@ fn letters_of_every_stage_are_there_once_with_what_they_were() {
     let whole = place(kafka, &url, &topic);
     whole.site.run(&[]).succeeded();
     whole.check(kafka, &topic).unwrap();
-    let points = ["sink.prepare.after", "prepare.after", "dead-letters.after", "sink.commit.after", "commit.before"];
+    let points = [
+        "postgres.sink.pieces.before",
+        "sink.prepare.after",
+        "prepare.after",
+        "dead-letters.after",
+        "sink.commit.after",
+        "commit.before",
+    ];
     let moments = points.iter().map(|point| format!("{point}:2")).chain(["dead-letters.after:5".to_owned()]).collect();
     for_all(moments, |moment: &String| {
         let place = place(kafka, &url, &topic);

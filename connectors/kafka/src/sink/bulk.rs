@@ -5,7 +5,7 @@ use std::ffi::CString;
 use std::ptr;
 use std::time::{Duration, Instant};
 
-use levada_connector_api::{Error, Origin, Result};
+use levada_connector_api::{Error, ErrorKind, Origin, Result};
 use rdkafka::bindings as sys;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::producer::Producer as _;
@@ -45,9 +45,17 @@ impl Drop for Topic<'_> {
     }
 }
 
-/// Sends messages to a topic; waits while the client's buffer is full. Blocks.
-pub(super) fn send(producer: &Producer, name: &str, messages: &Messages, origin: &Origin) -> Result<()> {
+/// Sends messages to a topic; waits while the client's buffer is full. Blocks. When `tolerant`, it leaves out the rows that
+/// are too large for a message, and answers with them.
+pub(super) fn send(
+    producer: &Producer,
+    name: &str,
+    messages: &Messages,
+    origin: &Origin,
+    tolerant: bool,
+) -> Result<Vec<(usize, String)>> {
     let topic = Topic::open(producer, name)?;
+    let mut refused = Vec::new();
     let mut chunk: Vec<sys::rd_kafka_message_t> = Vec::with_capacity(CHUNK.min(messages.rows));
     let (mut next, mut since) = (0, Instant::now());
     while next < messages.rows {
@@ -59,21 +67,21 @@ pub(super) fn send(producer: &Producer, name: &str, messages: &Messages, origin:
         unsafe {
             sys::rd_kafka_produce_batch(topic.handle, ANY_PARTITION, flags, chunk.as_mut_ptr(), chunk.len() as i32);
         }
-        let refused = chunk.iter().position(|message| message.err != RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR);
-        let sent = refused.unwrap_or(chunk.len());
-        match refused.and_then(|at| chunk.get(at)).map(|message| Code::from(message.err)) {
-            None => {
-                producer.poll(Duration::ZERO);
+        // All behind the first that found no room were refused, too.
+        let full = |message: &sys::rd_kafka_message_t| message.err == RDKafkaRespErr::RD_KAFKA_RESP_ERR__QUEUE_FULL;
+        let sent = chunk.iter().position(full).unwrap_or(chunk.len());
+        for (row, message) in (next..).zip(chunk.iter().take(sent)) {
+            if message.err == RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR {
+                continue;
             }
-            // All behind the first that found no room were refused, too.
-            Some(Code::QueueFull) => {
-                producer.poll(Duration::from_millis(5));
+            let error =
+                client::error(format!("topic '{name}'"), KafkaError::MessageProduction(Code::from(message.err)));
+            if !tolerant || error.kind() != ErrorKind::Data {
+                return Err(error.context(origin.of(row)));
             }
-            Some(code) => {
-                let error = client::error(format!("topic '{name}'"), KafkaError::MessageProduction(code));
-                return Err(error.context(origin.of(next + sent)));
-            }
+            refused.push((row, error.to_string()));
         }
+        producer.poll(Duration::from_millis(if sent < chunk.len() { 5 } else { 0 }));
         if sent > 0 {
             since = Instant::now();
         } else if since.elapsed() > PATIENCE {
@@ -82,7 +90,7 @@ pub(super) fn send(producer: &Producer, name: &str, messages: &Messages, origin:
         }
         next += sent;
     }
-    Ok(())
+    Ok(refused)
 }
 
 fn message(messages: &Messages, row: usize) -> sys::rd_kafka_message_t {

@@ -311,18 +311,15 @@ impl Session {
 
     /// Everything but `COMMIT`.
     async fn bring(&mut self, commit: &Commit) -> Result<()> {
-        if !self.gathered.prepared {
-            if let Err(failure) = self.fill().await {
-                return Err(self.settle(failure).await);
-            }
+        let prepared = self.gathered.prepared;
+        if !prepared && let Err(failure) = self.fill().await {
+            return Err(self.settle(failure).await);
         }
         self.faults.at("postgres.sink.copy.after")?;
         self.progress.advance(&mut self.connection, commit).await?;
         self.faults.at("postgres.sink.progress.after")?;
-        if !self.gathered.prepared {
-            if let Err(failure) = self.merge().await {
-                return Err(self.settle(failure).await);
-            }
+        if !prepared && let Err(failure) = self.merge().await {
+            return Err(self.settle(failure).await);
         }
         self.faults.at("postgres.sink.merge.after")
     }

@@ -33,10 +33,16 @@ pub(super) trait Number: Copy + PartialOrd + Default + Send + Sync + 'static {
     fn wide(self) -> f64;
     fn next_down(self) -> Self;
     fn is_nan(self) -> bool;
+    /// The numbers, if they are `f32`.
+    fn floats(numbers: &[Self]) -> Option<&[f32]>;
+    /// The same numbers, if this is `f32`.
+    fn from_floats(numbers: &[f32]) -> Option<&[Self]>;
+    /// The same numbers, if this is `f64`.
+    fn from_doubles(numbers: &[f64]) -> Option<&[Self]>;
 }
 
 macro_rules! number {
-    ($type:ident) => {
+    ($type:ident, $floats:expr, $from_floats:expr, $from_doubles:expr) => {
         impl Number for $type {
             const INFINITY: Self = $type::INFINITY;
             #[inline(always)]
@@ -59,11 +65,23 @@ macro_rules! number {
             fn is_nan(self) -> bool {
                 $type::is_nan(self)
             }
+            #[inline(always)]
+            fn floats(numbers: &[Self]) -> Option<&[f32]> {
+                $floats(numbers)
+            }
+            #[inline(always)]
+            fn from_floats(numbers: &[f32]) -> Option<&[Self]> {
+                $from_floats(numbers)
+            }
+            #[inline(always)]
+            fn from_doubles(numbers: &[f64]) -> Option<&[Self]> {
+                $from_doubles(numbers)
+            }
         }
     };
 }
-number!(f32);
-number!(f64);
+number!(f32, Some, Some, |_| None);
+number!(f64, |_| None, |_| None, Some);
 
 /// The vote of a leaf, where every leaf of every tree votes once and a tree always for the same target.
 #[derive(Debug)]
