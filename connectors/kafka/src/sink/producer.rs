@@ -15,7 +15,7 @@ use super::rows::Messages;
 use crate::client::{self, Context};
 
 /// How long what is sent may take to arrive before the micro-batch is given up and repeated.
-const PATIENCE: Duration = Duration::from_secs(120);
+pub(super) const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A producer of ours.
 pub(crate) type Producer = Arc<BaseProducer<Deliveries>>;
@@ -66,6 +66,11 @@ pub(super) fn send(
     origin: &Origin,
     tolerant: bool,
 ) -> Result<Vec<(usize, String)>> {
+    if let (Some(topic), true) = (topic, messages.are_plain()) {
+        let refused = super::bulk::send(producer, topic, messages, origin, tolerant)?;
+        failures(producer)?;
+        return Ok(refused);
+    }
     let mut refused = Vec::new();
     for row in 0..messages.rows {
         let sent = match topic.or_else(|| messages.topic(row)) {

@@ -239,6 +239,11 @@ pub(super) struct Messages {
 }
 
 impl Messages {
+    /// Whether they have neither headers nor times of their own.
+    pub(super) fn are_plain(&self) -> bool {
+        self.headers.is_none() && self.timestamps.is_none()
+    }
+
     /// The value of a row; `None` is a tombstone.
     pub(super) fn value(&self, row: usize) -> Option<&[u8]> {
         match &self.values {

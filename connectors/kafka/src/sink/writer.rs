@@ -104,6 +104,7 @@ impl Sink for KafkaSink {
         }
         let config = self.client.clone();
         let producer: Producer = blocking(move || {
+            client::check_access(&config)?;
             let producer = config.create_with_context(Deliveries::default());
             Ok(Arc::new(producer.map_err(|e| client::error("making a producer", e))?))
         })

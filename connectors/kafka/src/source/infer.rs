@@ -25,6 +25,7 @@ const MESSAGES: usize = 1000;
 pub(super) fn columns(config: &ClientConfig, wanted: &Wanted, envelope: bool) -> Result<SchemaRef> {
     let mut config = config.clone();
     config.set("group.id", "levada-columns");
+    client::check_access(&config)?;
     let failed = |e| client::error("looking for columns in messages", e);
     let consumer: Consumer = config.create_with_context(Context).map_err(failed)?;
     let places = places::find(&consumer, wanted)?;

@@ -11,6 +11,7 @@ mod bad_input;
 mod conformance;
 mod docs;
 mod formats;
+mod secure;
 mod sink;
 mod source;
 mod starts;

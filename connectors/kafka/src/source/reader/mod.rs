@@ -297,6 +297,7 @@ impl Source for KafkaSource {
         let own = config.clone();
         let share = Share { task: context.task, tasks: context.tasks };
         let (consumer, parts) = blocking(move || {
+            client::check_access(&own)?;
             let consumer: Consumer =
                 own.create_with_context(Context).map_err(|e| client::error("making a consumer", e))?;
             let found = places::find(&consumer, &wanted)?;
