@@ -1,5 +1,10 @@
 //! Processor time a row, in memory, on one thread: `cargo bench -p levada-transform-model`.
-#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark stops at the first surprise and prints")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a benchmark stops at the first surprise and prints"
+)]
 
 use std::fmt::Write as _;
 use std::hint::black_box;
