@@ -51,6 +51,8 @@ pub(super) struct Decoder {
     /// Whether the value stands between key and the others.
     raw: bool,
     schema: SchemaRef,
+    /// Whether rows keep the messages that they are made of.
+    keeps: bool,
 }
 
 impl Decoder {
@@ -96,7 +98,12 @@ impl Decoder {
         }
         let prefix = config.string_opt("metadata.prefix").unwrap_or_else(|| if raw { "" } else { "_" }.to_owned());
         let schema = schema_of(&key.schema(), &value.schema(), &metadata, raw, &prefix)?;
-        Ok(Self { key, value, metadata, raw, schema })
+        Ok(Self { key, value, metadata, raw, schema, keeps: false })
+    }
+
+    /// Lets rows keep the messages that they are made of, as long as they are under way: they may become dead letters.
+    pub(super) fn keep(&mut self) {
+        self.keeps = true;
     }
 
     pub(super) fn schema(&self) -> SchemaRef {
@@ -129,7 +136,7 @@ impl Decoder {
         if rows == 0 {
             return Ok((None, rejected));
         }
-        let records = Arc::new(Rows { read, origins: converted.origins.clone() });
+        let records = self.keeps.then(|| Arc::new(Rows { read, origins: converted.origins.clone() }));
         let origins = converted.origins.map(UInt32Array::from);
         let mut metadata = Vec::with_capacity(self.metadata.len());
         for column in &self.metadata {
@@ -163,7 +170,11 @@ impl Decoder {
             Some((first, end)) => Origin::near(format!("{label}, offsets {first} to {}", end - 1)),
             None => Origin::near(label.clone()),
         };
-        Ok((Some(Batch::with_origin(rows, origin.with_records(records))), rejected))
+        let origin = match records {
+            Some(records) => origin.with_records(records),
+            None => origin,
+        };
+        Ok((Some(Batch::with_origin(rows, origin)), rejected))
     }
 }
 

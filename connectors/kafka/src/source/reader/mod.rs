@@ -317,8 +317,15 @@ impl Source for KafkaSource {
         .await?;
         self.options.client = config;
         self.consumer = Some(consumer);
+        // What a trigger may have, and should have, is meant of all tasks together.
+        let tasks = usize::try_from(context.tasks).unwrap_or(1).max(1);
+        self.options.max_offsets = self.options.max_offsets.map(|max| max.div_ceil(tasks));
+        self.options.min_offsets = self.options.min_offsets.map(|min| min.div_ceil(tasks as u64));
         self.share = share;
         self.tolerant = context.tolerant;
+        if let (true, Some(decoder)) = (context.tolerant, &mut self.decoder) {
+            decoder.keep();
+        }
         self.parts = parts;
         Ok(())
     }

@@ -134,6 +134,7 @@ pub(super) fn run<R: Rank>(level: Level, tree: &Program, block: &[R], sub: usize
 
 /// The same for every processor; compilers make vectors of it.
 #[inline(always)]
+#[allow(clippy::indexing_slicing, reason = "places are cut to the number of slots or votes")]
 pub(super) fn run_any<R: Rank>(tree: &Program, block: &[R], sub: usize, slots: &mut Slots) {
     let slots = &mut slots.0;
     for step in &tree.steps {
@@ -153,6 +154,7 @@ pub(super) fn run_any<R: Rank>(tree: &Program, block: &[R], sub: usize, slots: &
 /// Adds the votes of leaves.
 #[inline]
 #[allow(unsafe_code, reason = "instructions that not every processor has")]
+#[allow(clippy::indexing_slicing, reason = "places are cut to the number of slots or votes")]
 pub(super) fn add32(level: Level, count: usize, votes: &[f32; 256], leaves: &[u8; ROWS], sums: &mut [f32; ROWS]) {
     #[cfg(target_arch = "x86_64")]
     if level == Level::Avx512 && count <= 64 {
@@ -165,6 +167,7 @@ pub(super) fn add32(level: Level, count: usize, votes: &[f32; 256], leaves: &[u8
 
 /// Adds the votes of leaves.
 #[inline]
+#[allow(clippy::indexing_slicing, reason = "places are cut to the number of slots or votes")]
 pub(super) fn add64(votes: &[f64; 256], leaves: &[u8; ROWS], sums: &mut [f64; ROWS]) {
     sums.iter_mut().zip(leaves).for_each(|(sum, leaf)| *sum += votes[usize::from(*leaf)]);
 }
