@@ -25,19 +25,25 @@ pub(super) enum Level {
 impl Level {
     /// The best that this processor has.
     pub(super) fn best() -> Self {
+        Self::all().into_iter().next_back().unwrap_or(Self::Any)
+    }
+
+    /// What this processor has, the best last.
+    pub(super) fn all() -> Vec<Self> {
+        let mut all = vec![Self::Any];
         #[cfg(target_arch = "x86_64")]
         {
+            if is_x86_feature_detected!("avx2") {
+                all.push(Self::Avx2);
+            }
             if is_x86_feature_detected!("avx512f")
                 && is_x86_feature_detected!("avx512bw")
                 && is_x86_feature_detected!("avx512vl")
             {
-                return Self::Avx512;
-            }
-            if is_x86_feature_detected!("avx2") {
-                return Self::Avx2;
+                all.push(Self::Avx512);
             }
         }
-        Self::Any
+        all
     }
 }
 
@@ -180,6 +186,12 @@ pub(super) fn rank<T: Number, R: Rank>(level: Level, ranks: &Ranks<T>, values: &
         {
             // SAFETY: `Level::best` has seen that the processor can do it.
             return unsafe { super::x86::rank32(limits, values, to) };
+        }
+        if level == Level::Avx512
+            && let Some((limits, values)) = T::doubles(&ranks.limits).zip(T::doubles(values))
+        {
+            // SAFETY: as above.
+            return unsafe { super::x86::rank64(limits, values, to) };
         }
         // SAFETY: as above; AVX-512 includes AVX2.
         return unsafe { super::x86::rank_avx2(&ranks.limits, values, to) };
