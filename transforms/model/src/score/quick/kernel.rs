@@ -139,6 +139,7 @@ pub(super) fn run<R: Rank>(level: Level, tree: &Program, block: &[R], sub: usize
 }
 
 /// The same for every processor; compilers make vectors of it.
+#[allow(clippy::indexing_slicing, reason = "a place is below the length: by the remainder, or since it is a byte")]
 #[inline(always)]
 pub(super) fn run_any<R: Rank>(tree: &Program, block: &[R], sub: usize, slots: &mut Slots) {
     let slots = &mut slots.0;
@@ -158,6 +159,7 @@ pub(super) fn run_any<R: Rank>(tree: &Program, block: &[R], sub: usize, slots: &
 
 /// Adds the votes of leaves.
 #[inline]
+#[allow(clippy::indexing_slicing, reason = "a place is below the length: by the remainder, or since it is a byte")]
 #[allow(unsafe_code, reason = "instructions that not every processor has")]
 pub(super) fn add32(level: Level, count: usize, votes: &[f32; 256], leaves: &[u8; ROWS], sums: &mut [f32; ROWS]) {
     #[cfg(target_arch = "x86_64")]
@@ -171,6 +173,7 @@ pub(super) fn add32(level: Level, count: usize, votes: &[f32; 256], leaves: &[u8
 
 /// Adds the votes of leaves.
 #[inline]
+#[allow(clippy::indexing_slicing, reason = "a place is below the length: by the remainder, or since it is a byte")]
 pub(super) fn add64(votes: &[f64; 256], leaves: &[u8; ROWS], sums: &mut [f64; ROWS]) {
     sums.iter_mut().zip(leaves).for_each(|(sum, leaf)| *sum += votes[usize::from(*leaf)]);
 }

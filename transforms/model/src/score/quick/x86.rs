@@ -38,6 +38,7 @@ fn load16(from: &[u16; 32]) -> __m512i {
 }
 
 /// `first` where `above` is 0, otherwise `second + before`.
+#[allow(clippy::indexing_slicing, reason = "a place is below the length by the remainder")]
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
 fn answer(slots: &mut Slots, at: (usize, usize, usize), part: usize, above: u64, before: __m512i) {
