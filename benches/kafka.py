@@ -191,7 +191,35 @@ def files(runs):
     runs.ratio(mine, runs.best(theirs))
 
 
-PARTS = {"drain": drain, "json": json_converter, "postgres": postgres, "files": files}
+def models(runs):
+    print("models: JSON of 20 columns → a prediction → JSON; the share of the batches' time that scoring takes")
+    rows = min(runs.args.rows, 1_000_000)
+    runs.feed("scored", rows, "cars")
+    numbers = ["vhcleLot", "vhcleLat", "gpsUtcTime", "vhcleDrc", "vhcleSped"]
+    cases = [("a tree of depth 3", ROOT / "examples/iris/model", 4)]
+    cases += [("100 trees of depth 6", ROOT / "target/bench/models/100x6/xgboost.json", 20)]
+    for name, model, features in cases:
+        if not model.exists():
+            print(f"  {name}: no model; benches/models.py --train makes it")
+            continue
+        # A feature may be read several times.
+        columns = ",".join(numbers[at % len(numbers)] for at in range(features))
+        used = runs.levada("scored", {
+            "source.class": "Kafka", "source.topics": "scored", "source.value.converter": "json",
+            "source.value.converter.schema": CARS, "source.metadata.columns": "", "transforms": "predict",
+            "transforms.predict.type": "DecisionTree", "transforms.predict.model": str(model),
+            "transforms.predict.features": columns, "transforms.predict.threads": "1", "transforms.predict.drift": "true",
+            "transforms.predict.handle.invalid": "keep", "sink.class": "Kafka", "sink.topic": f"s-{os.urandom(3).hex()}",
+            "sink.topic.creation.partitions": "4", "sink.value.converter": "json"})
+        runs.show(f"levada, {name}", rows, used)
+        progress = (runs.folder / "scored/progress").read_text().splitlines()
+        batches = [json.loads(line) for line in progress]
+        scoring = sum(b["observedMetrics"]["predict"]["scoringMicros"] for b in batches if b["numInputRows"]) / 1e6
+        all_of_it = sum(b["durationMs"]["triggerExecution"] for b in batches if b["numInputRows"]) / 1e3
+        print(f"  scoring {scoring / rows * 1e9:.0f} ns a row, {scoring / all_of_it:.2%} of the batches' time", flush=True)
+
+
+PARTS = {"models": models, "drain": drain, "json": json_converter, "postgres": postgres, "files": files}
 
 
 def main():

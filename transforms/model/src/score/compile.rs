@@ -2,7 +2,7 @@
 
 use super::block::ROWS;
 use super::kernel::Nodes;
-use crate::forest::{Feature, Forest, Node, Test, Tree};
+use crate::forest::{Feature, Forest, Node, TINY, Test, Tree};
 
 /// A tree.
 #[derive(Debug)]
@@ -35,14 +35,14 @@ pub(super) trait Number: Copy + PartialOrd + Default + Send + Sync + 'static {
     fn is_nan(self) -> bool;
     /// The numbers, if they are `f32`.
     fn floats(numbers: &[Self]) -> Option<&[f32]>;
-    /// The same numbers, if this is `f32`.
-    fn from_floats(numbers: &[f32]) -> Option<&[Self]>;
-    /// The same numbers, if this is `f64`.
-    fn from_doubles(numbers: &[f64]) -> Option<&[Self]>;
+    /// The numbers, if they are `f64`.
+    fn doubles(numbers: &[Self]) -> Option<&[f64]>;
+    /// Zero, where the number is at most [`TINY`] in magnitude.
+    fn tiny_is_zero(self) -> Self;
 }
 
 macro_rules! number {
-    ($type:ident, $floats:expr, $from_floats:expr, $from_doubles:expr) => {
+    ($type:ident, $floats:expr, $doubles:expr) => {
         impl Number for $type {
             const INFINITY: Self = $type::INFINITY;
             #[inline(always)]
@@ -70,18 +70,19 @@ macro_rules! number {
                 $floats(numbers)
             }
             #[inline(always)]
-            fn from_floats(numbers: &[f32]) -> Option<&[Self]> {
-                $from_floats(numbers)
+            fn doubles(numbers: &[Self]) -> Option<&[f64]> {
+                $doubles(numbers)
             }
             #[inline(always)]
-            fn from_doubles(numbers: &[f64]) -> Option<&[Self]> {
-                $from_doubles(numbers)
+            fn tiny_is_zero(self) -> Self {
+                // The limit is a float: both precisions have it.
+                if self.abs() <= TINY as $type { 0.0 } else { self }
             }
         }
     };
 }
-number!(f32, Some, Some, |_| None);
-number!(f64, |_| None, |_| None, Some);
+number!(f32, Some, |_| None);
+number!(f64, |_| None, Some);
 
 /// The vote of a leaf, where every leaf of every tree votes once and a tree always for the same target.
 #[derive(Debug)]

@@ -13,7 +13,7 @@ use crate::training::iris;
 /// A Python with PySpark: `LEVADA_PYSPARK`, or the one on the path.
 fn python() -> Option<String> {
     let python = std::env::var("LEVADA_PYSPARK").unwrap_or_else(|_| "python3".into());
-    let asked = Command::new(&python).args(["-c", "import pyspark"]).stderr(Stdio::null()).status();
+    let asked = Command::new(&python).args(["-c", "import pyspark.ml"]).stderr(Stdio::null()).status();
     asked.is_ok_and(|status| status.success()).then_some(python)
 }
 
@@ -21,7 +21,7 @@ fn python() -> Option<String> {
 #[allow(clippy::print_stderr, reason = "who runs the tests is told that this one did not")]
 fn spark_loads_a_trained_model_and_predicts_the_same() {
     let Some(python) = python() else {
-        eprintln!("SKIPPED: no PySpark: set LEVADA_PYSPARK to a Python that has it");
+        eprintln!("SKIPPED: no PySpark: set LEVADA_PYSPARK to a Python that has it, with numpy");
         return;
     };
     let (columns, labels) = iris();

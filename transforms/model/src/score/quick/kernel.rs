@@ -25,19 +25,25 @@ pub(super) enum Level {
 impl Level {
     /// The best that this processor has.
     pub(super) fn best() -> Self {
+        Self::all().into_iter().next_back().unwrap_or(Self::Any)
+    }
+
+    /// What this processor has, the best last.
+    pub(super) fn all() -> Vec<Self> {
+        let mut all = vec![Self::Any];
         #[cfg(target_arch = "x86_64")]
         {
+            if is_x86_feature_detected!("avx2") {
+                all.push(Self::Avx2);
+            }
             if is_x86_feature_detected!("avx512f")
                 && is_x86_feature_detected!("avx512bw")
                 && is_x86_feature_detected!("avx512vl")
             {
-                return Self::Avx512;
-            }
-            if is_x86_feature_detected!("avx2") {
-                return Self::Avx2;
+                all.push(Self::Avx512);
             }
         }
-        Self::Any
+        all
     }
 }
 
@@ -133,8 +139,8 @@ pub(super) fn run<R: Rank>(level: Level, tree: &Program, block: &[R], sub: usize
 }
 
 /// The same for every processor; compilers make vectors of it.
+#[allow(clippy::indexing_slicing, reason = "a place is below the length: by the remainder, or since it is a byte")]
 #[inline(always)]
-#[allow(clippy::indexing_slicing, reason = "places are cut to the number of slots or votes")]
 pub(super) fn run_any<R: Rank>(tree: &Program, block: &[R], sub: usize, slots: &mut Slots) {
     let slots = &mut slots.0;
     for step in &tree.steps {
@@ -153,8 +159,8 @@ pub(super) fn run_any<R: Rank>(tree: &Program, block: &[R], sub: usize, slots: &
 
 /// Adds the votes of leaves.
 #[inline]
+#[allow(clippy::indexing_slicing, reason = "a place is below the length: by the remainder, or since it is a byte")]
 #[allow(unsafe_code, reason = "instructions that not every processor has")]
-#[allow(clippy::indexing_slicing, reason = "places are cut to the number of slots or votes")]
 pub(super) fn add32(level: Level, count: usize, votes: &[f32; 256], leaves: &[u8; ROWS], sums: &mut [f32; ROWS]) {
     #[cfg(target_arch = "x86_64")]
     if level == Level::Avx512 && count <= 64 {
@@ -167,7 +173,7 @@ pub(super) fn add32(level: Level, count: usize, votes: &[f32; 256], leaves: &[u8
 
 /// Adds the votes of leaves.
 #[inline]
-#[allow(clippy::indexing_slicing, reason = "places are cut to the number of slots or votes")]
+#[allow(clippy::indexing_slicing, reason = "a place is below the length: by the remainder, or since it is a byte")]
 pub(super) fn add64(votes: &[f64; 256], leaves: &[u8; ROWS], sums: &mut [f64; ROWS]) {
     sums.iter_mut().zip(leaves).for_each(|(sum, leaf)| *sum += votes[usize::from(*leaf)]);
 }
@@ -183,6 +189,12 @@ pub(super) fn rank<T: Number, R: Rank>(level: Level, ranks: &Ranks<T>, values: &
         {
             // SAFETY: `Level::best` has seen that the processor can do it.
             return unsafe { super::x86::rank32(limits, values, to) };
+        }
+        if level == Level::Avx512
+            && let Some((limits, values)) = T::doubles(&ranks.limits).zip(T::doubles(values))
+        {
+            // SAFETY: as above.
+            return unsafe { super::x86::rank64(limits, values, to) };
         }
         // SAFETY: as above; AVX-512 includes AVX2.
         return unsafe { super::x86::rank_avx2(&ranks.limits, values, to) };

@@ -8,6 +8,8 @@
 mod kernel;
 mod program;
 mod ranks;
+#[cfg(test)]
+mod tests;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
@@ -15,7 +17,7 @@ use super::Ask;
 use super::block::plain;
 use super::compile::{Compiled, Number};
 use crate::forest::{Feature, Fold, Forest};
-use crate::head::{Head, Scores};
+use crate::head::{Head, Post, Scores};
 use crate::model::Model;
 use crate::prepare::{Prepared, Values};
 use kernel::{Level, Rank, Slots};
@@ -37,6 +39,7 @@ pub(super) struct Quick {
     /// Ranks need two bytes.
     wide: bool,
     touched: Vec<bool>,
+    level: Level,
 }
 
 #[derive(Debug)]
@@ -67,7 +70,7 @@ impl Quick {
                 *touched = true;
             }
         }
-        Some(Self { ranks, trees, dense, wide, touched })
+        Some(Self { ranks, trees, dense, wide, touched, level: Level::best() })
     }
 
     /// Scores the rows from `from` to `to`. Blocks in which NaN asks for more than ranks are walked as `walks` has them.
@@ -101,9 +104,10 @@ impl Quick {
         if plain(model) && !ask.raw {
             (scores.raws, scores.raw) = (0, Vec::new());
         }
-        let level = Level::best();
+        let level = self.level;
         let mut block = vec![R::default(); ranks.len().max(1) * BLOCK];
         let mut buffer = vec![T::default(); BLOCK];
+        let mut floats = vec![0.0f32; BLOCK];
         let mut slots = Slots::new();
         let mut sums = Sums::new(forest);
         let mut row = vec![0.0; forest.targets];
@@ -116,17 +120,17 @@ impl Quick {
             let mut fits = true;
             for (ranks, block) in ranks.iter().zip(block.chunks_exact_mut(BLOCK)) {
                 let Some(values) = prepared.features.get(ranks.feature) else { continue };
-                let same = match values {
-                    Values::F32(values) if rows == BLOCK => T::from_floats(values),
-                    Values::F64(values) if rows == BLOCK && forest.feature == Feature::F64 => T::from_doubles(values),
-                    _ => None,
+                fits &= match (values, &ranks.narrow) {
+                    // Floats are above a threshold of doubles if they are above the next float at or below it.
+                    (Values::F32(values), Some(narrow)) => {
+                        load(forest.feature, &Values::F32(values), start, rows, &mut floats);
+                        narrow.rank(level, &floats, rows, block)
+                    }
+                    _ => {
+                        load(forest.feature, values, start, rows, &mut buffer);
+                        ranks.rank(level, &buffer, rows, block)
+                    }
                 };
-                if let Some(values) = same.and_then(|values| values.get(start..start + rows)) {
-                    fits &= ranks.rank(level, values, rows, block);
-                } else {
-                    load(forest.feature, values, start, rows, &mut buffer);
-                    fits &= ranks.rank(level, &buffer, rows, block);
-                }
             }
             if !fits {
                 let walked = super::block::score(model, walks, prepared, start, start + rows, ask);
@@ -173,6 +177,15 @@ impl Quick {
             }
             return;
         }
+        if let (Head::OnnxRegression { post, base, divide, .. }, 1) = (&model.head, targets)
+            && *post != Post::Probit
+            && let Sums::F32(sums) = sums
+        {
+            let (base, divide) = (base.first().copied().unwrap_or(0.0) as f32, *divide as f32);
+            let predictions = scores.prediction.iter_mut().skip(at).take(rows);
+            predictions.zip(sums.iter()).for_each(|(to, sum)| *to = f64::from(*sum / divide + base));
+            return;
+        }
         for number in 0..rows {
             sums.row(number, row);
             let here = at + number;
@@ -201,7 +214,7 @@ fn load<T: Number>(change: Feature, values: &Values<'_>, start: usize, rows: usi
         Values::F32(values) => copy(to, values.get(range).unwrap_or_default(), T::of32),
     }
     if change == Feature::TinyIsZero {
-        to.iter_mut().for_each(|x| *x = T::of(change.apply(x.wide())));
+        to.iter_mut().for_each(|x| *x = x.tiny_is_zero());
     }
 }
 

@@ -26,6 +26,8 @@ pub(super) struct Ranks<T> {
     /// In order, each once, filled up with infinity to one less than a power of two, and one more to that power.
     pub(super) limits: Vec<T>,
     nan: Nan,
+    /// The same for features that are floats, where these are doubles.
+    pub(super) narrow: Option<Box<Ranks<f32>>>,
 }
 
 impl<T: Number> Ranks<T> {
@@ -37,8 +39,13 @@ impl<T: Number> Ranks<T> {
         if count >= usize::from(u16::MAX) {
             return None;
         }
+        let narrow = T::doubles(&limits).map(|limits| {
+            let mut limits: Vec<f32> = limits.iter().map(|limit| at_most(*limit)).collect();
+            limits.resize((count + 1).next_power_of_two().max(8), f32::INFINITY);
+            Box::new(Ranks { feature, count, limits, nan, narrow: None })
+        });
         limits.resize((count + 1).next_power_of_two().max(8), T::INFINITY);
-        Some(Self { feature, count, limits, nan })
+        Some(Self { feature, count, limits, nan, narrow })
     }
 
     /// The number of a threshold: what is above it has a rank above this.
@@ -65,5 +72,27 @@ impl<T: Number> Ranks<T> {
             }
         }
         !(found && self.nan == Nan::Mixed)
+    }
+}
+
+/// The greatest float that is not above `x`.
+fn at_most(x: f64) -> f32 {
+    let near = x as f32;
+    if f64::from(near) > x { near.next_down() } else { near }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn floats_are_above_doubles_where_they_are_above_the_float_at_or_below() {
+        let doubles = [0.1, -0.1, 0.0, -0.0, 1e-46, -1e-46, 1e300, -1e300, f64::INFINITY, f64::NEG_INFINITY, 3.5, 1e-40];
+        for double in doubles {
+            let near = double as f32;
+            for float in [near, near.next_up(), near.next_down(), 0.0, -0.0, f32::MAX, f32::MIN, f32::INFINITY] {
+                assert_eq!(f64::from(float) > double, float > at_most(double), "{float} and {double}");
+            }
+        }
     }
 }

@@ -38,6 +38,7 @@ fn load16(from: &[u16; 32]) -> __m512i {
 }
 
 /// `first` where `above` is 0, otherwise `second + before`.
+#[allow(clippy::indexing_slicing, reason = "a place is below the length by the remainder")]
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
 #[allow(clippy::indexing_slicing, reason = "places are cut to the number of slots or votes")]
@@ -170,4 +171,58 @@ pub(super) fn narrow8(from: __m512i, to: &mut [u8; 16]) {
 pub(super) fn narrow16(from: __m512i, to: &mut [u16; 16]) {
     // SAFETY: there is room for 16 words.
     unsafe { _mm256_storeu_si256(to.as_mut_ptr().cast(), _mm512_cvtepi32_epi16(from)) };
+}
+
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+fn doubles(from: &[f64], at: usize) -> __m512d {
+    let from = from.as_chunks::<8>().0.get(at).unwrap_or(&[f64::INFINITY; 8]);
+    // SAFETY: there are 8 numbers to read.
+    unsafe { _mm512_loadu_pd(from.as_ptr()) }
+}
+
+/// [`rank32`] for doubles.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+pub(super) fn rank64<R: Rank>(limits: &[f64], values: &[f64], to: &mut [R]) -> bool {
+    let stride = (limits.len() / 32).max(1);
+    let pivots: [f64; 32] =
+        std::array::from_fn(|at| limits.get((at + 1) * stride - 1).copied().unwrap_or(f64::INFINITY));
+    let tables = (doubles(&pivots, 0), doubles(&pivots, 1), doubles(&pivots, 2), doubles(&pivots, 3));
+    let first = limits.len().min(32) as i64 / 2;
+    let mut nan = 0;
+    let mut search = |x: __m512d| {
+        nan |= _mm512_cmp_pd_mask::<_CMP_UNORD_Q>(x, x);
+        let mut place = _mm512_setzero_si512();
+        let mut step = first;
+        while step > 0 {
+            let probe = _mm512_add_epi64(place, _mm512_set1_epi64(step - 1));
+            let mut limit = _mm512_permutex2var_pd(tables.0, probe, tables.1);
+            if first > 8 {
+                let upper = _mm512_permutex2var_pd(tables.2, probe, tables.3);
+                limit = _mm512_mask_mov_pd(limit, _mm512_test_epi64_mask(probe, _mm512_set1_epi64(16)), upper);
+            }
+            let above = _mm512_cmp_pd_mask::<_CMP_GT_OQ>(x, limit);
+            place = _mm512_mask_add_epi64(place, above, place, _mm512_set1_epi64(step));
+            step /= 2;
+        }
+        let mut step = stride as i64 / 2;
+        place = _mm512_sll_epi64(place, _mm_set1_epi64x(i64::from(stride.trailing_zeros())));
+        while step > 0 {
+            let probe = _mm512_add_epi64(place, _mm512_set1_epi64(step - 1));
+            // SAFETY: as in `rank32`: a probe is below the number of limits.
+            let limit = unsafe { _mm512_i64gather_pd::<8>(probe, limits.as_ptr()) };
+            let above = _mm512_cmp_pd_mask::<_CMP_GT_OQ>(x, limit);
+            place = _mm512_mask_add_epi64(place, above, place, _mm512_set1_epi64(step));
+            step /= 2;
+        }
+        _mm512_cvtepi64_epi32(place)
+    };
+    for (values, to) in values.as_chunks::<16>().0.iter().zip(to.as_chunks_mut::<16>().0) {
+        let low = search(doubles(values, 0));
+        let high = search(doubles(values, 1));
+        let both = _mm512_inserti64x4::<1>(_mm512_castsi256_si512(low), high);
+        // SAFETY: the processor has what this function has.
+        unsafe { R::narrow(both, to) };
+    }
+    nan != 0
 }
