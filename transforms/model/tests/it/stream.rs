@@ -7,7 +7,8 @@ use arrow::array::{ArrayRef, AsArray, Float64Array, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Float64Type, Schema, SchemaRef};
 use levada_connector_api::config::RawConfig;
 use levada_connector_api::{
-    Batch, BatchInfo, BindContext, Emitted, Origin, OutputMode, Plugin, Registry, Result, TaskContext, Transform, TransformPlugin,
+    Batch, BatchInfo, BindContext, Emitted, Origin, OutputMode, Plugin, Registry, Result, TaskContext, Transform,
+    TransformPlugin,
 };
 use levada_transform_model::{DecisionTree, register};
 
