@@ -17,15 +17,9 @@ const VERSION: &str = "4.3.1";
 /// Names the address of a running broker (`127.0.0.1:9092`), which is used instead of starting one.
 const EXTERNAL: &str = "LEVADA_TEST_KAFKA";
 
-/// Who may use the [guarded](Kafka::guarded) address.
-pub const USER: &str = "levada";
-/// That user's password.
-pub const PASSWORD: &str = "kept-secret";
-
 /// A broker.
 pub struct Kafka {
     bootstrap: String,
-    guarded: Option<String>,
     /// `None` when the broker is somebody else's.
     own: Option<Own>,
 }
@@ -90,18 +84,12 @@ impl Kafka {
 
     /// A broker that somebody else has started.
     pub fn at(bootstrap: &str) -> Self {
-        Self { bootstrap: bootstrap.to_owned(), guarded: None, own: None }
+        Self { bootstrap: bootstrap.to_owned(), own: None }
     }
 
     /// The address, for `bootstrap.servers`.
     pub fn bootstrap(&self) -> &str {
         &self.bootstrap
-    }
-
-    /// The address at which users are asked who they are (SASL PLAIN): [`USER`] with [`PASSWORD`]. `None` when the broker is
-    /// somebody else's.
-    pub fn guarded(&self) -> Option<&str> {
-        self.guarded.as_deref()
     }
 
     /// Kills the broker as by `kill -9`.
@@ -134,9 +122,9 @@ impl Kafka {
 
     fn attempt(libs: &Path, secure: Option<&Secure<'_>>) -> Option<Self> {
         let folder = tempfile::tempdir().expect("a temporary folder can be made");
-        let [port, controller, guarded] = free_ports();
+        let [port, controller] = free_ports();
         let properties = folder.path().join("server.properties");
-        let mut settings = server_properties(folder.path(), port, controller, guarded);
+        let mut settings = server_properties(folder.path(), port, controller);
         if let Some(secure) = secure {
             settings = secure.add_to(&settings, folder.path());
         }
@@ -161,11 +149,7 @@ impl Kafka {
         );
         let mut own = Own { folder, libs: libs.to_owned(), port, server: None };
         own.launch();
-        own.ready(0).then(|| Self {
-            bootstrap: format!("127.0.0.1:{port}"),
-            guarded: Some(format!("127.0.0.1:{guarded}")),
-            own: Some(own),
-        })
+        own.ready(0).then(|| Self { bootstrap: format!("127.0.0.1:{port}"), own: Some(own) })
     }
 }
 
@@ -239,19 +223,17 @@ fn java(libs: &Path) -> Vec<String> {
     ]
 }
 
-fn server_properties(folder: &Path, port: u16, controller: u16, guarded: u16) -> String {
+fn server_properties(folder: &Path, port: u16, controller: u16) -> String {
     let folder = folder.display();
     format!(
         "process.roles=broker,controller
 node.id=1
 controller.quorum.voters=1@127.0.0.1:{controller}
-listeners=PLAINTEXT://127.0.0.1:{port},GUARDED://127.0.0.1:{guarded},CONTROLLER://127.0.0.1:{controller}
-advertised.listeners=PLAINTEXT://127.0.0.1:{port},GUARDED://127.0.0.1:{guarded}
+listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}
+advertised.listeners=PLAINTEXT://127.0.0.1:{port}
 controller.listener.names=CONTROLLER
 inter.broker.listener.name=PLAINTEXT
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,GUARDED:SASL_PLAINTEXT,CONTROLLER:PLAINTEXT
-listener.name.guarded.sasl.enabled.mechanisms=PLAIN
-listener.name.guarded.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required user_{USER}=\"{PASSWORD}\";
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
 log.dirs={folder}/logs
 offsets.topic.replication.factor=1
 offsets.topic.num.partitions=5

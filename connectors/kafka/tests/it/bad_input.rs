@@ -1,12 +1,12 @@
-//! What is wrong with messages, brokers and those who ask them.
+//! Messages that are larger, or less, than others.
 
 use std::sync::Arc;
 
 use arrow::array::{RecordBatch, StringArray};
 use levada_connector_api::config::RawConfig;
 use levada_connector_api::*;
-use levada_connector_kafka::{KafkaSinkPlugin, KafkaSourcePlugin};
-use levada_services::kafka::{Kafka, PASSWORD, USER};
+use levada_connector_kafka::KafkaSinkPlugin;
+use levada_services::kafka::Kafka;
 use rdkafka::producer::{BaseRecord, Producer as _};
 
 use crate::support::{PATIENCE, Topic, read, unique};
@@ -72,52 +72,4 @@ async fn a_row_that_is_too_large_comes_back_while_errors_are_tolerated() {
     assert!(refused[0].reason.contains("message.max.bytes"), "{}", refused[0].reason);
     let mut source = topic.open(&[("value.converter", "string"), ("metadata.columns", "")], &Offsets::new()).await;
     assert_eq!(read(&mut *source, 2).await.rows, [r#"{"value": "first"}"#, r#"{"value": "last"}"#]);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn who_is_not_known_is_told_so_at_once() {
-    let Some(kafka) = Kafka::shared() else { return };
-    let Some(guarded) = kafka.guarded() else { return };
-    let topic = Topic::new(kafka, 1).await;
-    topic.write(0, ["1"]);
-    let make = |password: &str| {
-        let entries = [
-            ("bootstrap.servers", guarded),
-            ("topics", &topic.name),
-            ("value.converter", "string"),
-            ("metadata.columns", ""),
-            ("kafka.security.protocol", "SASL_PLAINTEXT"),
-            ("kafka.sasl.mechanism", "PLAIN"),
-            ("kafka.sasl.username", USER),
-            ("kafka.sasl.password", password),
-        ];
-        let raw: RawConfig = entries.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
-        KafkaSourcePlugin.create(&KafkaSourcePlugin.config_def().parse(&raw, "").unwrap()).unwrap()
-    };
-    let context = TaskContext::new(unique("guarded"));
-    let mut source = make(PASSWORD);
-    source.open(&context, &Offsets::new()).await.unwrap();
-    assert_eq!(read(&mut *source, 1).await.rows, [r#"{"value": "1"}"#]);
-    source.close().await.unwrap();
-
-    let began = std::time::Instant::now();
-    let error = make("guessed").open(&context, &Offsets::new()).await.unwrap_err();
-    assert_eq!((error.kind(), error.retry()), (ErrorKind::Config, Retry::Permanent), "{error}");
-    let text = error.to_string();
-    assert!(text.contains("kafka.sasl.password") && !text.contains("guessed"), "{text}");
-    assert!(began.elapsed() < PATIENCE, "{:?}", began.elapsed());
-
-    let mut sink = sink(
-        guarded,
-        &[
-            ("topic", &topic.name),
-            ("kafka.security.protocol", "SASL_PLAINTEXT"),
-            ("kafka.sasl.mechanism", "PLAIN"),
-            ("kafka.sasl.username", USER),
-            ("kafka.sasl.password", "guessed"),
-        ],
-    );
-    let schema = RecordBatch::try_from_iter([("value", Arc::new(StringArray::from(vec!["1"])) as _)]).unwrap().schema();
-    let error = sink.open(&context, schema, OutputMode::Append).await.unwrap_err();
-    assert_eq!((error.kind(), error.retry()), (ErrorKind::Config, Retry::Permanent), "{error}");
 }
