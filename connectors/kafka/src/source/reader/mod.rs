@@ -160,7 +160,8 @@ impl KafkaSource {
     async fn discover(&mut self) -> Result<bool> {
         self.discovered = Instant::now();
         let (consumer, wanted) = (self.consumer()?, self.options.wanted.clone());
-        let found = blocking(move || places::find(&consumer, &wanted)).await?;
+        let may_be_gone = !self.options.fail_on_loss;
+        let found = blocking(move || places::find(&consumer, &wanted, may_be_gone)).await?;
         let mut new = Vec::new();
         for place in found.into_iter().filter(|place| self.share.has(place)) {
             if !self.parts.iter().any(|part| part.place == place) {
@@ -296,11 +297,12 @@ impl Source for KafkaSource {
         let kept: BTreeMap<Place, _> = places_of(from)?.into_iter().map(|(place, at)| (place, at.clone())).collect();
         let own = config.clone();
         let share = Share { task: context.task, tasks: context.tasks };
+        let may_be_gone = !self.options.fail_on_loss;
         let (consumer, parts) = blocking(move || {
             client::check_access(&own)?;
             let consumer: Consumer =
                 own.create_with_context(Context).map_err(|e| client::error("making a consumer", e))?;
-            let found = places::find(&consumer, &wanted)?;
+            let found = places::find(&consumer, &wanted, may_be_gone && !kept.is_empty())?;
             // What is not in the checkpoint has appeared since, and is read from its first message.
             let start = if kept.is_empty() { start } else { Start::Earliest };
             let new = |place: &Place| share.has(place) && !kept.contains_key(place);

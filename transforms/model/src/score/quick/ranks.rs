@@ -87,7 +87,8 @@ mod tests {
 
     #[test]
     fn floats_are_above_doubles_where_they_are_above_the_float_at_or_below() {
-        let doubles = [0.1, -0.1, 0.0, -0.0, 1e-46, -1e-46, 1e300, -1e300, f64::INFINITY, f64::NEG_INFINITY, 3.5, 1e-40];
+        let doubles =
+            [0.1, -0.1, 0.0, -0.0, 1e-46, -1e-46, 1e300, -1e300, f64::INFINITY, f64::NEG_INFINITY, 3.5, 1e-40];
         for double in doubles {
             let near = double as f32;
             for float in [near, near.next_up(), near.next_down(), 0.0, -0.0, f32::MAX, f32::MIN, f32::INFINITY] {
