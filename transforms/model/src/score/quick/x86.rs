@@ -41,7 +41,6 @@ fn load16(from: &[u16; 32]) -> __m512i {
 #[allow(clippy::indexing_slicing, reason = "a place is below the length by the remainder")]
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-#[allow(clippy::indexing_slicing, reason = "places are cut to the number of slots or votes")]
 fn answer(slots: &mut Slots, at: (usize, usize, usize), part: usize, above: u64, before: __m512i) {
     let (first, second, to) = at;
     let all = &mut slots.0;
