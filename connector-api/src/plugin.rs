@@ -23,7 +23,7 @@ impl PluginKind {
             Self::Source => "source",
             Self::Transform => "transform",
             Self::Sink => "sink",
-            Self::DeadLetters => "dead-letter queue",
+            Self::DeadLetters => "dead-letters",
         }
     }
 }

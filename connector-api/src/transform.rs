@@ -13,8 +13,8 @@ use crate::{BadRow, Batch, Error, OutputMode, Result, TaskContext};
 /// 2. [`open`](Self::open), once;
 /// 3. [`restore`](Self::restore), for a stateful transform with a checkpoint: first a snapshot, then deltas in order;
 /// 4. for each micro-batch: [`begin`](Self::begin) once, [`process`](Self::process) any number of times,
-///    [`finish`](Self::finish) once, then [`event_time`](Self::event_time), [`stats`](Self::stats) and
-///    [`checkpoint`](Self::checkpoint). A micro-batch may have no rows: it is there to emit what the watermark closed.
+///    [`finish`](Self::finish) once, then [`event_time`](Self::event_time), [`stats`](Self::stats),
+///    [`metrics`](Self::metrics) and [`checkpoint`](Self::checkpoint). A micro-batch may have no rows: it is there to emit what the watermark closed.
 ///
 /// # Contract
 /// - After an error the transform is dropped; the micro-batch is repeated by a new one.
@@ -104,6 +104,11 @@ pub trait Transform: Send {
     /// How large the state is, after [`finish`](Self::finish).
     fn stats(&self) -> Option<StateStats> {
         None
+    }
+
+    /// What else is worth knowing of the micro-batch that just finished, by name: `observedMetrics` of its progress.
+    fn metrics(&self) -> serde_json::Map<String, serde_json::Value> {
+        serde_json::Map::new()
     }
 }
 

@@ -197,12 +197,16 @@ fn every_connector_has_the_same_files() {
             let entries: Vec<PathBuf> = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
             let has = |file: &str| folder.join(file).is_file();
             // A long one is a folder: `source/mod.rs`.
-            let end = ["source", "sink"].iter().any(|end| has(&format!("{end}.rs")) || has(&format!("{end}/mod.rs")));
+            let end = ["source", "sink", "queue"]
+                .iter()
+                .any(|end| has(&format!("{end}.rs")) || has(&format!("{end}/mod.rs")));
             let name = folder.strip_prefix(root()).unwrap().display().to_string();
             match (has("config.rs"), end) {
                 (true, true) => plugins += 1,
-                (true, false) => wrong.push(format!("{name} has config.rs, but neither a source nor a sink beside it")),
-                (false, true) => wrong.push(format!("{name} has a source or a sink, but no config.rs beside it")),
+                (true, false) => wrong.push(format!("{name} has config.rs, but no source, sink or queue beside it")),
+                (false, true) => {
+                    wrong.push(format!("{name} has a source, a sink or a queue, but no config.rs beside it"))
+                }
                 (false, false) => {}
             }
             folders.extend(entries.into_iter().filter(|path| path.is_dir()));

@@ -6,6 +6,7 @@
 //! - [`topics`]: the same from a topic into a table and into files;
 //! - [`broken`]: full disks, unwritable folders, damaged checkpoints, a second process;
 //! - [`bad_rows`]: rows that cannot be decoded;
+//! - [`dead_letters`]: bad rows of every stage in a topic;
 //! - [`postgres`]: the same crashes with rows that go into a real Postgres, which is restarted, too;
 //! - [`split`]: several tasks, and another number of them after each crash.
 
@@ -17,6 +18,8 @@ mod bad_rows;
 mod broken;
 #[cfg(test)]
 mod crash;
+#[cfg(test)]
+mod dead_letters;
 #[cfg(test)]
 mod kafka;
 mod postgres;

@@ -27,7 +27,7 @@ enum Target {
     Table(&'static str),
 }
 
-struct Case {
+pub(crate) struct Case {
     name: &'static str,
     config: BTreeMap<String, String>,
     target: Target,
@@ -151,10 +151,22 @@ impl Case {
         self.check(&place).map(|()| killed)
     }
 
-    fn killed_at_points(&self) {
+    /// The fault points of an uninterrupted run of two tasks, and of three that go on where two were killed.
+    pub(crate) fn points(&self) -> (BTreeMap<String, u64>, BTreeMap<String, u64>) {
         let place = self.place();
-        let points = place.site.run(&["--list-points"]).succeeded().points();
+        let first = place.site.run(&["--list-points"]).succeeded().points();
         self.check(&place).unwrap_or_else(|problem| panic!("{}: {problem}", self.name));
+        let place = self.place();
+        let half = first.get("commit.after").map_or(1, |count| 1.max(count / 2));
+        assert!(place.site.run(&["--kill-at", &format!("commit.after:{half}")]).killed());
+        place.site.set("tasks.max", "3");
+        let second = place.site.run(&["--list-points"]).succeeded().points();
+        self.check(&place).unwrap_or_else(|problem| panic!("{}: {problem}", self.name));
+        (first, second)
+    }
+
+    fn killed_at_points(&self) {
+        let (points, later) = self.points();
         let around = [
             "layout.settle.before",
             "layout.settle.after",
@@ -166,13 +178,14 @@ impl Case {
         ];
         let wanted = |point: &String| long() || around.contains(&point.as_str());
         assert!(points.contains_key("layout.begin.after"), "{points:?}");
+        assert!(later.contains_key("layout.settle.after"), "{later:?}");
         let points: Vec<_> = points.into_iter().filter(|(point, _)| wanted(point)).collect();
-        let seconds: Vec<_> = points.iter().map(|(point, count)| format!("{point}:{}", 1.max(count / 5))).collect();
+        let later: Vec<_> = later.into_iter().filter(|(point, _)| wanted(point)).collect();
         let mut moments = Vec::new();
-        for (i, (point, count)) in points.iter().enumerate() {
-            // Each point once as the first moment, and another as the second.
-            let second = &seconds[(i * 5 + 3) % seconds.len()];
-            moments.push((format!("{point}:{}", 1.max(count / 2)), second.clone()));
+        for (i, (second, count)) in later.iter().enumerate() {
+            // Each point once as the second moment, and each of the others at least once as the first.
+            let (first, before) = &points[(i * 5 + 3) % points.len()];
+            moments.push((format!("{first}:{}", 1.max(before / 2)), format!("{second}:{}", 1.max(count / 5))));
         }
         let killed = AtomicU32::new(0);
         for_all(moments.clone(), |(first, second)| {
@@ -221,7 +234,7 @@ impl Case {
     }
 }
 
-fn to_kafka() -> Option<Case> {
+pub(crate) fn to_kafka() -> Option<Case> {
     let kafka = Kafka::shared()?;
     Some(Case::new("Kafka to Kafka by 2, 3 and 1 tasks", kafka, Target::Topic(kafka)))
 }

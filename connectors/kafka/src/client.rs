@@ -1,11 +1,11 @@
 //! What source and sink share: the client's configuration, its log, and errors in our words.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use levada_connector_api::config::{Config, ConfigError};
 use levada_connector_api::{Error, ErrorKind, Result, Retry};
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
-use rdkafka::consumer::{BaseConsumer, ConsumerContext};
+use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode as Code};
 use rdkafka::{ClientContext, TopicPartitionList};
 
@@ -26,6 +26,10 @@ impl ClientContext for Context {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
+        // The end of a partition is asked for, and no error.
+        if matches!(error, KafkaError::Global(Code::PartitionEOF)) {
+            return;
+        }
         // The client connects again by itself; what it cannot get over comes back from a call.
         tracing::warn!(%error, "{reason}");
     }
@@ -122,6 +126,49 @@ pub(crate) fn is_for_all(key: &str) -> bool {
         ["security.", "sasl.", "ssl.", "enable.sasl", "enable.ssl", "socket.", "broker.", "reconnect.", "debug"];
     matches!(key, "bootstrap.servers" | "metadata.broker.list" | "client.id" | "client.rack" | "client.dns.lookup")
         || parts.iter().any(|part| key.starts_with(part))
+}
+
+/// Of a client's configuration what tells another client how to reach the brokers. Of what only a producer understands, a
+/// consumer would warn.
+pub(crate) fn access(config: &ClientConfig) -> ClientConfig {
+    let mut own = ClientConfig::new();
+    // The map hides the values of passwords; `get` has them.
+    for key in config.config_map().into_keys().filter(|key| is_for_all(key)) {
+        if let Some(value) = config.get(key) {
+            own.set(key, value);
+        }
+    }
+    own
+}
+
+/// Whether the brokers let this user in: otherwise the client tries for ever, and all that a caller sees is a request that
+/// takes too long. Without encryption and passwords there is nothing to be refused for. Blocks.
+pub(crate) fn check_access(config: &ClientConfig) -> Result<()> {
+    if config.get("security.protocol").is_none_or(|protocol| protocol.eq_ignore_ascii_case("plaintext")) {
+        return Ok(());
+    }
+    let own = access(config);
+    let consumer: Consumer = own.create_with_context(Context).map_err(|e| error("making a consumer", e))?;
+    let consumer = Closing::new(consumer);
+    let since = Instant::now();
+    while since.elapsed() < REQUEST && consumer.client().fetch_cluster_id(Duration::from_millis(200)).is_none() {
+        while let Some(answer) = consumer.poll(Duration::ZERO) {
+            let Err(refused) = answer else { continue };
+            match code(&refused) {
+                Some(Code::Authentication | Code::SaslAuthenticationFailed) => {
+                    return Err(error("the brokers refuse the user", refused));
+                }
+                Some(Code::SSL) => {
+                    let hint =
+                        "check kafka.ssl.ca.location, and that the certificate names the host in bootstrap.servers";
+                    let found = Error::new(ErrorKind::Config, format!("no encrypted connection: {refused}"));
+                    return Err(found.with_retry(Retry::Permanent).hint(hint));
+                }
+                _ => {}
+            }
+        }
+    }
+    Ok(())
 }
 
 /// An error of the client. `what` says what was tried, with topic and partition where there is one.

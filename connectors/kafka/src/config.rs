@@ -68,7 +68,8 @@ pub(crate) fn source() -> ConfigDef {
                 .default(true),
         )
         .key(
-            key("max.offsets.per.trigger", Long, High, "How many messages a micro-batch may have, over all partitions.")
+            key("max.offsets.per.trigger", Long, High, "How many messages a micro-batch may have, over all partitions. Several tasks \
+                have equal parts of it.")
                 .optional()
                 .validator(Validator::at_least(1)),
         )
@@ -94,17 +95,25 @@ pub(crate) fn source() -> ConfigDef {
                 .default("10 seconds"),
         )
         .key(
-            key("value.converter", String, High, "How values become columns: `json` and `csv` need `value.converter.schema`; without a \
-                converter the value is a binary column. The class names of Connect's converters mean the same.")
+            key("value.converter", String, High, "How values become columns: `csv` needs `value.converter.schema`, `json` should have it; \
+                without a converter the value is a binary column. The class names of Connect's converters mean the same.")
                 .optional()
                 .group("Columns")
                 .validator(converter_name(converter::NAMES)),
         )
         .key(
-            key("value.converter.schema", String, High, "The columns, as DDL: `dataId STRING NOT NULL, trsmDy INT`.")
+            key("value.converter.schema", String, High, "The columns, as DDL: `dataId STRING NOT NULL, trsmDy INT`. Without it those of json are \
+                found when the pipeline starts: in the schemas of messages, or in up to 1,000 of the oldest messages as \
+                Spark infers them. A field that is in none of them is left out.")
                 .optional()
                 .group("Columns")
                 .validator(Validator::new("DDL", |text| ddl::parse_schema(text).map(|_| ()).map_err(|e| e.to_string()))),
+        )
+        .key(
+            key("value.converter.schemas.enable", Boolean, Medium, "Of json: whether each message is Connect's `{\"schema\": …, \"payload\": …}`. \
+                (Connect's own default is true.)")
+                .default(false)
+                .group("Columns"),
         )
         .key(
             key("key.converter", String, Medium, "How keys are read: `bytes` or `string`.")
@@ -179,12 +188,15 @@ pub(crate) fn check_source(config: &Config) -> Vec<ConfigError> {
         errors.push(ConfigError::new("starting.timestamp", "starting.offsets is set, too; remove one of them"));
     }
     let kind = config.string_opt("value.converter").and_then(|name| converter::canonical(name.trim()));
-    let needs = matches!(kind, Some("json" | "csv"));
+    let needs = kind == Some("csv");
     if needs && !config.is_given("value.converter.schema") {
         let message = format!("missing; {} needs its columns: 'name STRING, age INT'", kind.unwrap_or_default());
         errors.push(ConfigError::new("value.converter.schema", message));
     }
-    if !needs && config.is_given("value.converter.schema") {
+    if config.bool("value.converter.schemas.enable") && kind != Some("json") {
+        errors.push(ConfigError::new("value.converter.schemas.enable", "it is for value.converter=json"));
+    }
+    if !matches!(kind, Some("json" | "csv")) && config.is_given("value.converter.schema") {
         errors.push(ConfigError::new("value.converter.schema", "it is for value.converter=json or csv"));
     }
     errors
@@ -193,8 +205,12 @@ pub(crate) fn check_source(config: &Config) -> Vec<ConfigError> {
 /// Below these, the sink's options go to librdkafka as they are.
 pub(crate) const SINK_PREFIXES: [&str; 2] = ["kafka.", "producer.override."];
 /// What the sink sets itself.
-pub(crate) const SINK_FIXED: [(&str, &str); 2] =
-    [("enable.idempotence", "true"), ("enable.gapless.guarantee", "false")];
+pub(crate) const SINK_FIXED: [(&str, &str); 3] = [
+    ("enable.idempotence", "true"),
+    ("enable.gapless.guarantee", "false"),
+    // Of a million messages that arrive, nobody wants to hear: a flush counts them.
+    ("delivery.report.only.error", "true"),
+];
 
 /// The options of the sink.
 pub(crate) fn sink() -> ConfigDef {
@@ -221,6 +237,12 @@ pub(crate) fn sink() -> ConfigDef {
                 .optional()
                 .group("Columns")
                 .validator(converter_name(&["json", "string", "bytes"])),
+        )
+        .key(
+            key("value.converter.schemas.enable", Boolean, Medium, "Of json: whether each message is Connect's `{\"schema\": …, \"payload\": …}`, as \
+                its JDBC sinks want it.")
+                .default(false)
+                .group("Columns"),
         )
         .key(
             key("key.column", String, High, "The column that becomes the key; rows with equal keys go to one partition. Default: `_key` \

@@ -78,6 +78,8 @@ fn from_server(db: &DbError, during: During) -> Error {
         "40" | "55" => error(ErrorKind::Unavailable),
         "25" if *code == SqlState::READ_ONLY_SQL_TRANSACTION => error(ErrorKind::Unavailable)
             .hint("the server is read-only, a standby perhaps: name the primary, or add target_session_attrs=read-write"),
+        // A view's WITH CHECK OPTION, and what triggers raise.
+        "44" | "P0" => error(ErrorKind::Data),
         "0A" => error(ErrorKind::Unsupported),
         _ if fatal => error(ErrorKind::Unavailable),
         _ => error(ErrorKind::Io).with_retry(Retry::Permanent),
@@ -96,6 +98,16 @@ pub(crate) fn copy_line(error: &tokio_postgres::Error) -> Option<(u64, Option<St
         rest.get(..end).unwrap_or(rest).lines().next().unwrap_or_default().to_owned()
     });
     Some((line.parse().ok()?, column))
+}
+
+/// Whether the server has something against a row, and would have it again.
+pub(crate) fn is_refusal(error: &tokio_postgres::Error) -> bool {
+    error.code().is_some_and(|code| match code.code().get(..2) {
+        // The table is not what it was: that is no row's fault.
+        _ if *code == SqlState::INVALID_BINARY_REPRESENTATION => false,
+        Some("22" | "23" | "44" | "P0") => true,
+        _ => false,
+    })
 }
 
 /// Whether another transaction may have got in the way: with a newer run's rows, or the same batch's.

@@ -20,12 +20,13 @@ use crate::{Exit, print, say};
 /// What `levada model --help` shows at the end.
 pub(crate) const EXAMPLES: &str = "Examples:
   levada model inspect examples/iris/model
+  levada model inspect examples/iris/model --svg > tree.svg
   levada model score examples/iris/model examples/iris/input/1.csv
   levada model train iris.csv --label _c4 --out models/iris";
 
 #[derive(Subcommand)]
 pub(crate) enum ModelCommand {
-    /// Shows a model: format, columns, classes, trees; draws trees as text.
+    /// Shows a model: format, columns, classes, trees; draws trees as text, or one as SVG.
     Inspect {
         /// The model: a folder of Spark ML, or a file.
         model: PathBuf,
@@ -35,6 +36,9 @@ pub(crate) enum ModelCommand {
         /// How many levels to draw.
         #[arg(long, default_value_t = 6)]
         levels: usize,
+        /// Prints the tree of this number as SVG instead; the first is 0.
+        #[arg(long, value_name = "TREE", num_args = 0..=1, default_missing_value = "0")]
+        svg: Option<usize>,
     },
     /// Scores the rows of a CSV file and prints them with their predictions.
     Score {
@@ -96,7 +100,12 @@ fn invalid(text: &str) -> Result<Invalid, String> {
 /// Runs a command.
 pub(crate) fn run(command: ModelCommand) -> Result<(), Exit> {
     let answer = match command {
-        ModelCommand::Inspect { model, trees, levels } => load(&model).map(|model| describe(&model, trees, levels)),
+        ModelCommand::Inspect { model, trees, levels, svg } => load(&model).and_then(|model| match svg {
+            None => Ok(describe(&model, trees, levels)),
+            Some(tree) => levada_transform_model::svg(&model, tree, levels).ok_or_else(|| {
+                Error::config(format!("there is no tree {tree}, the model has {}", model.forest.trees.len()))
+            }),
+        }),
         ModelCommand::Score { model, rows, header, features, probability, handle_invalid } => {
             score(&model, &rows, header, &features, probability, handle_invalid)
         }

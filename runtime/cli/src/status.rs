@@ -162,6 +162,7 @@ mod tests {
             sources: Vec::new(),
             sink: SinkProgress { description: String::new(), num_output_rows: 0, guarantee: String::new() },
             num_rejected_rows: 0,
+            observed_metrics: serde_json::Map::new(),
         };
         assert_eq!(describe(&progress, 7000, None), "batch 12  7,000 rows  1,234 rows/s  13 ms");
         progress.event_time = Some(EventTimeProgress { min: None, max: None, avg: None, watermark: "W".to_owned() });

@@ -41,6 +41,9 @@ pub struct Progress {
     pub sink: SinkProgress,
     /// Rows that went to the dead letters.
     pub num_rejected_rows: u64,
+    /// What transforms tell of the batch, by their aliases; Spark has the metrics of `observe` there.
+    #[serde(skip_serializing_if = "serde_json::Map::is_empty")]
+    pub observed_metrics: serde_json::Map<String, Value>,
 }
 
 /// Where a batch's time went, in milliseconds. Stages overlap: the parts may exceed the whole.

@@ -24,6 +24,11 @@ pub struct Kafka {
     own: Option<Own>,
 }
 
+/// The users of a broker's encrypted listener: name and password. A third way in is OAUTHBEARER with unsigned tokens.
+pub const PLAIN_USER: (&str, &str) = ("ana", "plain-secret");
+/// The same, by SCRAM-SHA-256.
+pub const SCRAM_USER: (&str, &str) = ("bob", "scram-secret");
+
 struct Own {
     folder: TempDir,
     libs: PathBuf,
@@ -40,11 +45,28 @@ impl Kafka {
         let libs = libraries()?;
         // A port that was free may be taken before the broker binds it.
         for _ in 0..2 {
-            if let Some(kafka) = Self::attempt(&libs) {
+            if let Some(kafka) = Self::attempt(&libs, None) {
                 return Some(kafka);
             }
         }
-        Some(Self::attempt(&libs).unwrap_or_else(|| panic!("Kafka did not start three times in a row")))
+        Some(Self::attempt(&libs, None).unwrap_or_else(|| panic!("Kafka did not start three times in a row")))
+    }
+
+    /// Starts a broker that also listens for encrypted connections, as `localhost`, with this key and certificate (PEM), and
+    /// the address of that listener. It asks for a user.
+    ///
+    /// # Panics
+    /// As [`start`](Self::start).
+    pub fn start_secure(key_and_certificate: &str) -> Option<(Self, String)> {
+        let libs = libraries()?;
+        for _ in 0..2 {
+            let [port] = free_ports();
+            let secure = Secure { port, key_and_certificate };
+            if let Some(kafka) = Self::attempt(&libs, Some(&secure)) {
+                return Some((kafka, format!("localhost:{port}")));
+            }
+        }
+        panic!("Kafka did not start twice in a row")
     }
 
     /// The broker that all tests of this process share. Tests name their topics apart.
@@ -98,17 +120,25 @@ impl Kafka {
         }
     }
 
-    fn attempt(libs: &Path) -> Option<Self> {
+    fn attempt(libs: &Path, secure: Option<&Secure<'_>>) -> Option<Self> {
         let folder = tempfile::tempdir().expect("a temporary folder can be made");
         let [port, controller] = free_ports();
         let properties = folder.path().join("server.properties");
-        fs::write(&properties, server_properties(folder.path(), port, controller)).expect("the folder is writable");
+        let mut settings = server_properties(folder.path(), port, controller);
+        if let Some(secure) = secure {
+            settings = secure.add_to(&settings, folder.path());
+        }
+        fs::write(&properties, settings).expect("the folder is writable");
         let mut format = java(libs);
         format.extend(
             ["kafka.tools.StorageTool", "format", "--cluster-id", "bGV2YWRhLXRlc3RzLTAwMA", "--config"]
                 .map(str::to_owned),
         );
         format.push(properties.display().to_string());
+        if secure.is_some() {
+            let (name, password) = SCRAM_USER;
+            format.extend(["--add-scram".to_owned(), format!("SCRAM-SHA-256=[name={name},password={password}]")]);
+        }
         let (program, arguments) = format.split_first()?;
         let output = Command::new(program).args(arguments).stdin(Stdio::null()).output().expect("java starts");
         assert!(
@@ -223,6 +253,49 @@ file.delete.delay.ms=100
 message.max.bytes=33554432
 "
     )
+}
+
+/// An encrypted listener.
+struct Secure<'a> {
+    port: u16,
+    key_and_certificate: &'a str,
+}
+
+impl Secure<'_> {
+    fn add_to(&self, settings: &str, folder: &Path) -> String {
+        let store = folder.join("server.pem");
+        fs::write(&store, self.key_and_certificate).expect("the folder is writable");
+        let with = |key: &str, more: &str| {
+            let line = settings.lines().find(|line| line.starts_with(&format!("{key}="))).unwrap_or_default();
+            format!("{line},{more}\n")
+        };
+        let at = format!("SECURE://localhost:{}", self.port);
+        let own = ["listeners", "advertised.listeners", "listener.security.protocol.map"];
+        let kept: String = settings
+            .lines()
+            .filter(|line| !own.iter().any(|key| line.starts_with(&format!("{key}="))))
+            .map(|line| format!("{line}\n"))
+            .collect();
+        let (user, password) = PLAIN_USER;
+        let jaas = "listener.name.secure";
+        let module = "org.apache.kafka.common.security";
+        let lines = [
+            with("listeners", &at),
+            with("advertised.listeners", &at),
+            with("listener.security.protocol.map", "SECURE:SASL_SSL"),
+            format!("{jaas}.ssl.keystore.type=PEM\n{jaas}.ssl.keystore.location={}\n", store.display()),
+            format!("{jaas}.sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-256,OAUTHBEARER\n"),
+            format!(
+                "{jaas}.plain.sasl.jaas.config={module}.plain.PlainLoginModule required user_{user}=\"{password}\";\n"
+            ),
+            format!("{jaas}.scram-sha-256.sasl.jaas.config={module}.scram.ScramLoginModule required;\n"),
+            format!(
+                "{jaas}.oauthbearer.sasl.jaas.config={module}.oauthbearer.OAuthBearerLoginModule required \
+                 unsecuredLoginStringClaim_sub=\"broker\";\n"
+            ),
+        ];
+        kept + &lines.concat()
+    }
 }
 
 #[cfg(test)]

@@ -26,6 +26,11 @@ impl Table {
         format!("{}.t", self.schema)
     }
 
+    /// Makes it, with these columns.
+    pub(crate) fn create(&self, columns: &str) {
+        self.sql(&format!("CREATE TABLE {} ({columns})", self.name()));
+    }
+
     /// Its rows as JSON, sorted; none while it is not there.
     pub(crate) fn rows(&self) -> Vec<String> {
         let name = self.name();

@@ -1,9 +1,12 @@
 //! Models as text, for people.
 
+mod svg;
+
 use std::fmt::Write as _;
 
 use crate::forest::{Forest, Node, Test};
 use crate::model::Model;
+pub use svg::svg;
 
 /// What a model is: format, features, classes, trees, and the first `trees` of them drawn down to `levels` levels.
 pub fn describe(model: &Model, trees: usize, levels: usize) -> String {

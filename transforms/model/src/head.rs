@@ -437,6 +437,10 @@ fn onnx_class(
         let complement = binary.one_class && binary.positive;
         let (p0, p1) = match post {
             Post::Probit => (f64::from(probit32(first as f32)), 0.0),
+            Post::Logistic if complement => {
+                let p = logistic32(first as f32);
+                (f64::from(1.0 - p), f64::from(p))
+            }
             _ if complement => (f64::from(1.0 - first as f32), first),
             Post::Logistic => (f64::from(logistic32(-first as f32)), f64::from(logistic32(first as f32))),
             _ => (-first, first),
@@ -445,7 +449,8 @@ fn onnx_class(
             (*a, *b) = (p0, p1);
         }
     } else if let [a, b] = probability {
-        (*a, *b) = (first, second);
+        // As of a regression's targets: without a vote there is no base value either.
+        (*a, *b) = (if has(0) { first } else { 0.0 }, second);
         apply(post, probability);
     }
     // Where both classes are voted for, the answer is 0 or 1, whatever the numbers are.

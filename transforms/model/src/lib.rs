@@ -15,7 +15,7 @@ mod score;
 pub mod train;
 mod walk;
 
-pub use draw::{describe, draw};
+pub use draw::{describe, draw, svg};
 pub use head::{Binary, Head, Lightgbm, Link, Post, Scores};
 pub use import::{LARGEST, load, parse, version};
 pub use model::{Format, Input, Invalid, Model};

@@ -39,6 +39,11 @@ impl Labels {
         if !self.next {
             return None;
         }
+        // XGBoost 3.2 keeps as many bytes of a label as it has characters, in models as in what it predicts.
+        let cut = label.as_bytes().get(..label.chars().count()).unwrap_or_default();
+        if let Some(place) = self.places.get(&*String::from_utf8_lossy(cut)) {
+            return Some(f64::from(*place));
+        }
         let place = self.labels.partition_point(|known| known.as_bytes() < label.as_bytes());
         (place < self.labels.len()).then_some(place as f64)
     }

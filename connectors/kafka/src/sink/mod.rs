@@ -1,5 +1,6 @@
 //! Writes to topics.
 
+mod bulk;
 pub(crate) mod producer;
 pub(crate) mod progress;
 mod rows;

@@ -15,7 +15,7 @@ use super::rows::Messages;
 use crate::client::{self, Context};
 
 /// How long what is sent may take to arrive before the micro-batch is given up and repeated.
-const PATIENCE: Duration = Duration::from_secs(120);
+pub(super) const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A producer of ours.
 pub(crate) type Producer = Arc<BaseProducer<Deliveries>>;
@@ -57,26 +57,46 @@ impl ProducerContext for Deliveries {
     }
 }
 
-/// Sends messages; waits while the client's buffer is full. Blocks.
-pub(super) fn send(producer: &Producer, topic: Option<&str>, messages: &Messages, origin: &Origin) -> Result<()> {
+/// Sends messages; waits while the client's buffer is full. Blocks. When `tolerant`, it leaves out the rows that are no
+/// message, or too large for one, and answers with them.
+pub(super) fn send(
+    producer: &Producer,
+    topic: Option<&str>,
+    messages: &Messages,
+    origin: &Origin,
+    tolerant: bool,
+) -> Result<Vec<(usize, String)>> {
+    if let (Some(topic), true) = (topic, messages.are_plain()) {
+        let refused = super::bulk::send(producer, topic, messages, origin, tolerant)?;
+        failures(producer)?;
+        return Ok(refused);
+    }
+    let mut refused = Vec::new();
     for row in 0..messages.rows {
-        let Some(topic) = topic.or_else(|| messages.topic(row)) else {
-            return Err(Error::data("the row names no topic").context(origin.of(row)));
+        let sent = match topic.or_else(|| messages.topic(row)) {
+            None => Err(Error::data("the row names no topic")),
+            Some(topic) => {
+                let mut record = BaseRecord::<[u8], [u8]>::to(topic);
+                record.key = messages.key(row);
+                record.payload = messages.value(row);
+                record.partition = messages.partition(row);
+                record.timestamp = messages.timestamp(row);
+                record.headers = messages.headers(row);
+                enqueue(producer, record)
+            }
         };
-        let mut record = BaseRecord::<[u8], [u8]>::to(topic);
-        record.key = messages.key(row);
-        record.payload = messages.value(row);
-        record.partition = messages.partition(row);
-        record.timestamp = messages.timestamp(row);
-        record.headers = messages.headers(row);
-        enqueue(producer, record).map_err(|e| e.context(origin.of(row)))?;
+        match sent {
+            Err(error) if tolerant && error.kind() == ErrorKind::Data => refused.push((row, error.to_string())),
+            sent => sent.map_err(|e| e.context(origin.of(row)))?,
+        }
         // What has arrived leaves the client's memory.
         if row % 4096 == 4095 {
             producer.poll(Duration::ZERO);
         }
     }
     producer.poll(Duration::ZERO);
-    failures(producer)
+    failures(producer)?;
+    Ok(refused)
 }
 
 /// Sends one message.

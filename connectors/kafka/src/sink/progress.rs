@@ -96,13 +96,7 @@ impl Track {
 pub(crate) fn read(config: &ClientConfig, topic: &str, key: &str, to_the_end: bool) -> Result<Option<Note>> {
     let failed = |e| client::error(format!("reading the progress in '{topic}'"), e);
     let consumer = |isolation: &str| -> Result<Closing> {
-        let mut own = ClientConfig::new();
-        for (key, value) in config.config_map() {
-            // What is a producer's alone would be warned of.
-            if client::is_for_all(key) {
-                own.set(key, value);
-            }
-        }
+        let mut own = client::access(config);
         own.set("group.id", "levada-progress").set("enable.auto.commit", "false").set("enable.partition.eof", "true");
         own.set("auto.offset.reset", "earliest").set("isolation.level", isolation).set("fetch.wait.max.ms", "10");
         own.create_with_context(Context).map(Closing::new).map_err(failed)

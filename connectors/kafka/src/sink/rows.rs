@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, BinaryArray, Int32Array, ListArray, RecordBatch, StringArray, TimestampMillisecondArray,
+    Array, ArrayRef, AsArray, BinaryArray, Int32Array, ListArray, RecordBatch, RecordBatchOptions, StringArray,
+    TimestampMillisecondArray,
 };
 use arrow::compute::cast;
-use arrow::datatypes::{DataType, SchemaRef, TimeUnit};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use arrow::json::writer::{LineDelimited, WriterBuilder};
 use levada_connector_api::config::{Config, nearest};
 use levada_connector_api::{Error, Result, columns};
@@ -42,7 +43,12 @@ enum Value {
     /// This column as it is.
     Column(usize),
     /// These columns as an object.
-    Json { columns: Vec<usize>, nulls: bool },
+    Json {
+        columns: Vec<usize>,
+        nulls: bool,
+        /// What stands before each object: Connect's schema of the columns.
+        schema: Option<Arc<str>>,
+    },
 }
 
 impl Layout {
@@ -86,8 +92,17 @@ impl Layout {
             Some(value) => Value::Column(value),
             None => {
                 let payload = |(_, name): &(usize, &str)| !RESERVED.contains(name);
-                let columns = names().enumerate().filter(payload).map(|(index, _)| index).collect();
-                Value::Json { columns, nulls: config.bool("json.nulls") }
+                let columns: Vec<usize> = names().enumerate().filter(payload).map(|(index, _)| index).collect();
+                let envelope = config.bool("value.converter.schemas.enable");
+                let before = match envelope {
+                    true => {
+                        let told = converter::to_connect_schema(schema.project(&columns)?.fields())?;
+                        Some(format!("{{\"schema\":{told},\"payload\":").into())
+                    }
+                    false => None,
+                };
+                // With a schema, what is null is said.
+                Value::Json { columns, nulls: envelope || config.bool("json.nulls"), schema: before }
             }
         };
         Ok(Self { value, key, topic, partition, timestamp, headers })
@@ -106,7 +121,9 @@ impl Layout {
             Value::Column(index) => {
                 Values::Column(binary(column(Some(*index)).ok_or_else(|| Error::internal("no value"))?)?)
             }
-            Value::Json { columns, nulls } => json(&rows.project(columns)?, *nulls)?,
+            Value::Json { columns, nulls, schema } => {
+                json(&prepared(&rows.project(columns)?, schema.is_some())?, *nulls, schema.as_deref())?
+            }
         };
         Ok(Messages {
             rows: rows.num_rows(),
@@ -153,7 +170,26 @@ enum Values {
     },
 }
 
-fn json(rows: &RecordBatch, nulls: bool) -> Result<Values> {
+/// The columns as they are written: binary in base 64, and with a schema all as Connect has them.
+fn prepared(rows: &RecordBatch, schema: bool) -> Result<RecordBatch> {
+    let columns: Result<Vec<ArrayRef>> = rows
+        .columns()
+        .iter()
+        .map(|column| match column.data_type() {
+            _ if schema => converter::to_connect_values(column),
+            DataType::Binary => Ok(converter::base64_column(column)),
+            _ => Ok(column.clone()),
+        })
+        .collect();
+    let columns = columns?;
+    let changed =
+        |(field, column): (&Arc<Field>, &ArrayRef)| field.as_ref().clone().with_data_type(column.data_type().clone());
+    let fields: Vec<Field> = rows.schema_ref().fields().iter().zip(&columns).map(changed).collect();
+    let options = RecordBatchOptions::new().with_row_count(Some(rows.num_rows()));
+    Ok(RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), columns, &options)?)
+}
+
+fn json(rows: &RecordBatch, nulls: bool, schema: Option<&str>) -> Result<Values> {
     let mut text = Vec::with_capacity(rows.num_rows() * 128);
     let mut ends = Vec::with_capacity(rows.num_rows());
     if rows.num_columns() == 0 {
@@ -165,6 +201,9 @@ fn json(rows: &RecordBatch, nulls: bool) -> Result<Values> {
         writer.write(rows)?;
         writer.finish()?;
     }
+    if let Some(schema) = schema {
+        text = enveloped(&text, schema);
+    }
     // A line end inside a string is escaped: each line is a row.
     let mut end = 0;
     for line in text.split_inclusive(|byte| *byte == b'\n') {
@@ -175,6 +214,17 @@ fn json(rows: &RecordBatch, nulls: bool) -> Result<Values> {
         return Err(Error::internal(format!("{} rows became {} lines", rows.num_rows(), ends.len())));
     }
     Ok(Values::Text { text, ends })
+}
+
+/// Each line as Connect's envelope around it.
+fn enveloped(lines: &[u8], before: &str) -> Vec<u8> {
+    let mut text = Vec::new();
+    for line in lines.split_inclusive(|byte| *byte == b'\n') {
+        text.extend_from_slice(before.as_bytes());
+        text.extend_from_slice(line.strip_suffix(b"\n").unwrap_or(line));
+        text.extend_from_slice(b"}\n");
+    }
+    text
 }
 
 /// Rows as messages.
@@ -189,6 +239,11 @@ pub(super) struct Messages {
 }
 
 impl Messages {
+    /// Whether they have neither headers nor times of their own.
+    pub(super) fn are_plain(&self) -> bool {
+        self.headers.is_none() && self.timestamps.is_none()
+    }
+
     /// The value of a row; `None` is a tombstone.
     pub(super) fn value(&self, row: usize) -> Option<&[u8]> {
         match &self.values {

@@ -36,13 +36,7 @@ pub(crate) async fn ensure(
         ));
     }
     let what = |e| client::error(format!("creating the topic '{topic}'"), e);
-    // What only a producer understands would be warned of.
-    let mut own = ClientConfig::new();
-    for (key, value) in config.config_map() {
-        if client::is_for_all(key) {
-            own.set(key, value);
-        }
-    }
+    let own = client::access(config);
     let admin: AdminClient<DefaultClientContext> = own.create().map_err(what)?;
     let mut new = NewTopic::new(topic, creation.partitions, TopicReplication::Fixed(creation.replication));
     for (key, value) in settings {

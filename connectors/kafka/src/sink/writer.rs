@@ -7,7 +7,7 @@ use std::time::Duration;
 use arrow::datatypes::SchemaRef;
 use levada_connector_api::config::Config;
 use levada_connector_api::{
-    Batch, Commit, Error, ErrorKind, Faults, OutputMode, Result, Sink, TaskContext, async_trait,
+    BadRow, Batch, Commit, Error, ErrorKind, Faults, OutputMode, Result, Sink, TaskContext, async_trait,
 };
 use rdkafka::ClientConfig;
 use rdkafka::error::KafkaError;
@@ -32,6 +32,10 @@ pub(super) struct KafkaSink {
     exactly_once: bool,
     open: Option<Open>,
     faults: Faults,
+    /// Whether rows that cannot be sent are left out.
+    tolerant: bool,
+    /// Those of the micro-batch under way.
+    refused: Vec<BadRow>,
 }
 
 /// What is there once the sink is open.
@@ -73,6 +77,8 @@ impl KafkaSink {
             exactly_once,
             open: None,
             faults: Faults::none(),
+            tolerant: false,
+            refused: Vec::new(),
             config: config.clone(),
         }
     }
@@ -86,6 +92,7 @@ impl KafkaSink {
 impl Sink for KafkaSink {
     async fn open(&mut self, context: &TaskContext, schema: SchemaRef, _: OutputMode) -> Result<Option<Commit>> {
         self.faults = context.faults.clone();
+        self.tolerant = context.tolerant;
         let layout = Layout::new(&self.config, &schema)?;
         let name = format!("levada-{}", context.pipeline);
         if self.client.get("client.id").is_none() {
@@ -97,6 +104,7 @@ impl Sink for KafkaSink {
         }
         let config = self.client.clone();
         let producer: Producer = blocking(move || {
+            client::check_access(&config)?;
             let producer = config.create_with_context(Deliveries::default());
             Ok(Arc::new(producer.map_err(|e| client::error("making a producer", e))?))
         })
@@ -124,6 +132,7 @@ impl Sink for KafkaSink {
     async fn write(&mut self, _: u64, batch: Batch) -> Result<()> {
         let (topic, creation, client, exactly_once) =
             (self.topic.clone(), self.creation.clone(), self.client.clone(), self.exactly_once);
+        let tolerant = self.tolerant;
         let open = self.opened()?;
         let layout = open.layout.clone();
         let (messages, batch) = blocking(move || Ok((layout.messages(&batch.rows)?, batch))).await?;
@@ -135,13 +144,20 @@ impl Sink for KafkaSink {
         }
         let producer = open.producer.clone();
         let begin = exactly_once && !std::mem::replace(&mut open.in_transaction, true);
-        blocking(move || {
+        let refused = blocking(move || {
             if begin {
                 producer.begin_transaction().map_err(|e| transaction_error("beginning a transaction", e))?;
             }
-            producer::send(&producer, topic.as_deref(), &messages, &batch.origin)
+            let refused = producer::send(&producer, topic.as_deref(), &messages, &batch.origin, tolerant)?;
+            Ok(refused.into_iter().map(|(row, reason)| batch.bad_row(row, "sink", reason)).collect::<Vec<_>>())
         })
-        .await
+        .await?;
+        self.refused.extend(refused);
+        Ok(())
+    }
+
+    async fn prepare(&mut self, _: u64) -> Result<Vec<BadRow>> {
+        Ok(std::mem::take(&mut self.refused))
     }
 
     async fn commit(&mut self, commit: &Commit) -> Result<()> {
@@ -171,6 +187,7 @@ impl Sink for KafkaSink {
     }
 
     async fn abort(&mut self, _: u64) -> Result<()> {
+        self.refused.clear();
         let open = self.opened()?;
         if !std::mem::take(&mut open.in_transaction) {
             return Ok(());

@@ -51,19 +51,30 @@ pub(super) struct Decoder {
     /// Whether the value stands between key and the others.
     raw: bool,
     schema: SchemaRef,
+    /// Whether rows keep the messages that they are made of.
+    keeps: bool,
 }
 
 impl Decoder {
-    pub(super) fn new(config: &Config) -> Result<Self> {
+    /// Whether the columns must be found in messages first.
+    pub(super) fn needs_schema(config: &Config) -> bool {
+        let name = config.string_opt("value.converter");
+        let json = name.is_some_and(|name| converter::canonical(name.trim()) == Some("json"));
+        json && config.string_opt("value.converter.schema").is_none()
+    }
+
+    /// A decoder; `found` are the columns unless the configuration names them.
+    pub(super) fn new(config: &Config, found: Option<SchemaRef>) -> Result<Self> {
         let key = config.string("key.converter");
         let key = converter::converter(key.trim(), "key", ConverterOptions::default())?;
         let value_converter = config.string_opt("value.converter");
         let raw = value_converter.is_none();
         let schema = match config.string_opt("value.converter.schema") {
             Some(text) => Some(Arc::new(ddl::parse_schema(&text)?)),
-            None => None,
+            None => found,
         };
         let options = ConverterOptions {
+            envelope: config.bool("value.converter.schemas.enable"),
             schema,
             rows: match config.string("malformed.rows").to_ascii_lowercase().as_str() {
                 "null" => MalformedRows::Null,
@@ -87,7 +98,12 @@ impl Decoder {
         }
         let prefix = config.string_opt("metadata.prefix").unwrap_or_else(|| if raw { "" } else { "_" }.to_owned());
         let schema = schema_of(&key.schema(), &value.schema(), &metadata, raw, &prefix)?;
-        Ok(Self { key, value, metadata, raw, schema })
+        Ok(Self { key, value, metadata, raw, schema, keeps: false })
+    }
+
+    /// Lets rows keep the messages that they are made of, as long as they are under way: they may become dead letters.
+    pub(super) fn keep(&mut self) {
+        self.keeps = true;
     }
 
     pub(super) fn schema(&self) -> SchemaRef {
@@ -120,7 +136,7 @@ impl Decoder {
         if rows == 0 {
             return Ok((None, rejected));
         }
-        let records = Arc::new(Rows { read, origins: converted.origins.clone() });
+        let records = self.keeps.then(|| Arc::new(Rows { read, origins: converted.origins.clone() }));
         let origins = converted.origins.map(UInt32Array::from);
         let mut metadata = Vec::with_capacity(self.metadata.len());
         for column in &self.metadata {
@@ -154,7 +170,11 @@ impl Decoder {
             Some((first, end)) => Origin::near(format!("{label}, offsets {first} to {}", end - 1)),
             None => Origin::near(label.clone()),
         };
-        Ok((Some(Batch::with_origin(rows, origin.with_records(records))), rejected))
+        let origin = match records {
+            Some(records) => origin.with_records(records),
+            None => origin,
+        };
+        Ok((Some(Batch::with_origin(rows, origin)), rejected))
     }
 }
 

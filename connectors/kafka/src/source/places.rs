@@ -92,8 +92,8 @@ fn each(text: &str) -> Result<BTreeMap<Place, i64>, String> {
     Ok(map.into_iter().flat_map(|(topic, at)| at.into_iter().map(move |(id, at)| ((topic.clone(), id), at))).collect())
 }
 
-/// The partitions that there are of what is wanted, sorted. Blocks.
-pub(crate) fn find(consumer: &Consumer, wanted: &Wanted) -> Result<Vec<Place>> {
+/// The partitions that there are of what is wanted, sorted. A topic that is gone is an error, unless it may be. Blocks.
+pub(crate) fn find(consumer: &Consumer, wanted: &Wanted, may_be_gone: bool) -> Result<Vec<Place>> {
     let topics = match wanted {
         Wanted::Partitions(partitions) => return Ok(partitions.clone()),
         Wanted::Topics(topics) => topics.iter().map(|topic| Some(topic.as_str())).collect(),
@@ -114,6 +114,9 @@ pub(crate) fn find(consumer: &Consumer, wanted: &Wanted) -> Result<Vec<Place>> {
             }
             if let Some(code) = found.error() {
                 let code = RDKafkaErrorCode::from(code);
+                if may_be_gone && code == RDKafkaErrorCode::UnknownTopicOrPartition {
+                    continue;
+                }
                 return Err(client::error(
                     format!("topic '{}'", found.name()),
                     rdkafka::error::KafkaError::MetadataFetch(code),

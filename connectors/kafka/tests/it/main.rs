@@ -7,8 +7,11 @@
     reason = "tests stop at the first surprise"
 )]
 
+mod bad_input;
 mod conformance;
 mod docs;
+mod formats;
+mod secure;
 mod sink;
 mod source;
 mod starts;

@@ -143,10 +143,14 @@ async fn the_contract_holds_at_least_once() {
 }
 
 /// Writes one micro-batch.
-async fn write(kafka: &'static Kafka, rows: RecordBatch, options: &[(&str, &str)]) -> Result<()> {
+pub(crate) async fn write(kafka: &'static Kafka, rows: RecordBatch, options: &[(&str, &str)]) -> Result<()> {
     let entries: Vec<_> =
         [("bootstrap.servers", kafka.bootstrap())].into_iter().chain(options.iter().copied()).collect();
-    let mut sink = KafkaSinkPlugin.create(&config(&KafkaSinkPlugin, &entries)).unwrap();
+    write_to(rows, &entries).await
+}
+
+pub(crate) async fn write_to(rows: RecordBatch, options: &[(&str, &str)]) -> Result<()> {
+    let mut sink = KafkaSinkPlugin.create(&config(&KafkaSinkPlugin, options)).unwrap();
     sink.open(&TaskContext::new(unique("write")), rows.schema(), OutputMode::Append).await?;
     sink.write(0, Batch::new(rows)).await?;
     sink.commit(&Commit { batch_id: 0, epoch: 1, offsets: Offsets::new() }).await?;

@@ -58,8 +58,8 @@ async fn what_is_wrong_is_said_before_anything_is_read() {
         (&[("bootstrap.servers", "b:1"), ("topics", "a"), ("topics.regex", "b")], "only one of topics, topics.regex"),
         (&[("bootstrap.servers", "b:1"), ("topics.regex", "(")], "not a regular expression"),
         (
-            &[("bootstrap.servers", "b:1"), ("topics", "a"), ("value.converter", "json")],
-            "value.converter.schema: missing; json needs",
+            &[("bootstrap.servers", "b:1"), ("topics", "a"), ("value.converter", "csv")],
+            "value.converter.schema: missing; csv needs",
         ),
         (
             &[("bootstrap.servers", "b:1"), ("topics", "a"), ("value.converter", "avro")],

@@ -5,12 +5,13 @@ mod merge;
 mod plan;
 mod progress;
 mod session;
+mod tolerate;
 
 use arrow::datatypes::SchemaRef;
 use levada_connector_api::config::{Config, ConfigDef, ConfigError};
 use levada_connector_api::{
-    Batch, Commit, Error, Guarantee, OutputMode, Plugin, Result, Sink, SinkCapabilities, SinkPlugin, TaskContext,
-    async_trait,
+    BadRow, Batch, Commit, Error, Guarantee, OutputMode, Plugin, Result, Sink, SinkCapabilities, SinkPlugin,
+    TaskContext, async_trait,
 };
 
 use self::session::Session;
@@ -92,6 +93,10 @@ impl Sink for PostgresSink {
 
     async fn write(&mut self, batch_id: u64, batch: Batch) -> Result<()> {
         self.session()?.write(batch_id, batch).await
+    }
+
+    async fn prepare(&mut self, _: u64) -> Result<Vec<BadRow>> {
+        self.session()?.prepare().await
     }
 
     async fn commit(&mut self, commit: &Commit) -> Result<()> {

@@ -196,6 +196,18 @@ impl Progress {
         }
     }
 
+    /// In a transaction: keeps newer runs from taking over until it ends.
+    ///
+    /// # Errors
+    /// A newer run has taken over, or the connection is lost.
+    pub(crate) async fn hold(&self, connection: &mut Connection) -> Result<()> {
+        let lock = format!("SELECT FROM {} WHERE pipeline = $1 AND task = $2 FOR UPDATE", self.table.sql());
+        if let Err(error) = connection.client.query_opt(&lock, &[&self.pipeline, &self.task]).await {
+            return Err(connection.explain(&self.place, error, During::Work).await);
+        }
+        self.check(connection).await
+    }
+
     /// Whether this run may still speak for the task.
     ///
     /// # Errors

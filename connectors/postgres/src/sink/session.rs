@@ -20,6 +20,7 @@ use super::delete::deletes;
 use super::merge::Statements;
 use super::plan::Plan;
 use super::progress::Progress;
+use super::tolerate::{Failure, Gathered, Refused};
 use crate::config::{InsertMode, Options};
 use crate::connect::{Address, Connection};
 use crate::encode::{self, BadValue, HEADER, Keys, TRAILER, Target, encode};
@@ -29,22 +30,25 @@ use crate::types::Wire;
 
 /// An open sink.
 pub(crate) struct Session {
-    connection: Connection,
-    progress: Progress,
+    pub(super) connection: Connection,
+    pub(super) progress: Progress,
     plan: Plan,
     targets: Vec<Target>,
-    statements: Statements,
+    pub(super) statements: Statements,
     copy: Statement,
     delete: bool,
     mode: OutputMode,
-    faults: Faults,
-    place: String,
+    pub(super) faults: Faults,
+    pub(super) place: String,
     address: Address,
-    under_way: Option<UnderWay>,
+    pub(super) under_way: Option<UnderWay>,
+    /// Whether rows that are refused are left out, and what is kept for that.
+    pub(super) tolerant: bool,
+    pub(super) gathered: Gathered,
 }
 
 /// A transaction.
-struct UnderWay {
+pub(super) struct UnderWay {
     rows: Option<Pin<Box<CopyInSink<Bytes>>>>,
     sent: u64,
     /// The keys, where it matters whether they are different.
@@ -54,6 +58,12 @@ struct UnderWay {
 }
 
 impl UnderWay {
+    /// Nothing has been sent.
+    pub(super) fn new(statements: &Statements) -> Self {
+        let keys = statements.distinct.as_ref().map(|distinct| Keys::new(distinct.key));
+        Self { rows: None, sent: 0, keys, origins: Vec::new() }
+    }
+
     /// Where the row with this number, from 0, came from.
     fn origin(&self, row: u64) -> String {
         let at = self.origins.partition_point(|(first, _)| *first <= row);
@@ -117,12 +127,14 @@ impl Session {
             place,
             address: options.address.clone(),
             under_way: None,
+            tolerant: context.tolerant,
+            gathered: Gathered::default(),
         };
         Ok((this, held))
     }
 
     /// Begins the transaction unless it has begun.
-    async fn begin(&mut self) -> Result<()> {
+    pub(super) async fn begin(&mut self) -> Result<()> {
         if self.under_way.is_some() {
             return Ok(());
         }
@@ -131,8 +143,7 @@ impl Session {
             sql = format!("{sql}; {}", self.statements.clear);
         }
         // From here on there is something to roll back, whatever comes of it.
-        let keys = self.statements.distinct.as_ref().map(|distinct| Keys::new(distinct.key));
-        self.under_way = Some(UnderWay { rows: None, sent: 0, keys, origins: Vec::new() });
+        self.under_way = Some(UnderWay::new(&self.statements));
         if let Err(error) = self.connection.client.batch_execute(&sql).await {
             return Err(self.connection.explain(&self.place, error, During::Work).await);
         }
@@ -144,7 +155,15 @@ impl Session {
     /// # Errors
     /// A value does not fit its column, a newer run has taken over, or the connection is lost.
     pub(crate) async fn write(&mut self, batch_id: u64, batch: Batch) -> Result<()> {
-        match self.send(batch_id, batch).await {
+        // What is there already would only get in its own way.
+        if batch.num_rows() == 0 || self.progress.held >= Some(batch_id) {
+            return Ok(());
+        }
+        let written = match self.tolerant {
+            true => self.write_tolerantly(batch).await,
+            false => self.send(&batch).await.map_err(|failure| failure.error),
+        };
+        match written {
             Ok(()) => Ok(()),
             Err(error) => Err(self.judge(error).await),
         }
@@ -152,7 +171,7 @@ impl Session {
 
     /// A newer run ends the session of an older one that is in its way. The older one must learn why: it would begin again
     /// and take over in its turn.
-    async fn judge(&self, error: Error) -> Error {
+    pub(super) async fn judge(&self, error: Error) -> Error {
         if error.kind() != ErrorKind::Unavailable {
             return error;
         }
@@ -168,17 +187,13 @@ impl Session {
         }
     }
 
-    async fn send(&mut self, batch_id: u64, batch: Batch) -> Result<()> {
-        // What is there already would only get in its own way.
-        if batch.num_rows() == 0 || self.progress.held >= Some(batch_id) {
-            return Ok(());
-        }
+    pub(super) async fn send(&mut self, batch: &Batch) -> Result<(), Failure> {
         let copy = self.copy.clone();
         self.begin().await?;
         if self.under_way.as_ref().is_some_and(|under_way| under_way.rows.is_none()) {
             let rows = match self.connection.client.copy_in(&copy).await {
                 Ok(rows) => rows,
-                Err(error) => return Err(self.connection.explain(&self.place, error, During::Work).await),
+                Err(error) => return Err(self.connection.explain(&self.place, error, During::Work).await.into()),
             };
             let mut rows = Box::pin(rows);
             let sent = rows.send(Bytes::from_static(HEADER)).await;
@@ -189,9 +204,11 @@ impl Session {
                 return Err(self.failed_copy(error).await);
             }
         }
-        let columns = self.columns(&batch)?;
+        let columns = self.columns(batch)?;
         let (total, step) = (batch.num_rows(), encode::chunk_rows(&columns, batch.num_rows()));
-        let Some(under_way) = &mut self.under_way else { return Err(Error::internal("there is no transaction")) };
+        let Some(under_way) = &mut self.under_way else {
+            return Err(Error::internal("there is no transaction").into());
+        };
         under_way.origins.push((under_way.sent, batch.origin.clone()));
         under_way.sent += total as u64;
         for start in (0..total).step_by(step) {
@@ -209,12 +226,15 @@ impl Session {
     }
 
     /// The columns to send, with the one that says which rows delete.
-    fn columns(&self, batch: &Batch) -> Result<Vec<ArrayRef>> {
+    fn columns(&self, batch: &Batch) -> Result<Vec<ArrayRef>, Failure> {
         let mut columns = self.plan.arrays(&batch.rows)?;
         let op = self.plan.op.and_then(|index| batch.rows.columns().get(index));
         if self.delete || op.is_some() {
-            let deletes = deletes(&self.plan, op, &columns, self.delete)
-                .map_err(|bad| Error::data(bad.reason).context(batch.origin.of(bad.row)).context(self.place.clone()))?;
+            let deletes = deletes(&self.plan, op, &columns, self.delete).map_err(|bad| {
+                let error = Error::data(bad.reason.clone());
+                let error = error.context(batch.origin.of(bad.row)).context(self.place.clone());
+                Failure { error, conflict: false, refused: Some(Refused { row: Some(bad.row), reason: bad.reason }) }
+            })?;
             if self.delete {
                 columns.push(Arc::new(deletes));
             }
@@ -222,21 +242,41 @@ impl Session {
         Ok(columns)
     }
 
-    fn bad_value(&self, bad: &BadValue, origin: &Origin, start: usize) -> Error {
+    fn bad_value(&self, bad: &BadValue, origin: &Origin, start: usize) -> Failure {
         let column = self.plan.items.get(bad.column).map_or("", |item| item.name.as_str());
-        Error::data(bad.reason.clone())
+        let error = Error::data(bad.reason.clone())
             .context(format!("column '{column}', {}", origin.of(start + bad.row)))
-            .context(self.place.clone())
+            .context(self.place.clone());
+        let reason = format!("column '{column}': {}", bad.reason);
+        Failure { error, conflict: false, refused: Some(Refused { row: Some(start + bad.row), reason }) }
     }
 
     /// What the server has against the rows, with the place of the first that it refuses.
-    async fn failed_copy(&mut self, error: tokio_postgres::Error) -> Error {
-        let place = error::copy_line(&error).zip(self.under_way.as_ref()).map(|((line, column), under_way)| {
+    async fn failed_copy(&mut self, error: tokio_postgres::Error) -> Failure {
+        let found = error::copy_line(&error);
+        let row = found.as_ref().and_then(|(line, _)| usize::try_from(line.saturating_sub(1)).ok());
+        let column = found.as_ref().and_then(|(_, column)| column.clone());
+        let place = found.zip(self.under_way.as_ref()).map(|((line, column), under_way)| {
             let origin = under_way.origin(line.saturating_sub(1));
             column.map_or_else(|| origin.clone(), |column| format!("column '{column}', {origin}"))
         });
         let place = place.map_or_else(|| self.place.clone(), |place| format!("{}: {place}", self.place));
-        self.connection.explain(&place, error, During::Work).await
+        let mut failure = self.failed(&place, error).await;
+        if let Some(refused) = &mut failure.refused {
+            refused.row = row;
+            if let Some(column) = column {
+                refused.reason = format!("column '{column}': {}", refused.reason);
+            }
+        }
+        failure
+    }
+
+    /// What the server has against a statement.
+    pub(super) async fn failed(&mut self, place: &str, error: tokio_postgres::Error) -> Failure {
+        let (conflict, refused) = (error::is_conflict(&error), error::is_refusal(&error));
+        let error = self.connection.explain(place, error, During::Work).await;
+        let refused = refused.then(|| Refused { row: None, reason: error.message().to_owned() });
+        Failure { error, conflict, refused }
     }
 
     /// Makes the transaction durable.
@@ -264,40 +304,55 @@ impl Session {
             return Err(self.connection.explain(&self.place, error, During::Commit).await);
         }
         self.under_way = None;
+        self.gathered = Gathered::default();
         self.progress.held = Some(commit.batch_id);
         self.faults.at("postgres.sink.commit.after")
     }
 
     /// Everything but `COMMIT`.
     async fn bring(&mut self, commit: &Commit) -> Result<()> {
-        if let Some(mut rows) = self.under_way.as_mut().and_then(|under_way| under_way.rows.take()) {
-            let mut finished = rows.send(Bytes::from_static(TRAILER)).await.map(|()| 0);
-            if finished.is_ok() {
-                finished = rows.as_mut().finish().await;
-            }
-            if let Err(error) = finished {
-                let conflict = error::is_conflict(&error);
-                let error = self.failed_copy(error).await;
-                return Err(self.settle(conflict, error).await);
-            }
+        let prepared = self.gathered.prepared;
+        if !prepared && let Err(failure) = self.fill().await {
+            return Err(self.settle(failure).await);
         }
         self.faults.at("postgres.sink.copy.after")?;
         self.progress.advance(&mut self.connection, commit).await?;
         self.faults.at("postgres.sink.progress.after")?;
-        if self.under_way.as_ref().is_some_and(|under_way| under_way.sent > 0) && !self.merge_distinct().await? {
-            for statement in &self.statements.merge {
-                if let Err(error) = self.connection.client.batch_execute(statement).await {
-                    let conflict = error::is_conflict(&error);
-                    let error = self.connection.explain(&self.place, error, During::Work).await;
-                    return Err(self.settle(conflict, error).await);
-                }
-            }
+        if !prepared && let Err(failure) = self.merge().await {
+            return Err(self.settle(failure).await);
         }
         self.faults.at("postgres.sink.merge.after")
     }
 
+    /// Ends the COPY.
+    pub(super) async fn fill(&mut self) -> Result<(), Failure> {
+        let Some(mut rows) = self.under_way.as_mut().and_then(|under_way| under_way.rows.take()) else { return Ok(()) };
+        let mut finished = rows.send(Bytes::from_static(TRAILER)).await.map(|()| 0);
+        if finished.is_ok() {
+            finished = rows.as_mut().finish().await;
+        }
+        match finished {
+            Ok(_) => Ok(()),
+            Err(error) => Err(self.failed_copy(error).await),
+        }
+    }
+
+    /// Brings what was sent from the stage into the table, where there is one.
+    pub(super) async fn merge(&mut self) -> Result<(), Failure> {
+        if self.under_way.as_ref().is_none_or(|under_way| under_way.sent == 0) || self.merge_distinct().await? {
+            return Ok(());
+        }
+        for statement in &self.statements.merge {
+            if let Err(error) = self.connection.client.batch_execute(statement).await {
+                let place = self.place.clone();
+                return Err(self.failed(&place, error).await);
+            }
+        }
+        Ok(())
+    }
+
     /// Merges rows whose keys are different. `false` when they are not, or when another writer was faster.
-    async fn merge_distinct(&mut self) -> Result<bool> {
+    async fn merge_distinct(&mut self) -> Result<bool, Failure> {
         let Some(under_way) = &self.under_way else { return Ok(false) };
         let (Some(distinct), Some(true)) = (&self.statements.distinct, under_way.keys.as_ref().map(Keys::differ))
         else {
@@ -313,20 +368,25 @@ impl Session {
                 _ => Ok(()),
             }
         };
-        match merged.await {
-            Ok(()) => Ok(true),
+        let back = match merged.await {
+            Ok(()) => return Ok(true),
             Err(error) if error.code() == Some(&SqlState::UNIQUE_VIOLATION) => {
-                match client.batch_execute("ROLLBACK TO SAVEPOINT levada_merge").await {
-                    Ok(()) => Ok(false),
-                    Err(error) => Err(self.connection.explain(&self.place, error, During::Work).await),
-                }
+                client.batch_execute("ROLLBACK TO SAVEPOINT levada_merge").await
             }
-            Err(error) => Err(self.connection.explain(&self.place, error, During::Work).await),
+            Err(error) => Err(error),
+        };
+        match back {
+            Ok(()) => Ok(false),
+            Err(error) => {
+                let place = self.place.clone();
+                Err(self.failed(&place, error).await)
+            }
         }
     }
 
     /// Rows that are there already may be those of a newer run that has taken over.
-    async fn settle(&mut self, conflict: bool, error: Error) -> Error {
+    async fn settle(&mut self, failure: Failure) -> Error {
+        let Failure { error, conflict, .. } = failure;
         if conflict
             && self.abort().await.is_ok()
             && let Err(fenced) = self.progress.check(&mut self.connection).await
@@ -342,6 +402,12 @@ impl Session {
     /// # Errors
     /// The connection is lost.
     pub(crate) async fn abort(&mut self) -> Result<()> {
+        self.gathered = Gathered::default();
+        self.roll_back().await
+    }
+
+    /// Rolls back, and keeps what was gathered of the rows.
+    pub(super) async fn roll_back(&mut self) -> Result<()> {
         // An unfinished COPY is given up when it is dropped; the rollback waits behind it.
         if self.under_way.take().is_none() {
             return Ok(());

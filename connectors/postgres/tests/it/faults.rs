@@ -209,7 +209,7 @@ async fn what_may_pass_is_told_from_what_will_not() {
         ("25006", ErrorKind::Unavailable, Retry::Retriable),
         ("22003", ErrorKind::Data, Retry::Permanent),
         ("23514", ErrorKind::Data, Retry::Permanent),
-        ("P0001", ErrorKind::Io, Retry::Permanent),
+        ("P0001", ErrorKind::Data, Retry::Permanent),
     ] {
         // The server's own errors: a trigger raises what a full disk or a deadlock would.
         db.run(&format!(

@@ -11,6 +11,7 @@ mod contract;
 mod docs;
 mod faults;
 mod modes;
+mod refused;
 mod support;
 mod tls;
 mod types;

@@ -3,8 +3,8 @@
 //! A connector's keys stand alone, without a prefix: those of the plugin in `connector.class` and those of the topics at
 //! its other end. Here they are sorted, so that the rest sees a pipeline with two ends.
 
-use levada_connector_api::Registry;
 use levada_connector_api::config::{ConfigDef, ConfigError, RawConfig, nearest};
+use levada_connector_api::{PluginKind, Registry};
 
 use super::keys;
 use super::sections::Sections;
@@ -51,7 +51,7 @@ pub(super) fn expand(sections: &mut Sections, registry: &Registry, errors: &mut 
     let is_sink = match (&source, &sink) {
         (Err(_), Err(_)) => {
             let list = registry.list();
-            let ends = list.iter().filter(|(kind, _)| *kind != levada_connector_api::PluginKind::Transform);
+            let ends = list.iter().filter(|(kind, _)| matches!(kind, PluginKind::Source | PluginKind::Sink));
             let names = ends.map(|(_, plugin)| plugin.name()).chain([PIPELINE]);
             let message = match nearest(&class, names) {
                 Some(near) => format!("no connector is called so; did you mean '{near}'?"),

@@ -184,7 +184,7 @@ impl PipelineSpec {
         }
         sections::strangers("transforms", transforms, &aliases, &mut errors);
 
-        let queue = queue::queue(queue, &from, sink.as_ref(), registry, &mut errors);
+        let queue = queue::queue(queue, &own, &from, sink.as_ref(), registry, &mut errors);
         if queue.is_some() && config.is_given("errors.deadletterqueue.path") {
             errors.push(ConfigError::new(
                 "errors.deadletterqueue.path",

@@ -3,13 +3,14 @@
 use levada_connector_api::config::{ConfigError, RawConfig};
 use levada_connector_api::{DeadLetterPlugin, Registry, SinkPlugin, SourcePlugin};
 
-use super::StageSpec;
 use super::sections::QUEUE;
+use super::{StageSpec, connect};
 
 /// The queue that `raw`, the keys below `errors.deadletterqueue.`, ask for. As in Kafka Connect, there is none without a
 /// topic's name, whatever else is set.
 pub(super) fn queue(
     mut raw: RawConfig,
+    own: &RawConfig,
     sources: &[StageSpec<dyn SourcePlugin>],
     sink: Option<&StageSpec<dyn SinkPlugin>>,
     registry: &Registry,
@@ -38,6 +39,7 @@ pub(super) fn queue(
             plugin.inherit(&mut raw, config);
         }
     }
+    connect::servers(&plugin.config_def(), &mut raw, own);
     match plugin.config_def().parse(&raw, QUEUE) {
         Ok(config) => {
             let found = if named || class.is_some() { plugin.validate(&config) } else { Vec::new() };

@@ -130,7 +130,7 @@ impl Committer {
         untold: &mut Vec<Committed>,
     ) -> Result<Committed> {
         let mut counts = counts;
-        let BatchDone { read, deltas, snapshot, stats, watermarks, seen } = done;
+        let BatchDone { read, deltas, snapshot, stats, metrics, watermarks, seen } = done;
         let batch_id = read.batch_id;
         let faults = self.context.faults.clone();
         let mut durations = Durations { get_batch: millis(read.reading), ..Durations::default() };
@@ -225,6 +225,7 @@ impl Committer {
                 guarantee: self.spec.guarantee().to_string(),
             },
             num_rejected_rows: counts.rejected_rows,
+            observed_metrics: metrics,
         };
         self.observer.progress(&progress);
         Ok(Committed { offsets: read.ranges.ends(), rows, took })

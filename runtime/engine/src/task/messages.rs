@@ -61,6 +61,8 @@ pub(crate) struct BatchDone {
     /// All of the state, when a new segment is due.
     pub(crate) snapshot: Option<Vec<StateEntry>>,
     pub(crate) stats: Vec<StateStats>,
+    /// Transforms' metrics, by alias.
+    pub(crate) metrics: serde_json::Map<String, serde_json::Value>,
     pub(crate) watermarks: Watermarks,
     /// What was seen of event time.
     pub(crate) seen: Vec<EventTime>,

@@ -132,9 +132,11 @@ impl Worker {
         let watermarks = self.tracker.finish(&seen);
         // The root comes first, as in Spark's progress.
         let stats = self.steps.iter().rev().filter_map(|step| step.transform.stats()).collect();
+        let metrics = self.steps.iter().map(|step| (step.alias.clone(), step.transform.metrics()));
+        let metrics = metrics.filter(|(_, of)| !of.is_empty()).map(|(alias, of)| (alias, of.into())).collect();
         self.context.faults.at("finish.after")?;
         let again = self.closes && watermarks.next > watermarks.used;
-        let done = BatchDone { read, deltas, snapshot, stats, watermarks, seen };
+        let done = BatchDone { read, deltas, snapshot, stats, metrics, watermarks, seen };
         self.send(Work::End(Box::new(done))).await?;
         // The reader may have ended; then nobody waits for it.
         let _ = self.worked.send(Worked { batch_id: Some(batch_id), again });

@@ -196,3 +196,30 @@ async fn batches_adapt_to_a_target_duration() {
     run.to_end(&extra, Faults::none()).await.unwrap();
     assert_eq!(run.numbers().len(), 1000);
 }
+
+/// A source that cannot be reached: how often the task began, and how long that took.
+async fn attempts(extra: &[(&str, &str)]) -> (usize, std::time::Duration) {
+    let run = Run::new(Guarantee::Idempotent);
+    let began = std::time::Instant::now();
+    let faults = Faults::hook(|name| match name {
+        "read.before" => Err(Error::new(ErrorKind::Unavailable, "nobody answers")),
+        _ => Ok(()),
+    });
+    let error = run.to_end(extra, faults).await.unwrap_err();
+    assert!(error.to_string().contains("nobody answers"), "{error}");
+    let states = run.watch.states.lock().unwrap().clone();
+    assert_eq!(states.last().unwrap(), "Failed");
+    (states.iter().filter(|state| *state == "Restarting").count(), began.elapsed())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_may_pass_is_tried_again_for_as_long_as_the_user_says() {
+    let (restarts, _) = attempts(&[("restart.attempts", "3")]).await;
+    assert_eq!(restarts, 3);
+    let (restarts, _) = attempts(&[("errors.retry.timeout", "0")]).await;
+    assert_eq!(restarts, 0);
+    let retry = [("errors.retry.timeout", "400"), ("errors.retry.delay.max.ms", "20"), ("restart.attempts", "0")];
+    let (restarts, took) = attempts(&retry).await;
+    assert!(restarts >= 5, "only {restarts} in {took:?}");
+    assert!(took >= std::time::Duration::from_millis(400), "{took:?}");
+}

@@ -298,13 +298,13 @@ async fn where_partitions_begin_is_fixed_before_the_tasks_start() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_split_pipeline_has_one_process() {
     let run = Arc::new(Run::new(Guarantee::Idempotent));
-    let (inside, waits) = (Arc::new(tokio::sync::Notify::new()), Arc::new(Mutex::new(())));
-    let (told, held) = (inside.clone(), waits.clone());
-    let guard = waits.lock().unwrap();
+    let inside = Arc::new(tokio::sync::Notify::new());
+    let (go_on, waits) = std::sync::mpsc::channel::<()>();
+    let (told, waits) = (inside.clone(), Mutex::new(waits));
     let faults = Faults::hook(move |name| {
         if name == "sink.commit.before" {
             told.notify_one();
-            drop(held.lock().unwrap());
+            let _ = waits.lock().unwrap().recv();
         }
         Ok(())
     });
@@ -315,7 +315,7 @@ async fn a_split_pipeline_has_one_process() {
     inside.notified().await;
     let error = run.to_end(3, 30, &[], Faults::none()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Fenced, "{error}");
-    drop(guard);
+    drop(go_on);
     first.await.unwrap().unwrap();
     assert_eq!(run.numbers(), expected(0, 30));
 }

@@ -3,6 +3,8 @@
 //! A converter takes a column of payloads and gives columns, rows that it could not decode, and which payload each row
 //! came from. Formats with a schema registry fit the same interface: what a payload says about its schema is inside it.
 
+mod connect_schema;
+mod envelope;
 mod number;
 
 use std::sync::Arc;
@@ -14,7 +16,11 @@ use levada_connector_api::{Error, Result, columns};
 use crate::csv::{CsvDecoder, CsvOptions};
 use crate::json::{JsonDecoder, JsonMode, JsonOptions};
 use crate::malformed::{MalformedFields, MalformedRows, Rejected};
+use envelope::Envelope;
 use number::Number;
+
+pub use connect_schema::{base64_column, to_connect_schema, to_connect_values};
+pub use envelope::envelope_schema;
 
 /// The converters' names, for definitions and messages.
 pub const NAMES: &[&str] = &["bytes", "string", "json", "csv", "short", "integer", "long", "float", "double"];
@@ -51,6 +57,8 @@ pub struct ConverterOptions {
     pub rows: MalformedRows,
     /// What becomes of a field that does not fit its column.
     pub fields: MalformedFields,
+    /// Whether JSON comes with a schema in every message, as Connect's converter has it by default.
+    pub envelope: bool,
 }
 
 /// The name of the converter that `name` stands for: our own names, and the class names of Kafka Connect's converters.
@@ -76,14 +84,18 @@ pub fn converter(name: &str, column: &str, options: ConverterOptions) -> Result<
             Error::config(format!("the converter '{kind}' needs a schema: 'name STRING NOT NULL, age INT'"))
         })
     };
-    let ConverterOptions { rows, fields, .. } = options;
+    let ConverterOptions { rows, fields, envelope, .. } = options;
     let single = |data_type| -> SchemaRef { Arc::new(Schema::new(vec![Field::new(column, data_type, true)])) };
     Ok(match kind {
         "bytes" => Box::new(Bytes(single(DataType::Binary))),
         "string" => Box::new(Text(single(DataType::Utf8))),
         "json" => {
             let options = JsonOptions { rows, fields, mode: JsonMode::Message, ..JsonOptions::default() };
-            Box::new(Json(JsonDecoder::new(schema()?, options)?))
+            if envelope {
+                Box::new(Envelope::new(schema()?, options))
+            } else {
+                Box::new(Json(JsonDecoder::new(schema()?, options)?))
+            }
         }
         "csv" => {
             let options = CsvOptions { rows, fields, ..CsvOptions::default() };

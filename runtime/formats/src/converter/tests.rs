@@ -71,3 +71,76 @@ fn text_numbers_and_csv() {
     assert_eq!(converted.origins, Some(vec![0, 3]));
     assert_eq!(converted.rejected.iter().map(|bad| bad.index).collect::<Vec<_>>(), [1, 2]);
 }
+
+fn enveloped(schema: &str, values: &[Option<&str>]) -> Converted {
+    let options = ConverterOptions { envelope: true, ..strict(schema) };
+    converter("json", VALUE, options).unwrap().convert(&payloads(values)).unwrap()
+}
+
+const POINT: &str = r#"{"type":"struct","fields":[{"type":"int32","optional":false,"field":"id"},{"type":"string","optional":true,"field":"s"},{"type":"int64","optional":true,"name":"org.apache.kafka.connect.data.Timestamp","version":1,"field":"at"},{"type":"int32","optional":true,"name":"org.apache.kafka.connect.data.Date","version":1,"field":"day"},{"type":"bytes","optional":true,"name":"org.apache.kafka.connect.data.Decimal","version":1,"parameters":{"scale":"2"},"field":"price"}],"optional":false,"name":"point"}"#;
+
+#[test]
+fn connects_envelope_is_taken_off() {
+    let full = |payload: &str| format!("{{\"schema\":{POINT},\"payload\":{payload}}}");
+    let first = full(r#"{"id":1,"s":"a","at":1704067200250,"day":19723,"price":"BNI="}"#);
+    assert_eq!(
+        crate::ddl::to_ddl(&envelope_schema(first.as_bytes()).unwrap()),
+        "id INT NOT NULL, s STRING, at TIMESTAMP, day DATE, price DECIMAL(38,2)"
+    );
+    let messages = [
+        first,
+        full(r#"{"id":2,"s":null,"at":null,"day":null,"price":"/w=="}"#),
+        full(r#"{"id":"x"}"#),
+        "{\"id\": 3}".to_owned(),
+        r#"{"payload": {"id": 4, "s": "no schema"}, "schema": null}"#.to_owned(),
+        full("null"),
+        // The same columns, in a message that begins with the payload.
+        format!("{{\"payload\": {{\"id\": 5}}, \"schema\": {POINT} }}"),
+        full(r#"{"id":6}"#),
+        full(r#"{"id":7"#),
+    ];
+    let values: Vec<_> = messages.iter().map(|text| Some(text.as_str())).chain([None]).collect();
+    let found =
+        enveloped("id INT NOT NULL, s STRING, at TIMESTAMP, day DATE, price DECIMAL(10,2), more BIGINT", &values);
+    let rows = arrow::util::pretty::pretty_format_batches(&[found.rows]).unwrap().to_string();
+    let rows: Vec<Vec<&str>> = rows
+        .lines()
+        .skip(3)
+        .map(|line| line.split('|').map(str::trim).collect())
+        .filter(|l: &Vec<_>| l.len() > 2)
+        .collect();
+    assert_eq!(rows[0][1..6], ["1", "a", "2024-01-01T00:00:00.250Z", "2024-01-01", "12.34"]);
+    assert_eq!(rows[1][1..6], ["2", "", "", "", "-0.01"]);
+    let ids: Vec<&str> = rows.iter().map(|row| row[1]).collect();
+    assert_eq!(ids, ["1", "2", "4", "5", "6"]);
+    assert_eq!(found.origins.unwrap(), [0, 1, 4, 6, 7]);
+    let bad: Vec<_> = found.rejected.iter().map(|bad| bad.index).collect();
+    assert_eq!(bad, [2, 3, 5, 8, 9]);
+    assert!(found.rejected[1].reason.contains("value.converter.schemas.enable"), "{}", found.rejected[1].reason);
+}
+
+#[test]
+fn columns_have_connects_schema_and_values() {
+    let schema =
+        parse_schema("id INT NOT NULL, at TIMESTAMP, day DATE, price DECIMAL(10,2), raw BINARY, l ARRAY<INT>").unwrap();
+    let told = to_connect_schema(schema.fields()).unwrap().to_string();
+    for part in [
+        r#"{"type":"int32","optional":false,"field":"id"}"#,
+        r#"{"type":"int64","name":"org.apache.kafka.connect.data.Timestamp","version":1,"optional":true,"field":"at"}"#,
+        r#""parameters":{"scale":"2","connect.decimal.precision":"10"}"#,
+        r#"{"type":"array","items":{"type":"int32","optional":true},"optional":true,"field":"l"}"#,
+    ] {
+        assert!(told.contains(part), "{part}\nnot in\n{told}");
+    }
+    assert!(to_connect_schema(parse_schema("a ARRAY<TIMESTAMP>").unwrap().fields()).is_err());
+    // What is written is what is read.
+    for value in [0, 1, -1, 127, 128, -128, -129, 1234, i128::from(i64::MIN), 10i128.pow(37)] {
+        let column: ArrayRef =
+            Arc::new(arrow::array::Decimal128Array::from(vec![value]).with_precision_and_scale(38, 2).unwrap());
+        let text = to_connect_values(&column).unwrap();
+        let message =
+            format!(r#"{{"schema":{POINT},"payload":{{"id":1,"price":"{}"}}}}"#, text.as_string::<i32>().value(0));
+        let found = enveloped("price DECIMAL(38,2)", &[Some(&message)]);
+        assert_eq!(found.rows.column(0).as_ref(), column.as_ref(), "{value}: {message}");
+    }
+}

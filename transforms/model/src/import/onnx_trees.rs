@@ -152,7 +152,7 @@ fn regression(forest: &mut Forest, post: Post, base: Vec<f64>, average: bool) ->
         post,
         base,
         divide: if average { forest.trees.len().max(1) as f64 } else { 1.0 },
-        untouched_is_zero: matches!(forest.fold, Fold::Sum32 | Fold::Sum64),
+        untouched_is_zero: true,
     }
 }
 

@@ -175,7 +175,8 @@ fn labels(model: &Value, features: usize) -> Result<Vec<Labels>> {
         for pair in offsets.windows(2) {
             let &[from, to] = pair else { continue };
             let piece = bytes.get(from as usize..to as usize);
-            let text = piece.and_then(|piece| String::from_utf8(piece.to_vec()).ok());
+            // It may end within a character: see `Labels::code`.
+            let text = piece.map(|piece| String::from_utf8_lossy(piece).into_owned());
             labels.push(text.ok_or_else(|| Error::corrupt(format!("the labels of feature {feature} are damaged")))?);
         }
         if !labels.is_empty() {

@@ -93,6 +93,15 @@ impl Plugin for DecisionTree {
             )
             .key(
                 ConfigKey::new(
+                    "drift",
+                    ConfigType::Boolean,
+                    Importance::Low,
+                    "Whether each micro-batch's ranges of features and counts of predicted classes are in its metrics.",
+                )
+                .default(true),
+            )
+            .key(
+                ConfigKey::new(
                     "threads",
                     ConfigType::Int,
                     Importance::Low,
@@ -136,6 +145,7 @@ pub(super) struct Options {
     pub(super) version: Option<String>,
     pub(super) invalid: Option<Invalid>,
     pub(super) reload: bool,
+    pub(super) drift: bool,
     pub(super) threads: usize,
     /// What stands before the options' names in the configuration, for messages.
     pub(super) prefix: String,
@@ -158,6 +168,7 @@ impl Options {
             version: config.string_opt("version.column"),
             invalid: config.string_opt("handle.invalid").and_then(|name| Invalid::parse(&name)),
             reload: config.bool("reload"),
+            drift: config.bool("drift"),
             threads: threads.unwrap_or_else(cores).clamp(1, 256),
             prefix: config.full_key(""),
         }

@@ -1,6 +1,7 @@
 //! The transform `DecisionTree`.
 
 mod config;
+mod counters;
 mod output;
 mod transform;
 mod watch;

@@ -1,15 +1,17 @@
 //! The transform at work.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use arrow::array::{ArrayRef, BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::{DataType, Schema, SchemaRef};
 use async_trait::async_trait;
 use levada_connector_api::config::nearest;
-use levada_connector_api::{Batch, BindContext, Bound, Emitted, Error, Result, TaskContext, Transform};
+use levada_connector_api::{Batch, BatchInfo, BindContext, Bound, Emitted, Error, Result, TaskContext, Transform};
 
 use super::config::Options;
+use super::counters::Counters;
 use super::output::{columns, fields};
 use super::watch::Look;
 use crate::import::load;
@@ -22,6 +24,9 @@ pub(super) struct DecisionTreeTransform {
     options: Options,
     alias: String,
     ready: Option<Ready>,
+    counters: Counters,
+    /// The model of the micro-batch that just finished, where another one has taken its place since.
+    before: Option<Arc<Scorer>>,
 }
 
 /// The model in use, and what it was bound to.
@@ -36,7 +41,7 @@ struct Ready {
 
 impl DecisionTreeTransform {
     pub(super) fn new(options: Options) -> Self {
-        Self { options, alias: "DecisionTree".into(), ready: None }
+        Self { options, alias: "DecisionTree".into(), ready: None, counters: Counters::default(), before: None }
     }
 
     fn prepare(&self, input: &SchemaRef) -> Result<Ready> {
@@ -92,7 +97,8 @@ impl DecisionTreeTransform {
         wanted.iter().zip(&model.inputs).map(|(name, of)| place(&key, name, of.text, input)).collect()
     }
 
-    fn score(&self, ready: &Ready, batch: Batch) -> Result<Emitted> {
+    fn score(&mut self, batch: Batch) -> Result<Emitted> {
+        let Some(ready) = &self.ready else { return Err(Error::internal("process was called before bind")) };
         let options = &self.options;
         let rows = batch.num_rows();
         let model = ready.scorer.model();
@@ -106,7 +112,12 @@ impl DecisionTreeTransform {
             invalid: options.invalid,
             threads: options.threads,
         };
+        let before = Instant::now();
         let scored = ready.scorer.score(&inputs, rows, &ask)?;
+        self.counters.scored(&scored.scores, scored.rows.as_deref(), before.elapsed());
+        if options.drift {
+            self.counters.watch(model, &inputs, &scored.scores, scored.rows.as_deref());
+        }
         let mut all = batch.rows.columns().to_vec();
         all.extend(columns(options, model, scored.scores));
         let output = RecordBatch::try_new(Arc::clone(&ready.output), all)?;
@@ -151,10 +162,12 @@ impl DecisionTreeTransform {
             Ok(fresh) => {
                 let after = fresh.scorer.model().version;
                 tracing::info!(transform = %self.alias, %model, version = %format!("{after:016x}"), "model replaced");
-                self.ready = Some(fresh);
+                self.before = self.ready.replace(fresh).map(|old| old.scorer);
+                self.counters.replaced();
                 return;
             }
             Err(error) => {
+                self.counters.refused(error.to_string());
                 tracing::warn!(transform = %self.alias, %model, %error, version = %format!("{before:016x}"),
                     "new model refused, the old one goes on");
             }
@@ -209,8 +222,18 @@ impl Transform for DecisionTreeTransform {
     }
 
     async fn process(&mut self, batch: Batch) -> Result<Emitted> {
-        let Some(ready) = &self.ready else { return Err(Error::internal("process was called before bind")) };
-        self.score(ready, batch)
+        self.score(batch)
+    }
+
+    fn begin(&mut self, _batch: &BatchInfo) -> Result<()> {
+        self.counters.begin();
+        self.before = None;
+        Ok(())
+    }
+
+    fn metrics(&self) -> serde_json::Map<String, serde_json::Value> {
+        let scored = |ready: &Ready| self.counters.tell(self.before.as_ref().unwrap_or(&ready.scorer).model());
+        self.ready.as_ref().map(scored).unwrap_or_default()
     }
 
     async fn finish(&mut self, _batch_id: u64) -> Result<Emitted> {

@@ -76,7 +76,7 @@ fn run<T: Number>(
 }
 
 /// Whether the only sum is the prediction and the raw prediction, as it is.
-fn plain(model: &Model) -> bool {
+pub(super) fn plain(model: &Model) -> bool {
     let same = match model.head {
         Head::Xgboost(Link::Identity) => true,
         Head::Lightgbm { link: Lightgbm::Identity, divide } => divide == 1.0,

@@ -6,6 +6,7 @@
 mod block;
 mod compile;
 mod kernel;
+mod quick;
 
 use arrow::array::ArrayRef;
 use levada_connector_api::{Error, Result};
@@ -14,6 +15,7 @@ use crate::head::Scores;
 use crate::model::{Invalid, Model};
 use crate::prepare::{Prepared, Row, prepare};
 use compile::Compiled;
+use quick::Quick;
 
 /// Rows below which a thread of its own is not worth its start, for one tree of a few levels.
 const THREAD_ROWS: usize = 1 << 15;
@@ -47,13 +49,15 @@ pub struct Scored {
 pub struct Scorer {
     model: Model,
     compiled: Compiled,
+    quick: Option<Quick>,
 }
 
 impl Scorer {
     /// Compiles a model.
     pub fn new(model: Model) -> Self {
         let compiled = Compiled::new(&model.forest);
-        Self { model, compiled }
+        let quick = Quick::new(&model.forest);
+        Self { model, compiled, quick }
     }
 
     /// The model.
@@ -79,17 +83,26 @@ impl Scorer {
         Ok(Scored { scores, rows: prepared.rows })
     }
 
+    fn piece(&self, prepared: &Prepared<'_>, from: usize, to: usize, ask: &Ask) -> Scores {
+        match &self.quick {
+            Some(quick) if !ask.leaves && !ask.variance => {
+                quick.score(&self.model, &self.compiled, prepared, (from, to), ask)
+            }
+            _ => block::score(&self.model, &self.compiled, prepared, from, to, ask),
+        }
+    }
+
     fn spread(&self, prepared: &Prepared<'_>, rows: usize, ask: &Ask) -> Scores {
         let weight = self.model.forest.trees.len().max(1);
         let threads = (rows.saturating_mul(weight) / THREAD_ROWS).clamp(1, ask.threads.max(1));
         if threads == 1 {
-            return block::score(&self.model, &self.compiled, prepared, 0, rows, ask);
+            return self.piece(prepared, 0, rows, ask);
         }
         let share = rows.div_ceil(threads).next_multiple_of(block::ROWS);
         let pieces: Vec<Scores> = std::thread::scope(|scope| {
             let start = |from: usize| {
                 let to = rows.min(from + share);
-                scope.spawn(move || block::score(&self.model, &self.compiled, prepared, from, to, ask))
+                scope.spawn(move || self.piece(prepared, from, to, ask))
             };
             let running: Vec<_> = (0..rows).step_by(share).map(start).collect();
             let join = |thread: std::thread::ScopedJoinHandle<'_, Scores>| match thread.join() {

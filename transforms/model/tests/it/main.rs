@@ -5,5 +5,6 @@ mod damaged;
 mod docs;
 mod formats;
 mod property;
+mod spark;
 mod stream;
 mod training;

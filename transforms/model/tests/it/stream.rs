@@ -7,7 +7,8 @@ use arrow::array::{ArrayRef, AsArray, Float64Array, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Float64Type, Schema, SchemaRef};
 use levada_connector_api::config::RawConfig;
 use levada_connector_api::{
-    Batch, BindContext, Emitted, Origin, OutputMode, Plugin, Registry, Result, TaskContext, Transform, TransformPlugin,
+    Batch, BatchInfo, BindContext, Emitted, Origin, OutputMode, Plugin, Registry, Result, TaskContext, Transform,
+    TransformPlugin,
 };
 use levada_transform_model::{DecisionTree, register};
 
@@ -152,18 +153,30 @@ async fn a_replaced_model_is_taken_between_micro_batches_and_a_bad_one_is_not() 
     let (mut transform, _) = bind(&path, &[("features", "x")], &input).unwrap();
     let batch =
         || Batch::new(RecordBatch::try_new(input.clone(), vec![Arc::new(Float64Array::from(vec![0.0]))]).unwrap());
+    let metrics = std::cell::RefCell::default();
     let mut predict = async |batch_id: u64| {
+        transform.begin(&BatchInfo { batch_id, watermark: 0, late: 0 }).unwrap();
         let emitted = transform.process(batch()).await.unwrap();
         transform.finish(batch_id).await.unwrap();
+        metrics.replace(transform.metrics());
         numbers(&emitted, "prediction")[0]
     };
     assert_eq!(predict(0).await, 1.5);
+    let told = |name: &str| metrics.borrow()[name].clone();
+    let first = told("modelVersion");
+    assert_eq!((told("scoredRows"), told("modelsReplaced"), told("modelsRefused")), (1.into(), 0.into(), 0.into()));
+    assert_eq!(told("features")["f0"], serde_json::json!({"min": 0.0, "max": 0.0, "nulls": 0, "nan": 0}));
+    assert_eq!(told("predictions")["mean"], 1.5);
     // The length differs too, so that a clock that stands still does no harm.
     std::fs::write(&path, constant(2.25)).unwrap();
     assert_eq!(predict(1).await, 1.5, "a micro-batch keeps its model");
+    assert_eq!((told("modelVersion"), told("modelsReplaced")), (first.clone(), 1.into()));
     assert_eq!(predict(2).await, 2.75);
+    assert_ne!(told("modelVersion"), first);
     std::fs::write(&path, &constant(3.125)[..90]).unwrap();
     predict(3).await;
+    assert_eq!(told("modelsRefused"), 1);
+    assert!(told("lastRefusal").to_string().contains("model.json"), "{}", told("lastRefusal"));
     assert_eq!(predict(4).await, 2.75, "a damaged model is refused");
     std::fs::write(&path, xgboost_json(&[Shape::Leaf(7.0)], 3)).unwrap();
     predict(5).await;

@@ -5,7 +5,7 @@ use std::path::Path;
 use levada_transform_model::train::{Impurity, Parameters, train};
 use levada_transform_model::{describe, load};
 
-fn iris() -> (Vec<Vec<f64>>, Vec<String>) {
+pub(crate) fn iris() -> (Vec<Vec<f64>>, Vec<String>) {
     let input = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/iris/input");
     let text = ["1.csv", "2.csv"].map(|name| std::fs::read_to_string(input.join(name)).unwrap()).concat();
     let mut columns = vec![Vec::new(); 4];

@@ -68,7 +68,7 @@ async fn filter_keeps_what_meets_the_condition() {
     let (emitted, _) = run("Filter", &[("condition", "age >= 18")]).await;
     let [batch] = emitted.batches.as_slice() else { panic!("one batch is expected") };
     assert_eq!(batch.rows.column(1).as_primitive::<Int32Type>().values(), &[18, 19]);
-    assert_eq!(batch.origin.of(0), "people.json, row 0 of a batch");
+    assert_eq!(batch.origin.of(0), "people.json, line 2");
 
     let (emitted, _) = run("Filter", &[("condition", "age > 100")]).await;
     assert!(emitted.batches.is_empty());

@@ -20,6 +20,7 @@ use self::options::Options;
 use crate::client::{self, Closing, Consumer, Context, blocking};
 use crate::source::decode::Decoder;
 use crate::source::drain::{Assigned, Drain, Event};
+use crate::source::infer;
 use crate::source::partition::{self, Part, places_of};
 use crate::source::places::{self, Place, Share, Start};
 
@@ -30,8 +31,10 @@ const STEP: Duration = Duration::from_millis(50);
 
 pub(crate) struct KafkaSource {
     options: Options,
+    config: Config,
     decoder: Option<Decoder>,
-    schema: SchemaRef,
+    /// `None` until the columns are found.
+    schema: Option<SchemaRef>,
     consumer: Option<Arc<Closing>>,
     share: Share,
     tolerant: bool,
@@ -55,12 +58,12 @@ pub(crate) struct KafkaSource {
 
 impl KafkaSource {
     pub(crate) fn new(config: &Config) -> Result<Self> {
-        let decoder = Decoder::new(config)?;
-        let schema = decoder.schema();
+        let decoder = if Decoder::needs_schema(config) { None } else { Some(Decoder::new(config, None)?) };
         Ok(Self {
             options: Options::new(config)?,
-            decoder: Some(decoder),
-            schema,
+            schema: decoder.as_ref().map(Decoder::schema),
+            config: config.clone(),
+            decoder,
             consumer: None,
             share: Share { task: 0, tasks: 1 },
             tolerant: false,
@@ -157,7 +160,8 @@ impl KafkaSource {
     async fn discover(&mut self) -> Result<bool> {
         self.discovered = Instant::now();
         let (consumer, wanted) = (self.consumer()?, self.options.wanted.clone());
-        let found = blocking(move || places::find(&consumer, &wanted)).await?;
+        let may_be_gone = !self.options.fail_on_loss;
+        let found = blocking(move || places::find(&consumer, &wanted, may_be_gone)).await?;
         let mut new = Vec::new();
         for place in found.into_iter().filter(|place| self.share.has(place)) {
             if !self.parts.iter().any(|part| part.place == place) {
@@ -269,7 +273,17 @@ impl KafkaSource {
 #[async_trait]
 impl Source for KafkaSource {
     async fn schema(&mut self) -> Result<SchemaRef> {
-        Ok(self.schema.clone())
+        if let Some(schema) = &self.schema {
+            return Ok(schema.clone());
+        }
+        let (client, wanted) = (self.options.client.clone(), self.options.wanted.clone());
+        let envelope = self.config.bool("value.converter.schemas.enable");
+        let found = blocking(move || infer::columns(&client, &wanted, envelope)).await?;
+        let decoder = Decoder::new(&self.config, Some(found))?;
+        let schema = decoder.schema();
+        self.decoder = Some(decoder);
+        self.schema = Some(schema.clone());
+        Ok(schema)
     }
 
     async fn open(&mut self, context: &TaskContext, from: &Offsets) -> Result<()> {
@@ -283,10 +297,12 @@ impl Source for KafkaSource {
         let kept: BTreeMap<Place, _> = places_of(from)?.into_iter().map(|(place, at)| (place, at.clone())).collect();
         let own = config.clone();
         let share = Share { task: context.task, tasks: context.tasks };
+        let may_be_gone = !self.options.fail_on_loss;
         let (consumer, parts) = blocking(move || {
+            client::check_access(&own)?;
             let consumer: Consumer =
                 own.create_with_context(Context).map_err(|e| client::error("making a consumer", e))?;
-            let found = places::find(&consumer, &wanted)?;
+            let found = places::find(&consumer, &wanted, may_be_gone && !kept.is_empty())?;
             // What is not in the checkpoint has appeared since, and is read from its first message.
             let start = if kept.is_empty() { start } else { Start::Earliest };
             let new = |place: &Place| share.has(place) && !kept.contains_key(place);
@@ -303,8 +319,15 @@ impl Source for KafkaSource {
         .await?;
         self.options.client = config;
         self.consumer = Some(consumer);
+        // What a trigger may have, and should have, is meant of all tasks together.
+        let tasks = usize::try_from(context.tasks).unwrap_or(1).max(1);
+        self.options.max_offsets = self.options.max_offsets.map(|max| max.div_ceil(tasks));
+        self.options.min_offsets = self.options.min_offsets.map(|min| min.div_ceil(tasks as u64));
         self.share = share;
         self.tolerant = context.tolerant;
+        if let (true, Some(decoder)) = (context.tolerant, &mut self.decoder) {
+            decoder.keep();
+        }
         self.parts = parts;
         Ok(())
     }

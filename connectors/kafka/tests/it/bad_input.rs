@@ -1,0 +1,75 @@
+//! Messages that are larger, or less, than others.
+
+use std::sync::Arc;
+
+use arrow::array::{RecordBatch, StringArray};
+use levada_connector_api::config::RawConfig;
+use levada_connector_api::*;
+use levada_connector_kafka::KafkaSinkPlugin;
+use levada_services::kafka::Kafka;
+use rdkafka::producer::{BaseRecord, Producer as _};
+
+use crate::support::{PATIENCE, Topic, read, unique};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn large_messages_and_tombstones_are_read_like_others() {
+    let Some(kafka) = Kafka::shared() else { return };
+    let topic = Topic::with(kafka, 1, &[("max.message.bytes", "30000000")]).await;
+    let large = format!(r#"{{"text": "{}"}}"#, "x".repeat(20 << 20));
+    let producer: rdkafka::producer::BaseProducer =
+        crate::support::client(kafka).set("message.max.bytes", "30000000").create().unwrap();
+    let record = BaseRecord::<str, str>::to(&topic.name).partition(0);
+    producer.send(record.key("a").payload(r#"{"text": "small"}"#)).unwrap();
+    let record = BaseRecord::<str, str>::to(&topic.name).partition(0);
+    producer.send(record.key("b").payload(large.as_str())).unwrap();
+    // A tombstone has a key and no value.
+    producer.send(BaseRecord::<str, str>::to(&topic.name).partition(0).key("a")).unwrap();
+    let record = BaseRecord::<str, str>::to(&topic.name).partition(0);
+    producer.send(record.key("c").payload(r#"{"text": "last"}"#)).unwrap();
+    producer.flush(PATIENCE).unwrap();
+    let options = [
+        ("value.converter", "json"),
+        ("value.converter.schema", "text STRING"),
+        ("metadata.columns", "key,offset"),
+        ("key.converter", "string"),
+    ];
+    let mut source = topic.open(&options, &Offsets::new()).await;
+    let rows = read(&mut *source, 4).await.rows;
+    let short: Vec<_> = rows.iter().map(|row| row.replace(&"x".repeat(20 << 20), "…20 MB…")).collect();
+    assert_eq!(
+        short,
+        [
+            r#"{"text": "small", "_key": "a", "_offset": 0}"#,
+            r#"{"text": "…20 MB…", "_key": "b", "_offset": 1}"#,
+            r#"{"text": null, "_key": "a", "_offset": 2}"#,
+            r#"{"text": "last", "_key": "c", "_offset": 3}"#,
+        ]
+    );
+}
+
+fn sink(kafka: &str, entries: &[(&str, &str)]) -> Box<dyn Sink> {
+    let mut raw: RawConfig = entries.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+    raw.insert("bootstrap.servers".to_owned(), kafka.to_owned());
+    KafkaSinkPlugin.create(&KafkaSinkPlugin.config_def().parse(&raw, "").unwrap()).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_that_is_too_large_comes_back_while_errors_are_tolerated() {
+    let Some(kafka) = Kafka::shared() else { return };
+    let topic = Topic::new(kafka, 1).await;
+    let large = "x".repeat(20 << 20);
+    let rows = StringArray::from(vec!["first", large.as_str(), "last"]);
+    let rows = RecordBatch::try_from_iter([("value", Arc::new(rows) as _)]).unwrap();
+    let mut sink = sink(kafka.bootstrap(), &[("topic", &topic.name)]);
+    let context = TaskContext { tolerant: true, ..TaskContext::new(unique("large")) };
+    sink.open(&context, rows.schema(), OutputMode::Append).await.unwrap();
+    let origin = Origin::exact("in.txt", "line", 1);
+    sink.write(0, Batch::with_origin(rows, origin)).await.unwrap();
+    let refused = sink.prepare(0).await.unwrap();
+    sink.commit(&Commit { batch_id: 0, epoch: 1, offsets: Offsets::new() }).await.unwrap();
+    assert_eq!(refused.len(), 1);
+    assert_eq!((refused[0].position.as_str(), refused[0].stage.as_str()), ("in.txt, line 2", "sink"));
+    assert!(refused[0].reason.contains("message.max.bytes"), "{}", refused[0].reason);
+    let mut source = topic.open(&[("value.converter", "string"), ("metadata.columns", "")], &Offsets::new()).await;
+    assert_eq!(read(&mut *source, 2).await.rows, [r#"{"value": "first"}"#, r#"{"value": "last"}"#]);
+}

@@ -1,0 +1,112 @@
+//! What messages hold: columns found in them, Connect's envelope, CSV, compression.
+
+use std::sync::Arc;
+
+use arrow::array::{
+    BinaryArray, Date32Array, Decimal128Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
+};
+use levada_connector_api::testkit::canonical_rows;
+use levada_connector_api::*;
+use levada_formats::ddl::to_ddl;
+use levada_services::kafka::Kafka;
+
+use crate::sink::write;
+use crate::support::{Topic, trigger, unique};
+
+const BARE: (&str, &str) = ("metadata.columns", "");
+
+#[tokio::test(flavor = "multi_thread")]
+async fn columns_are_found_in_messages() {
+    let Some(kafka) = Kafka::shared() else { return };
+    let topic = Topic::new(kafka, 2).await;
+    let json = [("value.converter", "json"), BARE];
+    let error = topic.source(&json).schema().await.unwrap_err().to_string();
+    assert!(error.contains("set value.converter.schema"), "{error}");
+    topic.write(0, [r#"{"a": 1, "b": "x"}"#, "no json"]);
+    topic.write(1, [r#"{"a": 2.5, "c": {"d": true}}"#]);
+    let mut source = topic.source(&json);
+    let schema = source.schema().await.unwrap();
+    assert_eq!(to_ddl(&schema), "a DOUBLE, b STRING, c STRUCT<d: BOOLEAN>");
+    source.open(&TaskContext::new(&topic.name), &Offsets::new()).await.unwrap();
+    let mut got = trigger(&mut *source, 0).await;
+    got.rows.sort();
+    let rows = [r#"{"a": 1.0, "b": "x", "c": null}"#, r#"{"a": 2.5, "b": null, "c": {d: true}}"#];
+    assert_eq!((got.rows, got.rejected.len()), (rows.map(str::to_owned).to_vec(), 1));
+}
+
+fn rows() -> RecordBatch {
+    RecordBatch::try_from_iter_with_nullable([
+        ("id", Arc::new(Int64Array::from(vec![1, 2, 3])) as _, false),
+        ("text", Arc::new(StringArray::from(vec![Some("a\"\n"), None, Some("ü")])) as _, true),
+        (
+            "at",
+            Arc::new(
+                TimestampMicrosecondArray::from(vec![Some(1_704_067_200_250_000), None, Some(0)]).with_timezone("UTC"),
+            ) as _,
+            true,
+        ),
+        ("day", Arc::new(Date32Array::from(vec![Some(19723), None, Some(-1)])) as _, true),
+        (
+            "price",
+            Arc::new(Decimal128Array::from(vec![Some(1234), None, Some(-1)]).with_precision_and_scale(38, 2).unwrap())
+                as _,
+            true,
+        ),
+        ("raw", Arc::new(BinaryArray::from_iter([Some(&[0u8, 255][..]), None, Some(b"")])) as _, true),
+    ])
+    .unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connects_envelope_goes_both_ways() {
+    let Some(kafka) = Kafka::shared() else { return };
+    let name = unique("envelope");
+    let enveloped = ("value.converter.schemas.enable", "true");
+    write(kafka, rows(), &[("topic", &name), enveloped, ("value.converter", "json")]).await.unwrap();
+    let topic = Topic { kafka, name };
+    let mut raw = topic.open(&[("value.converter", "string"), BARE], &Offsets::new()).await;
+    let messages = trigger(&mut *raw, 0).await.rows.join("\n");
+    let first = r#"\"payload\":{\"id\":1,\"text\":\"a\\\"\\n\",\"at\":1704067200250,\"day\":19723,\"price\":\"BNI=\",\"raw\":\"AP8=\"}}"#;
+    assert!(messages.contains(first), "{messages}");
+    // The columns come from the schemas in the messages.
+    let mut source =
+        topic.source(&[("value.converter", "org.apache.kafka.connect.json.JsonConverter"), enveloped, BARE]);
+    let schema = source.schema().await.unwrap();
+    assert_eq!(
+        to_ddl(&schema),
+        "id BIGINT NOT NULL, text STRING, at TIMESTAMP, day DATE, price DECIMAL(38,2), raw BINARY"
+    );
+    source.open(&TaskContext::new(&topic.name), &Offsets::new()).await.unwrap();
+    let mut found = trigger(&mut *source, 0).await.rows;
+    found.sort();
+    let mut expected = canonical_rows(&rows());
+    expected.sort();
+    assert_eq!(found, expected);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn csv_is_read() {
+    let Some(kafka) = Kafka::shared() else { return };
+    let topic = Topic::new(kafka, 1).await;
+    topic.write(0, ["1,\"a,b\"", "x,c", "2,\n"]);
+    let schema = ("value.converter.schema", "id INT, s STRING");
+    let options = [("value.converter", "csv"), schema, ("malformed.fields", "error"), BARE];
+    let got = trigger(&mut *topic.open(&options, &Offsets::new()).await, 0).await;
+    assert_eq!(got.rows, [r#"{"id": 1, "s": "a,b"}"#, r#"{"id": 2, "s": null}"#]);
+    assert_eq!(got.rejected[0].position, format!("{}-0, offset 1", topic.name));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn compressed_messages_are_written_and_read() {
+    let Some(kafka) = Kafka::shared() else { return };
+    for codec in ["gzip", "snappy", "lz4", "zstd"] {
+        let topic = Topic { kafka, name: unique(codec) };
+        let text = StringArray::from_iter_values(
+            (0..1000).map(|i| format!("a message that is much like the others {}", i % 7)),
+        );
+        let rows = RecordBatch::try_from_iter([("value", Arc::new(text) as _)]).unwrap();
+        write(kafka, rows, &[("topic", &topic.name), ("compression", codec)]).await.unwrap();
+        let got = trigger(&mut *topic.open(&[("value.converter", "string"), BARE], &Offsets::new()).await, 0).await;
+        assert_eq!(got.rows.len(), 1000, "{codec}");
+    }
+}
