@@ -97,9 +97,21 @@ fn layer(folder: &str) -> (&'static str, &'static [&'static str]) {
         ["transforms", _] => ("transform", &["api", "leaf", "expressions"]),
         ["runtime", "engine"] => ("engine", LEAF),
         ["runtime", "worker"] => ("worker", &["api", "leaf", "engine"]),
-        ["runtime", "cli"] => {
-            ("cli", &["api", "leaf", "connector", "transform", "operators", "engine", "worker", "services", "boundary", "loader"])
-        }
+        ["runtime", "cli"] => (
+            "cli",
+            &[
+                "api",
+                "leaf",
+                "connector",
+                "transform",
+                "operators",
+                "engine",
+                "worker",
+                "services",
+                "boundary",
+                "loader",
+            ],
+        ),
         ["tests", "services"] => ("services", &[]),
         ["tests"] | ["tests", _] | ["examples", _] => (
             "tests",
