@@ -76,6 +76,8 @@ pub(super) struct Plan {
     pub(super) shape: Shape,
     time: Option<(Expression, bool)>,
     pub(super) mode: OutputMode,
+    /// Whether the order of rows decides a result.
+    pub(super) ordered: bool,
     /// Whether a watermark closes groups.
     pub(super) expires: bool,
     /// The type of event times.
@@ -110,6 +112,7 @@ impl Plan {
             wanted.made.insert(0, (window_field(&name, &time_type, delay), spec.window_meanings.clone()));
         }
         let grouping = Grouping::compile(&wanted, input, options)?;
+        let ordered = grouping.calls().iter().any(|call| call.function.is_ordered());
         let keys = grouping.keys();
         let key_fields = grouping.grouped().fields().get(wanted.made.len()..).unwrap_or_default();
         let timed = key_fields.iter().take(keys.len()).position(|field| watermark_delay(field).is_some());
@@ -119,7 +122,6 @@ impl Plan {
                 None => (Shape::Whole, false),
             },
             TimeSpec::Window { size, slide, offset, .. } => {
-                let ordered = grouping.calls().iter().any(|call| call.function.is_ordered());
                 let windows = Windows::new(*size, *slide, *offset, ordered);
                 (Shape::Windows(windows), delay.is_some())
             }
@@ -134,6 +136,7 @@ impl Plan {
             shape,
             time: time.map(|time| (time.expression, time.window)),
             mode: context.output_mode,
+            ordered,
             expires: expires && context.output_mode != OutputMode::Complete,
             time_type,
             fingerprint,
