@@ -76,6 +76,8 @@ pub(super) struct Plan {
     pub(super) shape: Shape,
     time: Option<(Expression, bool)>,
     pub(super) mode: OutputMode,
+    /// How many threads aggregate.
+    pub(super) threads: usize,
     /// Whether the order of rows decides a result.
     pub(super) ordered: bool,
     /// Whether a watermark closes groups.
@@ -127,6 +129,7 @@ impl Plan {
             }
             TimeSpec::Session { gap, .. } => (Shape::Sessions(Gap::compile(gap, input, options)?), delay.is_some()),
         };
+        let cores = || std::thread::available_parallelism().map_or(1, usize::from);
         let session = matches!(shape, Shape::Sessions(_));
         check_mode(context, expires, session)?;
         let key_types: Vec<DataType> = keys.iter().map(|key| key.data_type().clone()).collect();
@@ -136,6 +139,7 @@ impl Plan {
             shape,
             time: time.map(|time| (time.expression, time.window)),
             mode: context.output_mode,
+            threads: spec.threads.unwrap_or_else(cores).clamp(1, 64),
             ordered,
             expires: expires && context.output_mode != OutputMode::Complete,
             time_type,

@@ -184,8 +184,7 @@ impl Transform for Grouped {
             return Ok(Emitted { batches: Vec::new(), rejected });
         }
         if self.lanes.is_none() {
-            let cores = || std::thread::available_parallelism().map_or(1, usize::from);
-            self.lanes = Some(Lanes::start(&plan, self.spec.threads.unwrap_or_else(cores).clamp(1, 64))?);
+            self.lanes = Some(Lanes::start(&plan)?);
         }
         let Some(lanes) = &mut self.lanes else { return Err(not_bound()) };
         let total = rows.num_rows();
