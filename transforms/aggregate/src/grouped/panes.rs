@@ -115,11 +115,11 @@ fn slots_memory<'a>(slots: impl ExactSizeIterator<Item = &'a Slots>) -> usize {
 }
 
 /// A pane of a key, and the group that it is counted in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Pane {
     key: u32,
-    start: i64,
     group: u32,
+    start: i64,
 }
 
 /// The panes of one state partition.
@@ -130,6 +130,8 @@ pub(super) struct Shard {
     slots: Vec<Slots>,
     accumulators: Vec<Box<dyn Accumulator>>,
     free: Vec<u32>,
+    /// Groups that will be free after the next checkpoint: until then `is_changed` speaks of the panes that they were of.
+    released: Vec<u32>,
     /// All groups are below it.
     bound: u32,
     /// The keys of each pane, when panes close.
@@ -162,6 +164,7 @@ impl Shard {
             slots: Vec::new(),
             accumulators: plan.accumulators()?,
             free: Vec::new(),
+            released: Vec::new(),
             bound: 0,
             by_pane: HashMap::default(),
             seen_in: Vec::new(),
@@ -187,8 +190,10 @@ impl Shard {
     pub(super) fn memory(&self) -> usize {
         let held: usize = self.accumulators.iter().map(|accumulator| accumulator.memory()).sum();
         let lists = (self.touched.capacity() + self.changed.capacity()) * size_of::<Pane>();
-        let numbers = (self.touched_in.capacity() + self.free.capacity() + self.seen_in.capacity()) * 4
-            + self.is_changed.capacity();
+        let numbers =
+            (self.touched_in.capacity() + self.free.capacity() + self.released.capacity() + self.seen_in.capacity())
+                * 4
+                + self.is_changed.capacity();
         let closing: usize = self.by_pane.values().map(|keys| keys.capacity() * 4 + 64).sum();
         self.keys.memory() + slots_memory(self.slots.iter()) + held + lists + numbers + closing
     }
@@ -288,7 +293,8 @@ impl Shard {
     ) -> Result<Vec<RecordBatch>> {
         let gone = if plan.expires { late.saturating_sub(windows.size) } else { i64::MIN };
         let mut touched = std::mem::take(&mut self.touched);
-        touched.sort();
+        // A run or two in order already.
+        touched.sort_by_key(|pane| (pane.key, pane.start));
         self.batch = self.batch.checked_add(1).unwrap_or_else(|| {
             // Once in four billion micro-batches.
             self.touched_in.iter_mut().for_each(|batch| *batch = 0);
@@ -379,14 +385,14 @@ impl Shard {
     /// Removes the panes of these keys of which all windows closed at or before `watermark`.
     fn remove(&mut self, windows: &Windows, keys: &[u32], watermark: i64) {
         for key in keys {
-            let Self { slots, accumulators, free, is_changed, .. } = self;
+            let Self { slots, accumulators, released, is_changed, .. } = self;
             let slots = &mut slots[*key as usize];
             slots.remove_while(
                 |start| windows.closes(start) <= watermark,
                 |group| {
                     accumulators.iter_mut().for_each(|accumulator| accumulator.reset(group));
                     is_changed[group as usize] = false;
-                    free.push(group);
+                    released.push(group);
                 },
             );
             if slots.is_empty() {
@@ -440,11 +446,8 @@ impl Shard {
     /// The panes that changed since the last call.
     pub(super) fn take_changed(&mut self) -> Vec<Pane> {
         let mut changed = std::mem::take(&mut self.changed);
-        changed.retain(|pane| {
-            std::mem::take(&mut self.is_changed[pane.group as usize])
-                && self.keys.holds(pane.key)
-                && self.slots[pane.key as usize].get(pane.start) == Some(pane.group)
-        });
+        changed.retain(|pane| std::mem::take(&mut self.is_changed[pane.group as usize]));
+        self.free.append(&mut self.released);
         changed
     }
 

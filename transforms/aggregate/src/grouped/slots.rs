@@ -77,13 +77,6 @@ impl Slots {
         }
     }
 
-    /// The group of a pane.
-    pub(super) fn get(&self, pane: i64) -> Option<u32> {
-        let mut found = None;
-        self.each(pane, pane.saturating_add(1), |_, group| found = Some(group));
-        found
-    }
-
     /// The last pane.
     pub(super) fn newest(&self) -> Option<i64> {
         match self {
@@ -197,7 +190,6 @@ mod tests {
                 };
                 prop_assert_eq!(slots.get_or_add(pane, || number as u32), expected);
                 model.entry(pane).or_insert(number as u32);
-                prop_assert_eq!(slots.get(far), model.get(&far).copied());
                 prop_assert_eq!(slots.newest(), model.last_key_value().map(|(start, _)| *start));
                 let mut own = Vec::new();
                 slots.each(far - near, far, |start, group| own.push((start, group)));
