@@ -5,13 +5,14 @@ use std::ffi::CString;
 use std::ptr;
 use std::time::{Duration, Instant};
 
-use levada_connector_api::{Error, ErrorKind, Origin, Result};
+use levada_connector_api::{Error, Origin, Result};
 use rdkafka::bindings as sys;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::producer::Producer as _;
 use rdkafka::types::RDKafkaRespErr;
+use rdkafka::util::IntoOpaque as _;
 
-use super::producer::{PATIENCE, Producer};
+use super::producer::{PATIENCE, Producer, is_for_the_row};
 use super::rows::Messages;
 use crate::client;
 
@@ -45,12 +46,13 @@ impl Drop for Topic<'_> {
     }
 }
 
-/// Sends messages to a topic; waits while the client's buffer is full. Blocks. When `tolerant`, it leaves out the rows that
-/// are too large for a message, and answers with them.
+/// Sends messages to a topic, the first of which is of row `first`; waits while the client's buffer is full. Blocks. When
+/// `tolerant`, it leaves out the rows that are too large for a message, and answers with them.
 pub(super) fn send(
     producer: &Producer,
     name: &str,
     messages: &Messages,
+    first: usize,
     origin: &Origin,
     tolerant: bool,
 ) -> Result<Vec<(usize, String)>> {
@@ -60,7 +62,7 @@ pub(super) fn send(
     let (mut next, mut since) = (0, Instant::now());
     while next < messages.rows {
         chunk.clear();
-        chunk.extend((next..messages.rows.min(next + CHUNK)).map(|row| message(messages, row)));
+        chunk.extend((next..messages.rows.min(next + CHUNK)).map(|row| message(messages, row, first)));
         let flags = sys::RD_KAFKA_MSG_F_COPY | sys::RD_KAFKA_MSG_F_PARTITION;
         // SAFETY: the topic is alive; the chunk has as many messages as it says, whose keys and values lie in `messages`,
         // which outlives the call, and are copied.
@@ -76,7 +78,7 @@ pub(super) fn send(
             }
             let error =
                 client::error(format!("topic '{name}'"), KafkaError::MessageProduction(Code::from(message.err)));
-            if !tolerant || error.kind() != ErrorKind::Data {
+            if !tolerant || !is_for_the_row(&error) {
                 return Err(error.context(origin.of(row)));
             }
             refused.push((row, error.to_string()));
@@ -84,7 +86,7 @@ pub(super) fn send(
         producer.poll(Duration::from_millis(if sent < chunk.len() { 5 } else { 0 }));
         if sent > 0 {
             since = Instant::now();
-        } else if since.elapsed() > PATIENCE {
+        } else if since.elapsed() > PATIENCE || producer.context().is_spoilt() {
             let error = KafkaError::MessageProduction(Code::QueueFull);
             return Err(client::error(format!("topic '{name}'"), error).context(origin.of(next)));
         }
@@ -93,7 +95,7 @@ pub(super) fn send(
     Ok(refused)
 }
 
-fn message(messages: &Messages, row: usize) -> sys::rd_kafka_message_t {
+fn message(messages: &Messages, row: usize, first: usize) -> sys::rd_kafka_message_t {
     let part = |bytes: Option<&[u8]>| bytes.map_or((ptr::null_mut(), 0), |b| (b.as_ptr().cast_mut().cast(), b.len()));
     let ((payload, len), (key, key_len)) = (part(messages.value(row)), part(messages.key(row)));
     sys::rd_kafka_message_t {
@@ -105,6 +107,7 @@ fn message(messages: &Messages, row: usize) -> sys::rd_kafka_message_t {
         key,
         key_len,
         offset: 0,
-        _private: ptr::null_mut(),
+        // What the report of its delivery comes with.
+        _private: (first + row).into_ptr(),
     }
 }

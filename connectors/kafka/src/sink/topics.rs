@@ -1,8 +1,10 @@
 //! Topics that must be there.
 
+use std::time::Duration;
+
 use levada_connector_api::{Error, Result};
 use rdkafka::ClientConfig;
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::producer::Producer as _;
@@ -60,12 +62,23 @@ pub(crate) async fn ensure(
         if exists(producer.clone(), topic.to_owned()).await? {
             return Ok(());
         }
-        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        tokio::time::sleep(Duration::from_millis(50)).await;
     }
     Err(Error::new(
         levada_connector_api::ErrorKind::Unavailable,
         format!("the topic '{topic}' was created, but is not seen"),
     ))
+}
+
+/// How many bytes the brokers take at once for `topic`; `None`: they do not say.
+pub(crate) async fn largest_batch(config: &ClientConfig, topic: &str) -> Option<usize> {
+    let admin: AdminClient<DefaultClientContext> = client::access(config).create().ok()?;
+    let options = AdminOptions::new().request_timeout(Some(Duration::from_secs(5)));
+    let answers = admin.describe_configs([&ResourceSpecifier::Topic(topic)], &options).await;
+    // Stopping its thread takes a client a moment, and nobody has to wait for it.
+    let _ = std::thread::Builder::new().name("kafka-close".to_owned()).spawn(move || drop(admin));
+    let told = answers.ok()?.into_iter().next()?.ok()?;
+    told.get("max.message.bytes")?.value.as_ref()?.parse().ok()
 }
 
 async fn exists(producer: Producer, topic: String) -> Result<bool> {
