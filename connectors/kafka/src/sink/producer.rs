@@ -8,6 +8,7 @@ use levada_connector_api::{Error, ErrorKind, Origin, Result, Retry};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 
+use super::bulk::Turns;
 pub(crate) use super::deliveries::{Deliveries, NO_ROW};
 use super::rows::Messages;
 use crate::client;
@@ -37,10 +38,13 @@ pub(super) fn send(
     messages: &Messages,
     origin: &Origin,
     tolerant: bool,
+    turns: Option<&Turns>,
 ) -> Result<Vec<(usize, String)>> {
     let first = producer.context().expect(messages.rows, origin);
-    let sent = match topic {
-        Some(topic) if messages.are_plain() => super::bulk::send(producer, topic, messages, first, origin, tolerant),
+    let sent = match topic.zip(turns) {
+        Some((topic, turns)) if messages.are_plain() => {
+            super::bulk::send(producer, topic, messages, first, origin, tolerant, turns)
+        }
         _ => each(producer, topic, messages, first, origin, tolerant),
     };
     producer.poll(Duration::ZERO);

@@ -20,16 +20,16 @@ pub(crate) struct Creation {
     pub(crate) replication: i32,
 }
 
-/// Creates `topic` unless it is there.
+/// Creates `topic` unless it is there. Answers with how many partitions it has.
 pub(crate) async fn ensure(
     config: &ClientConfig,
     producer: &Producer,
     topic: &str,
     creation: &Creation,
     settings: &[(&str, &str)],
-) -> Result<()> {
-    if exists(producer.clone(), topic.to_owned()).await? {
-        return Ok(());
+) -> Result<i32> {
+    if let Some(count) = partitions(producer.clone(), topic.to_owned()).await? {
+        return Ok(count);
     }
     if !creation.enabled {
         return Err(client::error(
@@ -59,8 +59,8 @@ pub(crate) async fn ensure(
     }
     // The brokers learn of it one after the other.
     for _ in 0..100 {
-        if exists(producer.clone(), topic.to_owned()).await? {
-            return Ok(());
+        if let Some(count) = partitions(producer.clone(), topic.to_owned()).await? {
+            return Ok(count);
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
@@ -81,7 +81,8 @@ pub(crate) async fn largest_batch(config: &ClientConfig, topic: &str) -> Option<
     told.get("max.message.bytes")?.value.as_ref()?.parse().ok()
 }
 
-async fn exists(producer: Producer, topic: String) -> Result<bool> {
+/// How many partitions a topic has that is there.
+pub(crate) async fn partitions(producer: Producer, topic: String) -> Result<Option<i32>> {
     blocking(move || {
         let failed = |e| client::error(format!("looking for the topic '{topic}'"), e);
         let metadata = producer.client().fetch_metadata(Some(&topic), REQUEST).map_err(failed)?;
@@ -91,12 +92,12 @@ async fn exists(producer: Producer, topic: String) -> Result<bool> {
             .find(|found| found.name() == topic)
             .map(|found| (found.error(), found.partitions().len()))
         {
-            Some((None, partitions)) => Ok(partitions > 0),
+            Some((None, partitions)) => Ok(i32::try_from(partitions).ok().filter(|count| *count > 0)),
             Some((Some(code), _)) => match Code::from(code) {
-                Code::UnknownTopicOrPartition | Code::LeaderNotAvailable => Ok(false),
+                Code::UnknownTopicOrPartition | Code::LeaderNotAvailable => Ok(None),
                 code => Err(failed(KafkaError::MetadataFetch(code))),
             },
-            None => Ok(false),
+            None => Ok(None),
         }
     })
     .await

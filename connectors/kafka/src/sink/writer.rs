@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arrow::datatypes::SchemaRef;
 use levada_connector_api::config::Config;
@@ -13,6 +13,7 @@ use rdkafka::ClientConfig;
 use rdkafka::error::KafkaError;
 use rdkafka::producer::Producer as _;
 
+use super::bulk::Turns;
 use super::exactly_once;
 use super::producer::{self, Deliveries, NO_ROW, Producer, Record, transaction_error};
 use super::progress::{Note, Track};
@@ -24,6 +25,9 @@ use crate::config::{SINK_FIXED, SINK_PREFIXES};
 
 /// How long the brokers may take to begin or end a transaction.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How often a topic's partitions are counted: the client learns of new ones as often.
+const COUNTED: Duration = Duration::from_secs(300);
 
 pub(super) struct KafkaSink {
     config: Config,
@@ -49,6 +53,8 @@ struct Open {
     in_transaction: bool,
     /// Whether no batch of several messages is too large for the brokers.
     exact: bool,
+    /// Where rows without a key go in the one topic that is written, and when its partitions were counted last.
+    turns: Option<(Turns, Instant)>,
     /// Topics that are known to be there.
     known: HashSet<Arc<str>>,
 }
@@ -65,8 +71,9 @@ impl KafkaSink {
             ("linger.ms", if exactly_once { "50" } else { "1" }),
             ("batch.size", "1000000"),
             ("batch.num.messages", "100000"),
-            ("queue.buffering.max.messages", "500000"),
-            ("queue.buffering.max.kbytes", "65536"),
+            // More than is on its way at once would only be pushed out of the caches.
+            ("queue.buffering.max.messages", "200000"),
+            ("queue.buffering.max.kbytes", "16384"),
         ];
         let number = |key: &str| i32::try_from(config.int(key)).unwrap_or(-1);
         Self {
@@ -117,9 +124,10 @@ impl Sink for KafkaSink {
         }
         let mut producer = self.producer().await?;
         let mut known = HashSet::new();
-        let mut exact = false;
+        let (mut exact, mut turns) = (false, None);
         if let Some(topic) = &self.topic {
-            topics::ensure(&self.client, &producer, topic, &self.creation, &[]).await?;
+            let partitions = topics::ensure(&self.client, &producer, topic, &self.creation, &[]).await?;
+            turns = Some((Turns::new(partitions), Instant::now()));
             known.insert(topic.clone());
             if let Some(largest) = topics::largest_batch(&self.client, topic).await {
                 // With room for what stands around the messages.
@@ -143,7 +151,7 @@ impl Sink for KafkaSink {
             false => None,
         };
         let batch_id = last.as_ref().map(|commit| commit.batch_id);
-        self.open = Some(Open { producer, layout, track, last: batch_id, in_transaction: false, exact, known });
+        self.open = Some(Open { producer, layout, track, last: batch_id, in_transaction: false, exact, known, turns });
         Ok(last)
     }
 
@@ -160,17 +168,26 @@ impl Sink for KafkaSink {
                 open.known.insert(topic);
             }
         }
+        if let (Some((turns, counted)), Some(topic)) = (&mut open.turns, &topic)
+            && counted.elapsed() > COUNTED
+        {
+            *counted = Instant::now();
+            if let Some(count) = topics::partitions(open.producer.clone(), topic.to_string()).await? {
+                turns.set(count);
+            }
+        }
         if spoilt {
             self.kept.add(batch, []);
             return Ok(());
         }
+        let turns = open.turns.as_ref().map(|(turns, _)| turns.clone());
         let producer = open.producer.clone();
         let begin = exactly_once && !std::mem::replace(&mut open.in_transaction, true);
         let (refused, spoilt, batch) = blocking(move || {
             if begin {
                 producer.begin_transaction().map_err(|e| transaction_error("beginning a transaction", e))?;
             }
-            let sent = producer::send(&producer, topic.as_deref(), &messages, &batch.origin, tolerant);
+            let sent = producer::send(&producer, topic.as_deref(), &messages, &batch.origin, tolerant, turns.as_ref());
             match sent {
                 Ok(refused) => Ok((refused, false, batch)),
                 Err(_) if tolerant && producer.context().is_spoilt() && producer.context().has_refused() => {

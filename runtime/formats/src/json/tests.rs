@@ -275,7 +275,7 @@ fn columns_that_nobody_reads_are_null_and_the_others_as_ever() {
         r#"{"b": "twice", "d": 3.5, "b": "again"}"#,
         "{}",
     ];
-    let options = JsonOptions { mode: JsonMode::Message, ..JsonOptions::default() };
+    let options = JsonOptions { fields: MalformedFields::Null, mode: JsonMode::Message, ..JsonOptions::default() };
     let mut decoder = JsonDecoder::new(Arc::new(parse_schema(ddl).unwrap()), options).unwrap();
     decoder.only(&["d".to_owned(), "b".to_owned()]);
     for _ in 0..2 {
