@@ -15,7 +15,8 @@
 //! ```
 //!
 //! Beside it are what tests of the runtime need: a [clock](ManualClock) that tests set, a [source](MemorySource) and a
-//! transactional [sink](MemorySink) in memory, and a sink that [fails](Unreliable) by a plan.
+//! transactional [sink](MemorySink) in memory, and a sink that [fails](Unreliable) by a plan; and a check of a README's
+//! [option tables](readme_lists_options).
 #![allow(
     clippy::panic,
     clippy::unwrap_used,
@@ -25,6 +26,7 @@
 )]
 
 mod clock;
+mod docs;
 mod memory;
 mod reader;
 mod rows;
@@ -37,8 +39,9 @@ mod unreliable;
 mod tests;
 
 pub use clock::ManualClock;
+pub use docs::readme_lists_options;
 pub use memory::{MemorySink, MemorySource, MemoryStore};
-pub use rows::canonical_rows;
-pub use sink::{SinkTarget, sink_conformance};
+pub use rows::{canonical_rows, sample_rows};
+pub use sink::{SinkTarget, sink_conformance, sink_conformance_share};
 pub use source::{source_conformance, source_conformance_within};
 pub use unreliable::{Call, FailurePlan, Fault, Unreliable};

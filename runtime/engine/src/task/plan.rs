@@ -1,5 +1,7 @@
 //! Checking a chain before it runs.
 
+use std::collections::{BTreeSet, HashMap};
+
 use arrow::datatypes::SchemaRef;
 use levada_connector_api::{BindContext, Bound, Error, OutputMode, Result, Transform};
 
@@ -27,7 +29,7 @@ pub async fn plan(spec: &PipelineSpec) -> Result<Plan> {
 }
 
 /// Where rows come from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Port {
     /// The source of that number.
     Source(usize),
@@ -164,6 +166,31 @@ fn place(spec: &PipelineSpec) -> Result<Vec<Step>> {
         }
     }
     Ok(steps)
+}
+
+/// Tells the sources which columns are looked at by anybody.
+pub(crate) fn spare(chain: &Chain, inputs: &mut Inputs) {
+    // Of each port the columns that somebody wants; `None`: all.
+    let mut wanted: HashMap<Port, Option<BTreeSet<String>>> = HashMap::from([(chain.output, None)]);
+    for (at, step) in chain.steps.iter().enumerate().rev() {
+        let own = match wanted.get(&Port::Step(at)) {
+            Some(Some(names)) => Some(names.iter().cloned().collect::<Vec<_>>()),
+            _ => None,
+        };
+        let reads = step.transform.reads(own.as_deref());
+        for port in &step.inputs {
+            let known = wanted.entry(*port).or_insert_with(|| Some(BTreeSet::new()));
+            match (known.as_mut(), &reads) {
+                (Some(names), Some(reads)) => names.extend(reads.iter().cloned()),
+                _ => *known = None,
+            }
+        }
+    }
+    for (port, names) in wanted {
+        if let (Port::Source(at), Some(names)) = (port, names) {
+            inputs.only(at, &names.into_iter().collect::<Vec<_>>());
+        }
+    }
 }
 
 /// Moves conditions to before the watermarks below them, as far as they go, as Spark's optimizer does.
