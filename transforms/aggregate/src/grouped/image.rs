@@ -1,7 +1,7 @@
 //! The state as Arrow columns, and back.
 //!
-//! A row is a group, or a session: `from` and `to` (a window's start or a session's span; microseconds), the keys, and the
-//! columns of the aggregates. A first section of one row says up to when groups were closed: a delta removes those.
+//! A row is a group, a pane or a session: `from` and `to` (a pane's start or a session's span; microseconds), the keys, and
+//! the columns of the aggregates. A first section of one row says up to when groups were closed: a delta removes those.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use arrow::datatypes::{DataType, Field, Int64Type, Schema};
 use levada_connector_api::{Error, Result, StateImage, StateKind, StateSection};
 
 use super::PARTITIONS;
-use super::plan::Plan;
+use super::plan::{Plan, Shape};
 use super::state::{Shard, State};
 use crate::keys::{PREFIX, hash, with_prefix};
 
@@ -40,6 +40,16 @@ pub(super) fn image(state: &State, kind: StateKind, closed: i64) -> Result<Optio
                 for numbers in numbers.chunks(super::ROWS) {
                     let (from, columns) = shard.state(numbers)?;
                     add(from, vec![0; numbers.len()], columns)?;
+                }
+            }
+            Shard::Panes(shard) => {
+                let panes = match kind {
+                    StateKind::Snapshot => shard.all(),
+                    StateKind::Delta => shard.take_changed(),
+                };
+                for panes in panes.chunks(super::ROWS) {
+                    let (from, columns) = shard.state(panes)?;
+                    add(from, vec![0; panes.len()], columns)?;
                 }
             }
             Shard::Sessions(shard) => {
@@ -97,7 +107,7 @@ pub(super) fn restore(state: &State, image: &StateImage) -> Result<()> {
             if section.partition == CLOSED {
                 let closed = batch.columns().first().and_then(|column| column.as_primitive_opt::<Int64Type>());
                 let closed = closed.filter(|closed| closed.len() == 1).ok_or_else(|| unfit("is damaged"))?;
-                state.shards().for_each(|(_, mut shard)| shard.expire(closed.value(0)));
+                state.shards().for_each(|(_, mut shard)| shard.expire(plan, closed.value(0)));
                 continue;
             }
             let types = |schema: &Schema| -> Vec<DataType> {
@@ -150,9 +160,11 @@ fn load(state: &State, batch: &RecordBatch) -> Result<()> {
             .iter()
             .map(|column| arrow::compute::take(column, &take, None).map_err(|e| Error::internal(e.to_string())))
             .collect::<Result<_>>()?;
-        match &mut *shard {
-            Shard::Groups(shard) => shard.load(plan, &own, &states)?,
-            Shard::Sessions(shard) => shard.load(plan, &own, &spans, &states)?,
+        match (&mut *shard, &plan.shape) {
+            (Shard::Groups(shard), _) => shard.load(plan, &own, &states)?,
+            (Shard::Panes(shard), Shape::Windows(windows)) => shard.load(plan, windows, &own, &spans, &states)?,
+            (Shard::Panes(_), _) => return Err(unfit("is of another shape than the query")),
+            (Shard::Sessions(shard), _) => shard.load(plan, &own, &spans, &states)?,
         }
     }
     Ok(())

@@ -177,7 +177,8 @@ impl Transform for Grouped {
         let (rows, times, bad) = plan.times(batch.rows.clone())?;
         let rejected = bad_rows(&self.alias, &batch, bad);
         let late = micros(self.batch.late);
-        if rows.num_rows() < INLINE {
+        // Threads take turns: where the order of rows decides, one counts them all.
+        if rows.num_rows() < INLINE || plan.ordered {
             let delta = self.delta.as_mut().ok_or_else(not_bound)?;
             delta.add(&plan, &rows, &times, late)?;
             return Ok(Emitted { batches: Vec::new(), rejected });
