@@ -144,8 +144,12 @@ async fn transforms_of_single_rows() {
 async fn transforms_with_state() {
     for mode in [OutputMode::Update, OutputMode::Complete] {
         transform_conforms("WordCount", mode, &[]).await;
-        transform_conforms("WindowedAggregate", mode, &[("group.by", "value"), ("aggregates", "count(*) AS c, sum(n) AS s")])
-            .await;
+        transform_conforms(
+            "WindowedAggregate",
+            mode,
+            &[("group.by", "value"), ("aggregates", "count(*) AS c, sum(n) AS s")],
+        )
+        .await;
     }
     let windows = [("time", "at"), ("window", "10 seconds"), ("watermark", "5 seconds"), ("group.by", "value")];
     let aggregates = [("aggregates", "count(*) AS c, max(x) AS m, min(n) AS l")];

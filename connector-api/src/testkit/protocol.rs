@@ -67,8 +67,7 @@ impl Kit<'_> {
         let mut sink = (self.make)();
         let schema = (self.rows)(0).schema();
         let answer = sink.open(&context, schema, self.mode).await;
-        let run =
-            Run { sink, epoch: self.epoch, last: answer.unwrap_or_else(|e| panic!("open must work: {e}")) };
+        let run = Run { sink, epoch: self.epoch, last: answer.unwrap_or_else(|e| panic!("open must work: {e}")) };
         let found = run.last.as_ref().map(|last| (last.batch_id, &last.offsets));
         if self.capabilities.guarantee != Guarantee::Transactional {
             assert!(found.is_none(), "only a transactional sink answers open with a commit");

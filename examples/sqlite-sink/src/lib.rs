@@ -44,10 +44,7 @@ impl Plugin for Sqlite {
 
 impl SinkPlugin for Sqlite {
     fn capabilities(&self, _: &Config) -> SinkCapabilities {
-        SinkCapabilities {
-            guarantee: Guarantee::Transactional,
-            modes: &[OutputMode::Append, OutputMode::Complete],
-        }
+        SinkCapabilities { guarantee: Guarantee::Transactional, modes: &[OutputMode::Append, OutputMode::Complete] }
     }
 
     fn create(&self, config: &Config) -> Result<Box<dyn Sink>> {

@@ -78,7 +78,11 @@ fn failed(error: rusqlite::Error) -> Error {
 fn line(transaction: &Transaction<'_>, task: &TaskContext) -> Result<Option<Line>> {
     let sql = "SELECT epoch, batch, offsets FROM levada_commits WHERE pipeline = ?1 AND task = ?2";
     let read = |row: &rusqlite::Row<'_>| {
-        Ok(Line { epoch: row.get::<_, i64>(0)? as u64, batch: row.get::<_, Option<i64>>(1)?.map(|id| id as u64), offsets: row.get(2)? })
+        Ok(Line {
+            epoch: row.get::<_, i64>(0)? as u64,
+            batch: row.get::<_, Option<i64>>(1)?.map(|id| id as u64),
+            offsets: row.get(2)?,
+        })
     };
     transaction.query_row(sql, params![task.pipeline, task.task], read).optional().map_err(failed)
 }
@@ -165,7 +169,12 @@ impl Sink for SqliteSink {
             open(&settings, &task, &schema).map_err(|e| e.context(settings.path.clone()))
         });
         let (connection, last) = done.await.map_err(|e| Error::internal(e.to_string()))??;
-        tracing::info!(path = self.settings.path, table = self.settings.table, last = last.as_ref().map(|l| l.batch_id), "open");
+        tracing::info!(
+            path = self.settings.path,
+            table = self.settings.table,
+            last = last.as_ref().map(|l| l.batch_id),
+            "open"
+        );
         let complete = mode == OutputMode::Complete;
         self.opened = Some(Opened { connection: Some(connection), task: context.clone(), complete });
         Ok(last)
@@ -179,7 +188,8 @@ impl Sink for SqliteSink {
     async fn commit(&mut self, commit: &Commit) -> Result<()> {
         let (rows, this) = (std::mem::take(&mut self.staged), commit.clone());
         let complete = self.opened.as_ref().is_some_and(|opened| opened.complete);
-        self.with(move |connection, settings, task| self::commit(connection, settings, task, &this, &rows, complete)).await
+        self.with(move |connection, settings, task| self::commit(connection, settings, task, &this, &rows, complete))
+            .await
     }
 
     async fn abort(&mut self, _batch_id: u64) -> Result<()> {

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use levada_plugin::api::testkit::{SinkTarget, sink_conformance};
 use levada_plugin::api::{
-    Batch, Commit, ErrorKind, OutputMode, Plugin as _, Sink, SinkCapabilities, SinkPlugin as _, TaskContext, async_trait,
+    Batch, Commit, ErrorKind, OutputMode, Plugin as _, Sink, SinkCapabilities, SinkPlugin as _, TaskContext,
+    async_trait,
 };
 use levada_plugin::arrow::array::{
     ArrayRef, BinaryArray, BooleanArray, Date32Array, Float32Array, Int64Array, ListArray, RecordBatch, StringArray,
@@ -50,7 +51,12 @@ impl SinkTarget for Target {
     }
 
     fn capabilities(&self) -> SinkCapabilities {
-        Sqlite.capabilities(&Sqlite.config_def().parse(&[("path", "p"), ("table", "t")].map(|(k, v)| (k.to_owned(), v.to_owned())).into(), "").unwrap())
+        Sqlite.capabilities(
+            &Sqlite
+                .config_def()
+                .parse(&[("path", "p"), ("table", "t")].map(|(k, v)| (k.to_owned(), v.to_owned())).into(), "")
+                .unwrap(),
+        )
     }
 
     fn schema(&self) -> SchemaRef {
@@ -86,7 +92,9 @@ async fn types_are_kept_as_sqlite_has_them() {
         ("bytes", Arc::new(BinaryArray::from(vec![Some(&b"\x00\xff"[..]), None]))),
         ("day", Arc::new(Date32Array::from(vec![Some(19_723), None]))),
     ];
-    written(&target, RecordBatch::try_from_iter_with_nullable(columns.map(|(n, c)| (n, c, true))).unwrap()).await.unwrap();
+    written(&target, RecordBatch::try_from_iter_with_nullable(columns.map(|(n, c)| (n, c, true))).unwrap())
+        .await
+        .unwrap();
     let sql = "SELECT group_concat(quote(yes) || quote(real) || quote(bytes) || quote(day)) FROM \"a \"\"table\"\"\"";
     let all: String = target.database().query_row(sql, [], |row| row.get(0)).unwrap();
     assert_eq!(all, "10.5X'00FF''2024-01-01',NULLNULLNULLNULL");

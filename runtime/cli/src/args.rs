@@ -84,7 +84,10 @@ pub(crate) enum Command {
         worker: Worker,
     },
     /// Shows the plugins and their options; begins and checks plugins of your own.
-    #[command(subcommand, after_help = "Examples:\n  levada plugin list\n  levada plugin describe Files\n  levada plugin new my-source --kind source\n  levada plugin check target/release/libmy_source.so")]
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  levada plugin list\n  levada plugin describe Files\n  levada plugin new my-source --kind source\n  levada plugin check target/release/libmy_source.so"
+    )]
     Plugin(Plugin),
     /// Shows checkpoints.
     #[command(subcommand, after_help = "Example:\n  levada checkpoint show .levada/word-count")]
@@ -180,7 +183,11 @@ pub(crate) enum Plugin {
         #[arg(long, value_name = "KEY=VALUE", value_parser = key_value)]
         set: Vec<(String, String)>,
         /// The columns of the rows that transforms and sinks are given.
-        #[arg(long, value_name = "COLUMNS", default_value = "id BIGINT NOT NULL, name STRING, price DOUBLE, active BOOLEAN, at TIMESTAMP")]
+        #[arg(
+            long,
+            value_name = "COLUMNS",
+            default_value = "id BIGINT NOT NULL, name STRING, price DOUBLE, active BOOLEAN, at TIMESTAMP"
+        )]
         columns: String,
     },
 }

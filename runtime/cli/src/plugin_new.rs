@@ -46,7 +46,9 @@ fn dependency(args: &NewPlugin) -> Result<String, String> {
             let found = path.canonicalize().ok().and_then(|path| clone_around(&path));
             found.ok_or_else(|| format!("{}: Levada's source is not here", path.display()))?
         }
-        None => clone().ok_or("Levada's source is not found; name its folder with --levada-path, or its repository with --levada-git")?,
+        None => clone().ok_or(
+            "Levada's source is not found; name its folder with --levada-path, or its repository with --levada-git",
+        )?,
     };
     let path = clone.join("plugin");
     let path = path.to_str().ok_or_else(|| format!("{}: the path is no UTF-8", path.display()))?;
@@ -146,9 +148,11 @@ mod tests {
             (PluginType::Transform, "mask", "Mask"),
             (PluginType::Sink, "to-2-files", "To2Files"),
         ] {
-            let all: String =
-                files(name, kind, "path = \"/levada/plugin\"").map(|(_, text)| text).concat();
-            assert!(all.contains(&format!("name = \"{name}\"")) && all.contains("{ path = \"/levada/plugin\" }"), "{all}");
+            let all: String = files(name, kind, "path = \"/levada/plugin\"").map(|(_, text)| text).concat();
+            assert!(
+                all.contains(&format!("name = \"{name}\"")) && all.contains("{ path = \"/levada/plugin\" }"),
+                "{all}"
+            );
             assert!(all.contains(&format!("\"{class}\"")) && all.contains(&format!("pub struct {class};")), "{all}");
             assert!(!all.contains("Hello") && !all.contains("hello") && !all.contains("../"), "{all}");
         }

@@ -28,7 +28,7 @@ fn made(folder: &Path, name: &str, kind: &str) -> PathBuf {
     let own = folder.join(name);
     // Its versions are those of the example, which are there without the network.
     fs::copy(root().join("examples/hello-source/Cargo.lock"), own.join("Cargo.lock")).unwrap();
-    let tested = succeeded(&mut cargo(&own, &["test"]));
+    let tested = succeeded(&mut cargo(&own, &["test", "--offline"]));
     let said = text(&tested.stdout);
     assert!(said.contains("it_keeps_the_contract ... ok") && !said.contains("0 passed; 0 failed; 1"), "{said}");
     assert!(!text(&tested.stderr).contains("warning"), "{}", text(&tested.stderr));
@@ -50,7 +50,9 @@ fn a_new_source_is_tested_and_checked_and_runs() {
     let checked = check(&library, &[]);
     let said = text(&checked.stdout);
     assert!(checked.status.success(), "{said}{}", text(&checked.stderr));
-    for part in ["it loads: 'new-source 0.1.0', with 1 class", "NewSource: the contract of a source", "3 hold, 0 broken"] {
+    for part in
+        ["it loads: 'new-source 0.1.0', with 1 class", "NewSource: the contract of a source", "3 hold, 0 broken"]
+    {
         assert!(said.contains(part), "{part}: {said}");
     }
     assert!(run(&folder.path().join("new-source"), &library).contains("Good day"));
@@ -112,7 +114,15 @@ fn what_is_there_or_has_no_name_is_not_overwritten() {
     }
     let elsewhere = levada(folder.path()).args(["plugin", "new", "x", "--kind", "sink", "--levada-path", "."]).output();
     assert!(text(&elsewhere.unwrap().stderr).contains("Levada's source is not here"));
-    succeeded(levada(folder.path()).args(["plugin", "new", "x", "--kind", "sink", "--levada-git", "https://example.com/l"]));
+    succeeded(levada(folder.path()).args([
+        "plugin",
+        "new",
+        "x",
+        "--kind",
+        "sink",
+        "--levada-git",
+        "https://example.com/l",
+    ]));
     let manifest = fs::read_to_string(folder.path().join("x/Cargo.toml")).unwrap();
     assert!(manifest.contains("levada-plugin = { git = \"https://example.com/l\" }"), "{manifest}");
 }
@@ -121,7 +131,10 @@ fn what_is_there_or_has_no_name_is_not_overwritten() {
 fn a_check_tells_what_a_library_does_to_it() {
     let code = built().join("checked.c");
     for (text_of, part) in [
-        ("#include <stdlib.h>\n__attribute__((constructor)) static void die(void) { abort(); }", "it ended the process"),
+        (
+            "#include <stdlib.h>\n__attribute__((constructor)) static void die(void) { abort(); }",
+            "it ended the process",
+        ),
         ("extern int nothing; int nothing;", "levada_plugin_entry_v1"),
     ] {
         let library = built().join("libchecked.so");

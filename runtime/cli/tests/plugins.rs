@@ -83,7 +83,8 @@ fn a_plugin_that_ends_its_process_fails_only_its_own_pipeline() {
     compile(&root().join("runtime/plugins/tests/libraries/fault.c"), &fault);
     let site = Site::new(&[examples(), vec![fault]].concat());
     let good = "source:\n  class: Hello\n  name: plugin\n  count: 3\nsink.class: Console\n";
-    let bad = "transforms: f\ntransforms.f:\n  type: Fault\n  fault: segfault\nrestart:\n  attempts: 1\n  delay: 5 ms\n";
+    let bad =
+        "transforms: f\ntransforms.f:\n  type: Fault\n  fault: segfault\nrestart:\n  attempts: 1\n  delay: 5 ms\n";
     fs::write(site.path("good.yaml"), good).unwrap();
     fs::write(site.path("bad.yaml"), format!("{good}{bad}")).unwrap();
     let paths = ["data", "bad.yaml", "good.yaml"].map(|name| site.path(name).display().to_string());

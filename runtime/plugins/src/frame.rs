@@ -15,18 +15,36 @@ const MOST: u64 = 1 << 32;
 
 #[derive(Serialize, Deserialize)]
 pub(crate) enum Ask {
-    Query { query: u32, args: String },
+    Query {
+        query: u32,
+        args: String,
+    },
     /// `operation_ms` and `cancel_ms` are the host's patience with an operation, and with one that was cancelled.
-    Create { args: String, operation_ms: u64, cancel_ms: u64 },
-    Call { op: u32, args: String },
+    Create {
+        args: String,
+        operation_ms: u64,
+        cancel_ms: u64,
+    },
+    Call {
+        op: u32,
+        args: String,
+    },
 }
 
 #[derive(Serialize, Deserialize)]
 pub(crate) enum Reply {
     /// Not an answer yet: what the plugin logs and measures on the way.
     Said(Said),
-    Done { payload: String },
-    Failed { kind: String, retry: String, message: String, hint: Option<String>, places: Vec<String> },
+    Done {
+        payload: String,
+    },
+    Failed {
+        kind: String,
+        retry: String,
+        message: String,
+        hint: Option<String>,
+        places: Vec<String>,
+    },
 }
 
 #[derive(Serialize, Deserialize)]
@@ -89,7 +107,9 @@ fn exactly(from: &mut impl Read, n: u64) -> Result<Vec<u8>, Unread> {
     let mut bytes = Vec::new();
     match from.take(n).read_to_end(&mut bytes) {
         Ok(_) if bytes.len() as u64 == n => Ok(bytes),
-        Err(e) if matches!(e.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut) => Err(Unread::Silent),
+        Err(e) if matches!(e.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut) => {
+            Err(Unread::Silent)
+        }
         _ => Err(Unread::Ended),
     }
 }

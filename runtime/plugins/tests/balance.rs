@@ -32,9 +32,27 @@ async fn everything_is_released() {
     let faulty = registry.transform("Fault").unwrap();
     // Those after which the library's memory is as it was: a batch whose release was taken away cannot be released.
     let faults = [
-        "none", "create", "no schema", "refuses", "null outcome", "small outcome", "null batches", "many batches",
-        "wrong schema id", "large schema id", "fewer columns", "fewer buffers", "no buffers", "huge", "negative",
-        "offset", "longer than its columns", "payload", "code", "meta", "twice",
+        "none",
+        "create",
+        "no schema",
+        "refuses",
+        "null outcome",
+        "small outcome",
+        "null batches",
+        "many batches",
+        "wrong schema id",
+        "large schema id",
+        "fewer columns",
+        "fewer buffers",
+        "no buffers",
+        "huge",
+        "negative",
+        "offset",
+        "longer than its columns",
+        "payload",
+        "code",
+        "meta",
+        "twice",
     ];
     for fault in faults.iter().cycle().take(5 * faults.len()) {
         let raw = RawConfig::from([("fault".to_owned(), (*fault).to_owned())]);

@@ -224,7 +224,8 @@ impl Case {
 
     /// Numbers out of a library, into a table of a SQLite file by another: ten micro-batches.
     pub(crate) fn numbers(name: &'static str, source: &[(&str, &str)], row: impl Fn(u32) -> serde_json::Value) -> Self {
-        let mut all = config(&[("name", "numbers"), ("sink.class", "Sqlite"), ("sink.table", "t"), ("batch.max.rows", "100")]);
+        let mut all =
+            config(&[("name", "numbers"), ("sink.class", "Sqlite"), ("sink.table", "t"), ("batch.max.rows", "100")]);
         all.extend(config(source));
         let rows = (0..1000).map(|n| row(n).to_string()).collect();
         let input = TempDir::new().unwrap();

@@ -129,9 +129,7 @@ impl Check {
         let done = match kind {
             PluginKind::Source => registry.source(name).map(|plugin| self.source(plugin.as_ref())),
             PluginKind::Transform => registry.transform(name).map(|plugin| self.transform(plugin.as_ref())),
-            PluginKind::Sink | PluginKind::DeadLetters => {
-                registry.sink(name).map(|plugin| self.sink(plugin.as_ref()))
-            }
+            PluginKind::Sink | PluginKind::DeadLetters => registry.sink(name).map(|plugin| self.sink(plugin.as_ref())),
         };
         done.unwrap_or_else(failed);
     }

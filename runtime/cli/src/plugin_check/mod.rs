@@ -53,9 +53,11 @@ pub(crate) fn check(library: &Path, set: &[(String, String)], columns: &str) -> 
     let task = Task { library: library.to_owned(), set: set.to_vec(), columns: columns.to_owned() };
     let task = serde_json::to_string(&task).map_err(|e| failed(e.into()))?;
     let (own, other) = UnixStream::pair().map_err(failed)?;
-    let mut process = Command::new(std::env::current_exe().map_err(failed)?);
-    process.args(["plugin-child", "check", &task]).stdin(OwnedFd::from(other)).stdout(Stdio::null());
-    let mut process = process.spawn().map_err(failed)?;
+    let mut command = Command::new(std::env::current_exe().map_err(failed)?);
+    command.args(["plugin-child", "check", &task]).stdin(OwnedFd::from(other)).stdout(Stdio::null());
+    let mut process = command.spawn().map_err(failed)?;
+    // It holds the other end, too, and the end of the process must be heard.
+    drop(command);
     own.set_read_timeout(Some(PATIENCE)).map_err(failed)?;
 
     print(&format!("{}\n", library.display()))?;
