@@ -22,6 +22,11 @@ impl Registry {
         Self::default()
     }
 
+    /// The same registry without its sources, transforms and sinks.
+    pub fn without_plugins(&self) -> Self {
+        Self { queues: self.queues.clone(), topics: self.topics.clone(), ..Self::default() }
+    }
+
     /// Adds a source.
     ///
     /// # Errors

@@ -116,7 +116,7 @@ extern "C" {
 #define LEVADA_TRANSFORM_BEGIN ((uint32_t)22)
 /* Transform: {"input"} or nothing, and a batch -> batches and {"rejected"} or nothing. */
 #define LEVADA_TRANSFORM_PROCESS ((uint32_t)23)
-/* Transform: {"batch_id"} -> batches and {"rejected", "event_time", "stats"}. */
+/* Transform: {"batch_id"} -> batches and {"rejected", "event_time", "stats", "metrics": {}}. */
 #define LEVADA_TRANSFORM_FINISH ((uint32_t)24)
 /* Transform: {"kind": "delta" or "snapshot"} -> null, or batches and {"kind", "fingerprint", "sections": [{"partition", "batches"}]}. */
 #define LEVADA_TRANSFORM_CHECKPOINT ((uint32_t)25)

@@ -17,6 +17,8 @@ use crate::wire;
 const SCHEMAS: usize = 64;
 /// Rows of a batch at most: more is a length that was never written.
 const MOST_ROWS: usize = 1 << 40;
+/// Batches of an operation at most: the same.
+const MOST_BATCHES: usize = 1 << 20;
 
 static STRICT: AtomicBool = AtomicBool::new(false);
 
@@ -149,7 +151,10 @@ impl Receiver {
         if n > 0 && (list.is_null() || !list.is_aligned()) {
             return Err(Error::internal(format!("{n} batches came as a null pointer")));
         }
-        let mut batches = Vec::with_capacity(n.min(1024));
+        if n > MOST_BATCHES {
+            return Err(Error::internal(format!("{n} batches came at once; {MOST_BATCHES} are the most")));
+        }
+        let mut batches = Vec::with_capacity(n);
         for i in 0..n {
             // SAFETY: the list has `n` batches, and nobody else uses it during the call.
             let batch = unsafe { &mut *list.add(i) };

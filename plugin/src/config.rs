@@ -46,6 +46,40 @@ fields! {
     u64, Size, size, size_opt;
 }
 
+/// Text that is shown nowhere: a password or token.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// The text.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("[hidden]")
+    }
+}
+
+impl ConfigField for Secret {
+    const TYPE: ConfigType = ConfigType::Password;
+
+    fn read(config: &Config, key: &str) -> Self {
+        Self(config.string(key))
+    }
+}
+
+impl ConfigField for Option<Secret> {
+    const TYPE: ConfigType = ConfigType::Password;
+    const OPTIONAL: bool = true;
+
+    fn read(config: &Config, key: &str) -> Self {
+        config.string_opt(key).map(Secret)
+    }
+}
+
 /// A configuration struct and its definition in one: the comments are the documentation, `_` in a field's name is `.` in its
 /// key, an `Option` may be left out, and a value after `=` is the default as a user would write it.
 ///
@@ -59,11 +93,15 @@ fields! {
 ///         pub max_files: i64 = 10,
 ///         /// The time between two looks.
 ///         pub every: Option<std::time::Duration>,
+///         /// Who may read it.
+///         pub token: Option<levada_plugin::Secret>,
 ///     }
 /// }
-/// let raw = [("path".to_owned(), "in".to_owned())].into();
+/// let raw = [("path", "in"), ("token", "s3cret")].map(|(key, value)| (key.to_owned(), value.to_owned())).into();
 /// let config = Settings::definition().parse(&raw, "source.").unwrap();
-/// assert_eq!(Settings::read(&config).max_files, 10);
+/// let settings = Settings::read(&config);
+/// assert_eq!(settings.max_files, 10);
+/// assert!(!format!("{settings:?}").contains("s3cret"));
 /// ```
 #[macro_export]
 macro_rules! plugin_config {

@@ -12,14 +12,20 @@ mod columns_ffi;
 mod config;
 pub mod guest;
 pub mod host;
+#[cfg(any(test, feature = "testkit"))]
+mod loopback_ffi;
 mod memory_ffi;
 mod wire;
 
 #[cfg(test)]
 mod tests;
 
-pub use config::ConfigField;
+/// Arrow as the interface has it: a plugin that uses it through here never has two versions of it.
+pub use arrow;
+pub use config::{ConfigField, Secret};
 pub use levada_connector_api as api;
+#[cfg(any(test, feature = "testkit"))]
+pub use loopback_ffi::{loopback, through_table};
 pub use memory_ffi::live_buffers;
 
 /// Exports classes from a library: the one symbol that a host looks for.

@@ -157,23 +157,24 @@ pub(crate) unsafe fn read_table<T: Table>(table: *const T) -> Option<T> {
     }
 }
 
-/// Writes as much of a table as the receiver has room for. Its size stays the smaller of both.
+/// Writes as much of a table as the receiver has room for, and answers with how much that was. Its size stays the smaller of
+/// both.
 ///
 /// # Safety
 /// `table` is null or points to as many writable bytes as its first four say.
-pub(crate) unsafe fn write_table<T: Table>(table: *mut T, value: T) -> bool {
+pub(crate) unsafe fn write_table<T: Table>(table: *mut T, value: &T) -> Option<usize> {
     if table.is_null() || !table.is_aligned() {
-        return false;
+        return None;
     }
     // SAFETY: the table has at least its own size.
     let size = (unsafe { table.cast::<u32>().read() } as usize).min(size_of::<T>());
     if size < size_of::<u32>() {
-        return false;
+        return None;
     }
     // SAFETY: the receiver has `size` bytes, and the value at least as many.
     unsafe {
-        ptr::copy_nonoverlapping((&raw const value).cast::<u8>(), table.cast::<u8>(), size);
+        ptr::copy_nonoverlapping(ptr::from_ref(value).cast::<u8>(), table.cast::<u8>(), size);
         table.cast::<u32>().write(size as u32);
     }
-    true
+    Some(size)
 }

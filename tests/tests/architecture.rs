@@ -87,7 +87,7 @@ fn layer(folder: &str) -> (&'static str, &'static [&'static str]) {
         ["connector-api"] => ("api", &[]),
         // The boundary that plugin libraries are written against, and their loader.
         ["plugin"] => ("boundary", &["api"]),
-        ["runtime", "plugins"] => ("loader", &["api", "boundary"]),
+        ["runtime", "plugins"] => ("loader", &["api", "boundary", "services"]),
         ["runtime", "formats" | "storage"] => ("leaf", &["api"]),
         ["runtime", "expressions"] => ("expressions", LEAF),
         ["connectors", _] => ("connector", LEAF),

@@ -8,7 +8,9 @@
 //! - [`bad_rows`]: rows that cannot be decoded;
 //! - [`dead_letters`]: bad rows of every stage in a topic;
 //! - [`postgres`]: the same crashes with rows that go into a real Postgres, which is restarted, too;
-//! - [`split`]: several tasks, and another number of them after each crash.
+//! - [`plugins`]: the same with source, transform and sink out of libraries;
+//! - [`split`]: several tasks, and another number of them after each crash;
+//! - [`tables`]: every built-in by way of its own table of the plugin interface.
 
 #[cfg(test)]
 mod architecture;
@@ -22,10 +24,14 @@ mod crash;
 mod dead_letters;
 #[cfg(test)]
 mod kafka;
+#[cfg(test)]
+mod plugins;
 mod postgres;
 #[cfg(test)]
 mod split;
 #[cfg(test)]
 mod support;
+#[cfg(test)]
+mod tables;
 #[cfg(test)]
 mod topics;

@@ -1,7 +1,8 @@
-//! The conformance kit: what every source and sink is tested with.
+//! The conformance kit: what every source, transform and sink is tested with.
 //!
-//! A connector's own tests call [`source_conformance`] and [`sink_conformance`] under the runtime of their choice; each
-//! panics with the rule of the contract that does not hold. The kit needs no runtime of its own.
+//! A plugin's own tests call [`source_conformance`], [`transform_conformance`] and [`sink_conformance`] under the runtime of
+//! their choice; each panics with the rule of the contract that does not hold. The kit needs no runtime of its own. Where
+//! nobody can look into a sink's target, [`sink_protocol`] checks what shows from the calls alone.
 //!
 //! ```
 //! # use std::sync::Arc;
@@ -28,11 +29,13 @@
 mod clock;
 mod docs;
 mod memory;
+mod protocol;
 mod reader;
 mod rows;
 mod sink;
 mod sink_crash;
 mod source;
+mod transform;
 mod unreliable;
 
 #[cfg(test)]
@@ -41,7 +44,9 @@ mod tests;
 pub use clock::ManualClock;
 pub use docs::readme_lists_options;
 pub use memory::{MemorySink, MemorySource, MemoryStore};
+pub use protocol::sink_protocol;
 pub use rows::{canonical_rows, sample_rows};
 pub use sink::{SinkTarget, sink_conformance, sink_conformance_share};
 pub use source::{source_conformance, source_conformance_within};
+pub use transform::transform_conformance;
 pub use unreliable::{Call, FailurePlan, Fault, Unreliable};

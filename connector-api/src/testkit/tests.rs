@@ -2,6 +2,7 @@
 
 mod broken_sinks;
 mod broken_sources;
+mod broken_transforms;
 
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use levada_plugin::api::config::{Config, ConfigDef};
 use levada_plugin::api::{
     Batch, Offset, OffsetRange, OffsetRanges, Offsets, Origin, Partition, Plugin, PollLimit, PollStatus, Polled,
     Result, Source, SourceCapabilities, SourcePlugin, TaskContext, async_trait,
 };
+use levada_plugin::arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
+use levada_plugin::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 
 levada_plugin::plugin_config! {
     /// What it greets.
@@ -49,7 +49,7 @@ impl SourcePlugin for Hello {
     fn create(&self, config: &Config) -> Result<Box<dyn Source>> {
         let Settings { name, count } = Settings::read(config);
         let count = u64::try_from(count).unwrap_or(0);
-        Ok(Box::new(HelloSource { text: format!("Hello, {name}!"), count, at: 0 }))
+        Ok(Box::new(HelloSource { text: format!("Good day, {name}!"), count, at: 0 }))
     }
 }
 

@@ -91,7 +91,7 @@ abi_numbers! { OPERATIONS: u32 = "uint32_t";
     TRANSFORM_BEGIN = 22;
     /// Transform: {"input"} or nothing, and a batch -> batches and {"rejected"} or nothing.
     TRANSFORM_PROCESS = 23;
-    /// Transform: {"batch_id"} -> batches and {"rejected", "event_time", "stats"}.
+    /// Transform: {"batch_id"} -> batches and {"rejected", "event_time", "stats", "metrics": {}}.
     TRANSFORM_FINISH = 24;
     /// Transform: {"kind": "delta" or "snapshot"} -> null, or batches and {"kind", "fingerprint", "sections": [{"partition", "batches"}]}.
     TRANSFORM_CHECKPOINT = 25;

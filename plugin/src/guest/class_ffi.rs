@@ -2,6 +2,7 @@
 #![allow(unsafe_code, reason = "the functions of the C interface, as a plugin offers them")]
 
 use std::ffi::c_void;
+use std::mem::offset_of;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
@@ -183,15 +184,20 @@ pub(super) fn guarded<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| Err(panic_error(panic)))
 }
 
-/// Writes an outcome, and gives it back to its owner if it cannot be written.
-unsafe fn answer(out: *mut Outcome, outcome: Outcome) -> i32 {
-    let code = outcome.code;
-    // A receiver that knows less than messages and answers is none.
+/// Writes an outcome, and releases what the receiver has no room for.
+unsafe fn answer(out: *mut Outcome, mut outcome: Outcome) -> i32 {
     // SAFETY: the caller's outcome, of the size that it says.
-    if out.is_null() || !unsafe { write_table(out, outcome) } {
-        return if code == op::OK { op::FATAL } else { code };
+    let written = unsafe { write_table(out, &outcome) }.unwrap_or(0);
+    // SAFETY: buffers of ours, of which the receiver has not got the whole.
+    unsafe {
+        if written < offset_of!(Outcome, payload) {
+            drop(outcome.message.take());
+        }
+        if written < offset_of!(Outcome, batches) {
+            drop(outcome.payload.take());
+        }
     }
-    code
+    if written == 0 && outcome.code == op::OK { op::FATAL } else { outcome.code }
 }
 
 unsafe fn plugin_of<'a>(class: *const Class) -> Result<&'a AnyPlugin> {
@@ -278,10 +284,8 @@ pub unsafe fn enter(
             n_classes: classes.len(),
         };
         // SAFETY: the caller's promise.
-        match unsafe { write_table(out, library) } {
-            true => Ok(()),
-            false => Err(Error::internal("there is no table to fill")),
-        }
+        let written = unsafe { write_table(out, &library) };
+        written.map(drop).ok_or_else(|| Error::internal("there is no table to fill"))
     });
     result.map_or_else(|error| wire::code_of(&error), |()| op::OK)
 }

@@ -150,6 +150,7 @@ async fn transform(transform: &mut dyn Transform, task: Task, mut given: Given) 
                 rejected: Vec::new(),
                 event_time: transform.event_time().map(Into::into),
                 stats: transform.stats().map(Into::into),
+                metrics: transform.metrics(),
             };
             emitted(out, answer)
         }

@@ -176,8 +176,9 @@ impl DirectInstance {
         let submit = Submit { shared: self.shared.clone(), id, op: number, args, batches };
         if self.shared.class.table.flags & op::CLASS_BLOCKING == 0 {
             submit.make();
-        } else {
-            self.on_thread(Box::new(move || submit.make()))?;
+        } else if let Err(error) = self.on_thread(Box::new(move || submit.make())) {
+            self.shared.idle();
+            Pending::give_up(id, error);
         }
         Ok(Operation { instance: self, id, pending, done: false })
     }
@@ -201,6 +202,10 @@ impl Instance for DirectInstance {
     fn set_context(&mut self, context: &TaskContext) {
         // An instance is opened once.
         let _ = self.task.0.set(context.clone());
+    }
+
+    fn place(&self, op: u32) -> String {
+        self.shared.place(op)
     }
 
     fn call<'a>(&'a mut self, op: u32, args: Vec<u8>, batches: Vec<Crossing>) -> BoxFuture<'a, Result<Answer>> {

@@ -18,7 +18,7 @@ pub use crate::columns_ffi::Crossing;
 pub use class_ffi::{DirectClass, classes_of};
 pub use link::{Answer, Instance, Link};
 pub use plugin::{ClassInfo, add_to};
-pub use services_ffi::{Settings, host_table, metrics, settings};
+pub use services_ffi::{Said, Settings, divert, host_table, log_level, metrics, patience, settings};
 pub use transform::wait;
 
 use levada_connector_api::{Error, TaskContext};

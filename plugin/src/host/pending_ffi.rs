@@ -14,7 +14,7 @@ use levada_connector_api::{Error, Result};
 use super::Answer;
 use super::class_ffi::taken;
 use super::instance_ffi::Shared;
-use super::services_ffi::record;
+use super::services_ffi::count;
 use crate::abi::{Outcome, op};
 use crate::memory_ffi::read_table;
 
@@ -97,7 +97,7 @@ pub(super) unsafe extern "C" fn done(user: *mut c_void, outcome: *mut Outcome) {
             Some(table) => unsafe { open(outcome, table, pending.as_deref()) },
         };
         let Some(pending) = pending else {
-            record(op::METRIC_COUNTER, "levada_plugin_late_answers".to_owned(), String::new(), 1.0);
+            count("levada_plugin_late_answers", String::new());
             tracing::warn!("a plugin was done with an operation twice, or after it was given up");
             return;
         };

@@ -8,6 +8,7 @@ use std::sync::{Mutex, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
 use levada_connector_api::{Clock as _, SystemClock, TaskContext};
+use serde::{Deserialize, Serialize};
 
 use crate::abi::{Host, MINOR, Str, op};
 
@@ -37,7 +38,8 @@ pub fn settings(new: Settings) {
     crate::columns_ffi::validate_everything(new.validate);
 }
 
-pub(super) fn patience() -> Settings {
+/// How patient the host is.
+pub fn patience() -> Settings {
     SETTINGS.read().unwrap_or_else(PoisonError::into_inner).unwrap_or_default()
 }
 
@@ -52,7 +54,12 @@ pub fn metrics() -> BTreeMap<(String, String), f64> {
     METRICS.lock().unwrap_or_else(PoisonError::into_inner).clone()
 }
 
-pub(super) fn record(kind: u32, name: String, labels: String, value: f64) {
+/// Counts something that the host has to say of plugins.
+pub(super) fn count(name: &str, labels: String) {
+    said(Said::Metric { kind: op::METRIC_COUNTER, name: name.to_owned(), labels, value: 1.0 });
+}
+
+fn record(kind: u32, name: String, labels: String, value: f64) {
     let mut metrics = METRICS.lock().unwrap_or_else(PoisonError::into_inner);
     if metrics.len() >= MOST_METRICS && !metrics.contains_key(&(name.clone(), labels.clone())) {
         return;
@@ -65,17 +72,89 @@ pub(super) fn record(kind: u32, name: String, labels: String, value: f64) {
 #[derive(Default)]
 pub(super) struct TaskLink(pub(super) OnceLock<TaskContext>);
 
+/// What a plugin says through the host's functions.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub enum Said {
+    /// A line of its log.
+    Log {
+        /// A `LOG` number of the interface.
+        level: u32,
+        /// The module that says it.
+        target: String,
+        /// What it says.
+        message: String,
+        /// A JSON object, or empty.
+        fields: String,
+    },
+    /// Something that it counts or measures.
+    Metric {
+        /// A `METRIC` number of the interface.
+        kind: u32,
+        /// Its name.
+        name: String,
+        /// A JSON object, or empty.
+        labels: String,
+        /// What is added, or the new value.
+        value: f64,
+    },
+}
+
+impl Said {
+    /// Logs it, or counts it, in this process.
+    pub fn tell(self) {
+        match self {
+            Self::Metric { kind, name, labels, value } => record(kind, name, labels, value),
+            Self::Log { level, target, message, fields } => match level {
+                op::LOG_ERROR => tracing::error!(plugin = target, fields, "{message}"),
+                op::LOG_WARN => tracing::warn!(plugin = target, fields, "{message}"),
+                op::LOG_INFO => tracing::info!(plugin = target, fields, "{message}"),
+                op::LOG_DEBUG => tracing::debug!(plugin = target, fields, "{message}"),
+                _ => tracing::trace!(plugin = target, fields, "{message}"),
+            },
+        }
+    }
+}
+
+/// Where else than to this process what plugins say goes, and the least level that is wanted there.
+struct Diverted {
+    level: u32,
+    to: Box<dyn Fn(Said) + Send + Sync>,
+}
+
+static DIVERTED: OnceLock<Diverted> = OnceLock::new();
+
+/// Sends what plugins of this process say to `to`, from `level` on: for a process that only serves another. The first call
+/// counts, and it comes before any library is opened.
+pub fn divert(level: u32, to: impl Fn(Said) + Send + Sync + 'static) {
+    let _ = DIVERTED.set(Diverted { level, to: Box::new(to) });
+}
+
+fn said(said: Said) {
+    match DIVERTED.get() {
+        Some(diverted) => (diverted.to)(said),
+        None => said.tell(),
+    }
+}
+
+/// The least level that is logged, as a number of the interface.
+pub fn log_level() -> u32 {
+    use tracing::level_filters::LevelFilter;
+    match (DIVERTED.get(), LevelFilter::current()) {
+        (Some(diverted), _) => diverted.level,
+        (None, LevelFilter::OFF) => 0,
+        (None, LevelFilter::ERROR) => op::LOG_ERROR,
+        (None, LevelFilter::WARN) => op::LOG_WARN,
+        (None, LevelFilter::INFO) => op::LOG_INFO,
+        (None, LevelFilter::DEBUG) => op::LOG_DEBUG,
+        (None, _) => op::LOG_TRACE,
+    }
+}
+
 unsafe extern "C" fn log(_: *mut c_void, level: u32, target: Str, message: Str, fields: Str) {
     let _ = catch_unwind(AssertUnwindSafe(|| {
         // SAFETY: texts that are borrowed for the call.
         let (target, message, fields) = unsafe { (target.text(), message.text(), fields.text()) };
-        match level {
-            op::LOG_ERROR => tracing::error!(plugin = target, fields, "{message}"),
-            op::LOG_WARN => tracing::warn!(plugin = target, fields, "{message}"),
-            op::LOG_INFO => tracing::info!(plugin = target, fields, "{message}"),
-            op::LOG_DEBUG => tracing::debug!(plugin = target, fields, "{message}"),
-            _ => tracing::trace!(plugin = target, fields, "{message}"),
-        }
+        said(Said::Log { level, target, message, fields });
     }));
 }
 
@@ -83,7 +162,7 @@ unsafe extern "C" fn metric(_: *mut c_void, kind: u32, name: Str, labels: Str, v
     let _ = catch_unwind(AssertUnwindSafe(|| {
         // SAFETY: texts that are borrowed for the call.
         let (name, labels) = unsafe { (name.text(), labels.text()) };
-        record(kind, name, labels, value);
+        said(Said::Metric { kind, name, labels, value });
     }));
 }
 
@@ -112,15 +191,6 @@ unsafe extern "C" fn fault(_: *mut c_void, task: *mut c_void, point: Str) -> i32
 pub fn host_table() -> &'static Host {
     static TABLE: OnceLock<Host> = OnceLock::new();
     TABLE.get_or_init(|| {
-        use tracing::level_filters::LevelFilter;
-        let level = match LevelFilter::current() {
-            LevelFilter::OFF => 0,
-            LevelFilter::ERROR => op::LOG_ERROR,
-            LevelFilter::WARN => op::LOG_WARN,
-            LevelFilter::INFO => op::LOG_INFO,
-            LevelFilter::DEBUG => op::LOG_DEBUG,
-            _ => op::LOG_TRACE,
-        };
         let threads = std::thread::available_parallelism().map_or(2, |n| n.get().min(4)) as u32;
         Host {
             struct_size: size_of::<Host>() as u32,
@@ -128,7 +198,7 @@ pub fn host_table() -> &'static Host {
             features: 0,
             ctx: std::ptr::null_mut(),
             runtime_threads: threads,
-            log_level: level,
+            log_level: log_level(),
             log: Some(log),
             metric: Some(metric),
             now_ms: Some(now_ms),

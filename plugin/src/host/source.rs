@@ -1,7 +1,7 @@
 //! A source behind the boundary.
 
 use arrow::datatypes::SchemaRef;
-use levada_connector_api::{Error, Offsets, PollLimit, Polled, Result, Source, TaskContext, async_trait};
+use levada_connector_api::{Offsets, PollLimit, Polled, Result, Source, TaskContext, async_trait};
 
 use super::{Instance, context_wire};
 use crate::abi::op;
@@ -13,14 +13,13 @@ pub(super) struct HostSource(pub(super) Box<dyn Instance>);
 impl Source for HostSource {
     async fn schema(&mut self) -> Result<SchemaRef> {
         let answer = self.0.call(op::SOURCE_SCHEMA, Vec::new(), Vec::new()).await?;
-        let schema = answer.batches.into_iter().next().map(|batch| batch.schema);
-        schema.ok_or_else(|| Error::internal("a plugin's source told no schema"))
+        self.0.schema(op::SOURCE_SCHEMA, answer.batches)
     }
 
     async fn open(&mut self, context: &TaskContext, from: &Offsets) -> Result<()> {
         self.0.set_context(context);
         let args = OpenArgs { context: context_wire(context), from: from.clone(), mode: None };
-        self.0.call(op::SOURCE_OPEN, wire::encode(&args)?, Vec::new()).await.map(drop)
+        self.0.tell(op::SOURCE_OPEN, wire::encode(&args)?).await
     }
 
     async fn poll(&mut self, limit: &PollLimit) -> Result<Polled> {
@@ -33,9 +32,9 @@ impl Source for HostSource {
             until: limit.until.as_deref().cloned(),
         };
         let answer = self.0.call(op::SOURCE_POLL, wire::encode(&args)?, Vec::new()).await?;
-        let polled: PolledWire = wire::decode(&answer.payload, "the answer of a poll")?;
+        let polled: PolledWire = self.0.read(op::SOURCE_POLL, &answer.payload)?;
         Ok(Polled {
-            batches: answer.batches.into_iter().map(super::Crossing::into_batch).collect::<Result<_>>()?,
+            batches: self.0.rows(op::SOURCE_POLL, answer.batches)?,
             rejected: polled.rejected.into_iter().map(Into::into).collect(),
             ranges: polled.ranges,
             bytes: polled.bytes,
@@ -44,15 +43,14 @@ impl Source for HostSource {
     }
 
     async fn latest(&mut self) -> Result<Offsets> {
-        let answer = self.0.call(op::SOURCE_LATEST, Vec::new(), Vec::new()).await?;
-        wire::decode(&answer.payload, "the answer of latest")
+        self.0.ask(op::SOURCE_LATEST, Vec::new()).await
     }
 
     async fn commit(&mut self, offsets: &Offsets) -> Result<()> {
-        self.0.call(op::SOURCE_COMMIT, wire::encode(offsets)?, Vec::new()).await.map(drop)
+        self.0.tell(op::SOURCE_COMMIT, wire::encode(offsets)?).await
     }
 
     async fn close(&mut self) -> Result<()> {
-        self.0.call(op::SOURCE_CLOSE, Vec::new(), Vec::new()).await.map(drop)
+        self.0.tell(op::SOURCE_CLOSE, Vec::new()).await
     }
 }

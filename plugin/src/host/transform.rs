@@ -8,7 +8,7 @@ use std::thread::Thread;
 
 use arrow::datatypes::SchemaRef;
 use levada_connector_api::{
-    Batch, BatchInfo, BindContext, Bound, Emitted, Error, ErrorKind, EventTime, Offsets, Result, StateImage, StateKind,
+    Batch, BatchInfo, BindContext, Bound, Emitted, ErrorKind, EventTime, Offsets, Result, StateImage, StateKind,
     StateStats, TaskContext, Transform, async_trait,
 };
 
@@ -27,17 +27,25 @@ pub(super) struct HostTransform {
     begins: Option<BatchInfo>,
     event_time: Option<EventTime>,
     stats: Option<StateStats>,
+    metrics: serde_json::Map<String, serde_json::Value>,
 }
 
 impl HostTransform {
     pub(super) fn new(instance: Box<dyn Instance>) -> Self {
-        Self { instance, origins: BTreeMap::new(), begins: None, event_time: None, stats: None }
+        Self {
+            instance,
+            origins: BTreeMap::new(),
+            begins: None,
+            event_time: None,
+            stats: None,
+            metrics: serde_json::Map::new(),
+        }
     }
 
     async fn began(&mut self) -> Result<()> {
         if let Some(BatchInfo { batch_id, watermark, late }) = self.begins.take() {
             let args = wire::encode(&BeginArgs { batch_id, watermark, late })?;
-            match self.instance.call(op::TRANSFORM_BEGIN, args, Vec::new()).await {
+            match self.instance.tell(op::TRANSFORM_BEGIN, args).await {
                 // A transform that does not care for micro-batches need not know it.
                 Err(error) if error.kind() != ErrorKind::Unsupported => return Err(error),
                 _ => {}
@@ -50,20 +58,15 @@ impl HostTransform {
         self.began().await?;
         let args = if input.is_some() { wire::encode(&ProcessArgs { input })? } else { Vec::new() };
         let answer = self.instance.call(op::TRANSFORM_PROCESS, args, vec![Crossing::batch(batch)]).await?;
-        Ok(emitted(answer, "process")?.0)
+        Ok(self.emitted(op::TRANSFORM_PROCESS, answer)?.0)
     }
-}
 
-fn emitted(answer: Answer, what: &str) -> Result<(Emitted, EmittedWire)> {
-    let mut wire = match answer.payload.is_empty() {
-        true => EmittedWire::default(),
-        false => {
-            wire::decode::<Option<EmittedWire>>(&answer.payload, &format!("the answer of {what}"))?.unwrap_or_default()
-        }
-    };
-    let rejected = std::mem::take(&mut wire.rejected).into_iter().map(Into::into).collect();
-    let batches = answer.batches.into_iter().map(Crossing::into_batch).collect::<Result<_>>()?;
-    Ok((Emitted { batches, rejected }, wire))
+    fn emitted(&self, number: u32, answer: Answer) -> Result<(Emitted, EmittedWire)> {
+        let wire: Option<EmittedWire> = self.instance.read(number, &answer.payload)?;
+        let mut wire = wire.unwrap_or_default();
+        let rejected = std::mem::take(&mut wire.rejected).into_iter().map(Into::into).collect();
+        Ok((Emitted { batches: self.instance.rows(number, answer.batches)?, rejected }, wire))
+    }
 }
 
 struct Unpark(Thread);
@@ -97,9 +100,9 @@ impl Transform for HostTransform {
             BindArgs { alias: context.alias.clone(), output_mode: context.output_mode, aggregated: context.aggregated };
         let inputs = inputs.iter().cloned().map(Crossing::schema).collect();
         let answer = wait(self.instance.call(op::TRANSFORM_BIND, wire::encode(&args)?, inputs))?;
-        let bound = wire::decode::<Option<BoundWire>>(&answer.payload, "the answer of bind")?.unwrap_or_default();
-        let schema = answer.batches.into_iter().next().map(|batch| batch.schema);
-        let schema = schema.ok_or_else(|| Error::internal("a plugin's transform told no schema"))?;
+        let bound: Option<BoundWire> = self.instance.read(op::TRANSFORM_BIND, &answer.payload)?;
+        let bound = bound.unwrap_or_default();
+        let schema = self.instance.schema(op::TRANSFORM_BIND, answer.batches)?;
         self.origins = bound.origins;
         Ok(Bound { schema, stateful: bound.stateful, aggregates: bound.aggregates, watermark: bound.watermark })
     }
@@ -107,7 +110,7 @@ impl Transform for HostTransform {
     async fn open(&mut self, context: &TaskContext) -> Result<()> {
         self.instance.set_context(context);
         let args = OpenArgs { context: context_wire(context), from: Offsets::new(), mode: None };
-        self.instance.call(op::TRANSFORM_OPEN, wire::encode(&args)?, Vec::new()).await.map(drop)
+        self.instance.tell(op::TRANSFORM_OPEN, wire::encode(&args)?).await
     }
 
     fn origin(&self, column: &str) -> Option<String> {
@@ -131,9 +134,10 @@ impl Transform for HostTransform {
         self.began().await?;
         let answer =
             self.instance.call(op::TRANSFORM_FINISH, wire::encode(&BatchArgs { batch_id })?, Vec::new()).await?;
-        let (out, wire) = emitted(answer, "finish")?;
+        let (out, wire) = self.emitted(op::TRANSFORM_FINISH, answer)?;
         self.event_time = wire.event_time.map(Into::into);
         self.stats = wire.stats.map(Into::into);
+        self.metrics = wire.metrics;
         Ok(out)
     }
 
@@ -147,7 +151,7 @@ impl Transform for HostTransform {
             Err(error) if error.kind() == ErrorKind::Unsupported => return Ok(None),
             answer => answer?,
         };
-        let state: Option<StateWire> = wire::decode(&answer.payload, "the answer of checkpoint")?;
+        let state: Option<StateWire> = self.instance.read(op::TRANSFORM_CHECKPOINT, &answer.payload)?;
         state.map(|state| state_from_wire(state, answer.batches)).transpose()
     }
 
@@ -162,5 +166,9 @@ impl Transform for HostTransform {
 
     fn stats(&self) -> Option<StateStats> {
         self.stats.clone()
+    }
+
+    fn metrics(&self) -> serde_json::Map<String, serde_json::Value> {
+        self.metrics.clone()
     }
 }

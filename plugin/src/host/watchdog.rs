@@ -8,8 +8,7 @@ use levada_connector_api::{Error, ErrorKind};
 
 use super::instance_ffi::Shared;
 use super::pending_ffi::Pending;
-use super::services_ffi::{patience, record};
-use crate::abi::op;
+use super::services_ffi::{count, patience};
 
 struct Watchdog {
     watched: Mutex<Vec<Arc<Shared>>>,
@@ -95,7 +94,7 @@ fn watching() {
             );
             tracing::error!("{}: {message}", shared.place(busy.op));
             let labels = serde_json::json!({"class": shared.class_name()}).to_string();
-            record(op::METRIC_COUNTER, "levada_plugin_quarantined".to_owned(), labels, 1.0);
+            count("levada_plugin_quarantined", labels);
             // It is never freed: the plugin may still work on it.
             std::mem::forget(shared);
             Pending::give_up(busy.id, Error::new(ErrorKind::Unavailable, message));

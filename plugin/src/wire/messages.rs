@@ -167,11 +167,13 @@ pub(crate) struct EmittedWire {
     pub(crate) event_time: Option<EventTimeWire>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) stats: Option<StatsWire>,
+    #[serde(skip_serializing_if = "serde_json::Map::is_empty")]
+    pub(crate) metrics: serde_json::Map<String, serde_json::Value>,
 }
 
 impl EmittedWire {
     pub(crate) fn is_empty(&self) -> bool {
-        self.rejected.is_empty() && self.event_time.is_none() && self.stats.is_none()
+        self.rejected.is_empty() && self.event_time.is_none() && self.stats.is_none() && self.metrics.is_empty()
     }
 }
 

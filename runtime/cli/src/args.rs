@@ -26,6 +26,23 @@ const RUN_EXAMPLES: &str = "Examples:
 
 Exit codes: see 'levada --help'";
 
+const NEW: &str = "Begins a plugin: a crate that builds, with tests of the conformance kit.
+
+The crate depends on Levada's crate 'levada-plugin', by its path in a clone of Levada's repository: the one that this \
+program was built in, or lies in, or the current folder lies in. --levada-path names another clone, --levada-git a \
+repository.";
+
+const CHECK: &str = "Checks a library: loads it in a process of its own, and runs the conformance kit on each class.
+
+A source is read with the options that are set. A transform is given rows that are made up. A sink really writes such rows: \
+set options that lead it to a target made for that. What is visible there can only be checked by the plugin's own tests.";
+
+const CHECK_EXAMPLES: &str = "Examples:
+  levada plugin check target/release/libmy_source.so
+  levada plugin check libfiles.so --set path=/tmp/check --columns 'id BIGINT, text STRING'
+
+Exit codes: 0 all holds, 1 something is broken, 2 something could not be checked";
+
 /// Streaming pipelines in micro-batches, exactly once.
 #[derive(Parser)]
 #[command(name = "levada", version, after_help = EXIT_CODES)]
@@ -66,8 +83,11 @@ pub(crate) enum Command {
         #[command(flatten)]
         worker: Worker,
     },
-    /// Shows the plugins and their options.
-    #[command(subcommand, after_help = "Examples:\n  levada plugin list\n  levada plugin describe Files")]
+    /// Shows the plugins and their options; begins and checks plugins of your own.
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  levada plugin list\n  levada plugin describe Files\n  levada plugin new my-source --kind source\n  levada plugin check target/release/libmy_source.so"
+    )]
     Plugin(Plugin),
     /// Shows checkpoints.
     #[command(subcommand, after_help = "Example:\n  levada checkpoint show .levada/word-count")]
@@ -151,6 +171,54 @@ pub(crate) enum Plugin {
         /// The plugin's name or alias.
         name: String,
     },
+    /// Begins a plugin: a crate that builds, with tests of the conformance kit.
+    #[command(long_about = NEW, after_help = "Example:\n  levada plugin new my-source --kind source")]
+    New(NewPlugin),
+    /// Checks a library: loads it in a process of its own, and runs the conformance kit on each class.
+    #[command(long_about = CHECK, after_help = CHECK_EXAMPLES)]
+    Check {
+        /// The library.
+        library: PathBuf,
+        /// Sets an option; of one of several classes: CLASS.KEY=VALUE.
+        #[arg(long, value_name = "KEY=VALUE", value_parser = key_value)]
+        set: Vec<(String, String)>,
+        /// The columns of the rows that transforms and sinks are given.
+        #[arg(
+            long,
+            value_name = "COLUMNS",
+            default_value = "id BIGINT NOT NULL, name STRING, price DOUBLE, active BOOLEAN, at TIMESTAMP"
+        )]
+        columns: String,
+    },
+}
+
+/// What a new plugin is.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum PluginType {
+    /// A source.
+    Source,
+    /// A transform.
+    Transform,
+    /// A sink.
+    Sink,
+}
+
+#[derive(clap::Args)]
+pub(crate) struct NewPlugin {
+    /// The crate's name, like my-source; its class is called MySource.
+    pub(crate) name: String,
+    /// What it is.
+    #[arg(long, value_enum)]
+    pub(crate) kind: PluginType,
+    /// The folder in which the crate's own is made.
+    #[arg(long = "in", value_name = "FOLDER", default_value = ".")]
+    pub(crate) folder: PathBuf,
+    /// A clone of Levada's repository, to depend on its crate 'levada-plugin'.
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) levada_path: Option<PathBuf>,
+    /// The URL of Levada's repository, to depend on its crate 'levada-plugin'.
+    #[arg(long, value_name = "URL", conflicts_with = "levada_path")]
+    pub(crate) levada_git: Option<String>,
 }
 
 #[derive(Subcommand)]

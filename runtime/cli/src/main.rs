@@ -5,6 +5,8 @@ mod check;
 mod libraries;
 mod load;
 mod model;
+mod plugin_check;
+mod plugin_new;
 mod run;
 mod show;
 mod status;
@@ -74,6 +76,8 @@ async fn execute(args: Args) -> Result<(), Exit> {
         Command::Validate { files, set, worker } => run::validate(&files, &set, &worker, &registry).await,
         Command::Plugin(Plugin::List { json }) => show::list(&registry, json),
         Command::Plugin(Plugin::Describe { name }) => show::describe(&registry, &name),
+        Command::Plugin(Plugin::New(args)) => plugin_new::create(&args),
+        Command::Plugin(Plugin::Check { library, set, columns }) => plugin_check::check(&library, &set, &columns),
         Command::Checkpoint(Checkpoint::Show { location, json }) => show::checkpoint(&location, json).await,
         Command::Model(command) => model::run(command),
         // `main` has taken care of it.
@@ -89,7 +93,10 @@ async fn execute(args: Args) -> Result<(), Exit> {
 fn main() -> ExitCode {
     let args = Args::parse();
     if let Command::PluginChild { arguments } = args.command {
-        return levada_plugin_loader::child(arguments.into_iter());
+        return match arguments.as_slice() {
+            [what, task] if what == "check" => plugin_check::child(&task.to_string_lossy()),
+            _ => levada_plugin_loader::child(arguments.into_iter()),
+        };
     }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,

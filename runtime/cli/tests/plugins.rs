@@ -2,56 +2,18 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests stop at the first surprise")]
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Output};
-use std::sync::OnceLock;
 
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap()
-}
-
-/// Where libraries are built: not in the source tree, and once for all tests.
-fn built() -> PathBuf {
-    Path::new(env!("CARGO_TARGET_TMPDIR")).join("plugins")
-}
-
-fn succeeded(command: &mut Command) -> Output {
-    let output = command.output().unwrap();
-    assert!(output.status.success(), "{command:?}\n{}", text(&output.stderr));
-    output
-}
+use levada_services::libraries::{self, built, compile, copy_to, root};
 
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// The library of the Rust example, built as its author would, but without the network.
-fn hello() -> PathBuf {
-    static HELLO: OnceLock<PathBuf> = OnceLock::new();
-    HELLO
-        .get_or_init(|| {
-            let manifest = root().join("examples/hello-source/Cargo.toml");
-            let mut cargo = Command::new(env!("CARGO"));
-            cargo.args(["build", "--offline", "--manifest-path"]).arg(manifest);
-            succeeded(cargo.arg("--target-dir").arg(built()));
-            built().join("debug/libhello_source.so")
-        })
-        .clone()
-}
-
-/// The library of the C example.
-fn pass() -> PathBuf {
-    static PASS: OnceLock<PathBuf> = OnceLock::new();
-    PASS.get_or_init(|| {
-        fs::create_dir_all(built()).unwrap();
-        let library = built().join("libpass.so");
-        let mut cc = Command::new("cc");
-        cc.args(["-std=c11", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", "-I"])
-            .arg(root().join("plugin/include"));
-        succeeded(cc.arg("-o").arg(&library).arg(root().join("examples/c-plugin/pass.c")));
-        library
-    })
-    .clone()
+/// The libraries of the examples.
+fn examples() -> Vec<PathBuf> {
+    vec![libraries::example("hello-source"), libraries::c_example("pass")]
 }
 
 struct Site(tempfile::TempDir);
@@ -59,10 +21,7 @@ struct Site(tempfile::TempDir);
 impl Site {
     fn new(libraries: &[PathBuf]) -> Self {
         let site = Self(tempfile::tempdir().unwrap());
-        fs::create_dir(site.path("plugins")).unwrap();
-        for library in libraries {
-            fs::copy(library, site.path("plugins").join(library.file_name().unwrap())).unwrap();
-        }
+        copy_to(&site.path("plugins"), libraries);
         site
     }
 
@@ -89,22 +48,22 @@ impl Site {
 
 #[test]
 fn a_pipeline_of_a_rust_source_and_a_c_transform_runs() {
-    let site = Site::new(&[hello(), pass()]);
+    let site = Site::new(&examples());
     for isolation in ["none", "process"] {
         let _ = fs::remove_dir_all(site.path("data"));
         let output = site.run(&["--plugin-isolation", isolation]);
         let (printed, said) = (text(&output.stdout), text(&output.stderr));
         assert!(output.status.success(), "{isolation}: {said}");
-        assert_eq!(printed.matches("Hello, plugin!").count(), 3, "{isolation}: {printed}{said}");
+        assert_eq!(printed.matches("Good day, plugin!").count(), 3, "{isolation}: {printed}{said}");
     }
     // The second run has nothing to do: the offsets came back.
     let again = site.run(&[]);
-    assert!(again.status.success() && !text(&again.stdout).contains("Hello"), "{}", text(&again.stdout));
+    assert!(again.status.success() && !text(&again.stdout).contains("Good day"), "{}", text(&again.stdout));
 }
 
 #[test]
 fn libraries_are_listed_and_described_and_checked() {
-    let site = Site::new(&[hello(), pass()]);
+    let site = Site::new(&examples());
     // The second time from the cache.
     for _ in 0..2 {
         let listed = text(&site.levada(&["plugin", "list"]).stdout);
@@ -116,4 +75,27 @@ fn libraries_are_listed_and_described_and_checked() {
     let wrong = site.run(&["--set", "source.cuont=7"]);
     assert_eq!(wrong.status.code(), Some(2));
     assert!(text(&wrong.stderr).contains("did you mean 'source.count'?"), "{}", text(&wrong.stderr));
+}
+
+#[test]
+fn a_plugin_that_ends_its_process_fails_only_its_own_pipeline() {
+    let fault = built().join("libfault-cli.so");
+    compile(&root().join("runtime/plugins/tests/libraries/fault.c"), &fault);
+    let site = Site::new(&[examples(), vec![fault]].concat());
+    let good = "source:\n  class: Hello\n  name: plugin\n  count: 3\nsink.class: Console\n";
+    let bad =
+        "transforms: f\ntransforms.f:\n  type: Fault\n  fault: segfault\nrestart:\n  attempts: 1\n  delay: 5 ms\n";
+    fs::write(site.path("good.yaml"), good).unwrap();
+    fs::write(site.path("bad.yaml"), format!("{good}{bad}")).unwrap();
+    let paths = ["data", "bad.yaml", "good.yaml"].map(|name| site.path(name).display().to_string());
+    let [data, bad, good] = &paths;
+    let ran = site.levada(&["run", "--available-now", "--data-dir", data, bad, good, "--plugin-isolation", "process"]);
+    let (printed, said) = (text(&ran.stdout), text(&ran.stderr));
+    assert_eq!(ran.status.code(), Some(1), "{said}");
+    assert_eq!(printed.matches("Good day, plugin!").count(), 3, "{printed}{said}");
+    for part in ["libfault-cli.so", "'Fault'", "process", "signal: 11"] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    // What a plugin logs in its own process is in the log of this one.
+    assert!(said.contains("greeting") && said.contains("hello_source"), "{said}");
 }

@@ -6,7 +6,7 @@ use arrow::array::RecordBatch;
 use arrow::ipc::reader::StreamReader;
 use arrow::ipc::writer::StreamWriter;
 use levada_connector_api::{Error, ErrorKind, Result, Retry};
-use levada_plugin::host::Crossing;
+use levada_plugin::host::{Crossing, Said};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -15,15 +15,36 @@ const MOST: u64 = 1 << 32;
 
 #[derive(Serialize, Deserialize)]
 pub(crate) enum Ask {
-    Query { query: u32, args: String },
-    Create { args: String },
-    Call { op: u32, args: String },
+    Query {
+        query: u32,
+        args: String,
+    },
+    /// `operation_ms` and `cancel_ms` are the host's patience with an operation, and with one that was cancelled.
+    Create {
+        args: String,
+        operation_ms: u64,
+        cancel_ms: u64,
+    },
+    Call {
+        op: u32,
+        args: String,
+    },
 }
 
 #[derive(Serialize, Deserialize)]
 pub(crate) enum Reply {
-    Done { payload: String },
-    Failed { kind: String, retry: String, message: String, hint: Option<String>, places: Vec<String> },
+    /// Not an answer yet: what the plugin logs and measures on the way.
+    Said(Said),
+    Done {
+        payload: String,
+    },
+    Failed {
+        kind: String,
+        retry: String,
+        message: String,
+        hint: Option<String>,
+        places: Vec<String>,
+    },
 }
 
 #[derive(Serialize, Deserialize)]
@@ -59,24 +80,50 @@ pub(crate) fn write<T: Serialize>(out: &mut impl Write, head: T, batches: &[Cros
     out.write_all(&frame).and_then(|()| out.write_all(&bodies)).and_then(|()| out.flush()).map_err(broken)
 }
 
-/// Reads a frame. `None`: the other side has ended.
-pub(crate) fn read<T: DeserializeOwned>(from: &mut impl Read) -> Result<Option<(T, Vec<Crossing>)>> {
-    let mut lengths = [0; 16];
-    if from.read_exact(&mut lengths).is_err() {
-        return Ok(None);
+/// Why a frame could not be read.
+#[derive(Debug)]
+pub(crate) enum Unread {
+    /// The other side has ended.
+    Ended,
+    /// It has said nothing for as long as the stream waits.
+    Silent,
+    /// It says what nobody understands.
+    Broken(Error),
+}
+
+impl From<Error> for Unread {
+    fn from(error: Error) -> Self {
+        Self::Broken(error)
     }
-    let (head, bodies) = lengths.split_at(8);
+}
+
+impl From<arrow::error::ArrowError> for Unread {
+    fn from(error: arrow::error::ArrowError) -> Self {
+        Self::Broken(error.into())
+    }
+}
+
+fn exactly(from: &mut impl Read, n: u64) -> Result<Vec<u8>, Unread> {
+    let mut bytes = Vec::new();
+    match from.take(n).read_to_end(&mut bytes) {
+        Ok(_) if bytes.len() as u64 == n => Ok(bytes),
+        Err(e) if matches!(e.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut) => {
+            Err(Unread::Silent)
+        }
+        _ => Err(Unread::Ended),
+    }
+}
+
+/// Reads a frame.
+pub(crate) fn read<T: DeserializeOwned>(from: &mut impl Read) -> Result<(T, Vec<Crossing>), Unread> {
+    let lengths = exactly(from, 16)?;
     let length = |bytes: &[u8]| bytes.try_into().map(u64::from_le_bytes).unwrap_or(u64::MAX);
+    let (head, bodies) = lengths.split_at(8);
     let (head, bodies) = (length(head), length(bodies));
     if head.saturating_add(bodies) > MOST {
-        return Err(broken("a message is too long"));
+        return Err(broken("a message is too long").into());
     }
-    let mut take = |n: u64| -> Result<Option<Vec<u8>>> {
-        let mut bytes = Vec::new();
-        from.by_ref().take(n).read_to_end(&mut bytes).map_err(broken)?;
-        Ok((bytes.len() as u64 == n).then_some(bytes))
-    };
-    let (Some(head), Some(bodies)) = (take(head)?, take(bodies)?) else { return Ok(None) };
+    let (head, bodies) = (exactly(from, head)?, exactly(from, bodies)?);
     let head: Head<T> = serde_json::from_slice(&head).map_err(broken)?;
     let mut rest = bodies.as_slice();
     let mut batches = Vec::with_capacity(head.batches.len());
@@ -92,7 +139,7 @@ pub(crate) fn read<T: DeserializeOwned>(from: &mut impl Read) -> Result<Option<(
         };
         batches.push(Crossing { schema, rows, meta: meta.into_bytes() });
     }
-    Ok(Some((head.head, batches)))
+    Ok((head.head, batches))
 }
 
 impl Reply {
@@ -111,12 +158,17 @@ impl Reply {
         }
     }
 
-    pub(crate) fn into_result(self) -> Result<Vec<u8>> {
-        match self {
+    /// What was answered; `None`: nothing yet.
+    pub(crate) fn into_result(self) -> Option<Result<Vec<u8>>> {
+        Some(match self {
+            Self::Said(said) => {
+                said.tell();
+                return None;
+            }
             Self::Done { payload } => Ok(payload.into_bytes()),
             Self::Failed { kind, retry, message, hint, places } => {
                 Err(levada_plugin::host::error_from_parts(&kind, &retry, message, hint, places))
             }
-        }
+        })
     }
 }

@@ -2,18 +2,20 @@
 
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
-use std::process::Child;
+use std::process::{Child, ExitStatus};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::FutureExt as _;
 use futures::channel::oneshot;
 use futures::future::BoxFuture;
 use levada_connector_api::{Error, ErrorKind, Result, TaskContext};
-use levada_plugin::host::{Answer, Crossing, Instance, Link};
+use levada_plugin::abi::op;
+use levada_plugin::host::{Answer, Crossing, Instance, Link, Settings, patience};
 
 use crate::Scanner;
-use crate::frame::{self, Ask, Reply};
+use crate::frame::{self, Ask, Reply, Unread};
 
 /// A class that lives in processes of its own.
 pub(crate) struct ProcessLink {
@@ -26,35 +28,64 @@ pub(crate) struct ProcessLink {
 struct Process {
     child: Mutex<Child>,
     place: String,
+    /// Whether it is asked something.
+    busy: AtomicBool,
 }
+
+/// How long a child may take to end its instance.
+const LAST: Duration = Duration::from_secs(2);
 
 impl Process {
     fn child(&self) -> std::sync::MutexGuard<'_, Child> {
         self.child.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Asks the child, and waits for what it answers.
-    fn ask(&self, stream: &mut UnixStream, ask: Ask, batches: &[Crossing]) -> Result<Answer> {
-        let replied = frame::write(stream, ask, batches).and_then(|()| frame::read::<Reply>(stream));
-        match replied {
-            Ok(Some((reply, batches))) => Ok(Answer { payload: reply.into_result()?, batches }),
-            Ok(None) | Err(_) => Err(self.ended()),
+    /// Asks the child, and waits for what it answers to `what`.
+    fn ask(&self, stream: &mut UnixStream, what: &str, ask: Ask, batches: &[Crossing]) -> Result<Answer> {
+        self.busy.store(true, Ordering::SeqCst);
+        let answer = self.answer(stream, what, ask, batches);
+        self.busy.store(false, Ordering::SeqCst);
+        answer
+    }
+
+    fn answer(&self, stream: &mut UnixStream, what: &str, ask: Ask, batches: &[Crossing]) -> Result<Answer> {
+        // What cannot be written has no reader any more, and reading tells why.
+        let _ = frame::write(stream, ask, batches);
+        loop {
+            let unread = match frame::read::<Reply>(stream) {
+                Ok((reply, batches)) => match reply.into_result() {
+                    Some(payload) => return Ok(Answer { payload: payload?, batches }),
+                    None => continue,
+                },
+                Err(unread) => unread,
+            };
+            let error = match unread {
+                Unread::Ended => return Err(self.ended(what)),
+                Unread::Silent => Error::new(ErrorKind::Unavailable, "the plugin's process does not answer"),
+                Unread::Broken(error) => error,
+            };
+            return Err(error.context(format!("{}, {what}", self.place)));
         }
     }
 
-    fn ended(&self) -> Error {
-        let mut child = self.child();
-        // It has closed its end: it is ending, or has ended.
-        let mut status = None;
-        for _ in 0..200 {
-            status = child.try_wait().ok().flatten();
-            if status.is_some() {
-                break;
+    /// Waits until the child has ended; `None`: it is still there.
+    fn wait(&self, patience: Duration) -> Option<ExitStatus> {
+        let end = Instant::now() + patience;
+        loop {
+            let status = self.child().try_wait().ok().flatten();
+            if status.is_some() || Instant::now() > end {
+                return status;
             }
             std::thread::sleep(Duration::from_millis(5));
         }
+    }
+
+    fn ended(&self, what: &str) -> Error {
+        // It has closed its end: it is ending, or has ended.
+        let status = self.wait(Duration::from_secs(1));
         let how = status.map_or("it no longer answers".to_owned(), |status| status.to_string());
-        Error::new(ErrorKind::Panic, format!("the plugin's process has ended: {how}")).context(self.place.clone())
+        let error = Error::new(ErrorKind::Panic, format!("the plugin's process has ended: {how}"));
+        error.context(format!("{}, {what}", self.place))
     }
 }
 
@@ -71,7 +102,7 @@ impl ProcessLink {
     fn start(&self) -> Result<(Process, UnixStream)> {
         let (child, stream) = self.scanner.start("serve", &self.path, Some(&self.class))?;
         let place = format!("plugin {}, class '{}'", self.path.display(), self.class);
-        Ok((Process { child: Mutex::new(child), place }, stream))
+        Ok((Process { child: Mutex::new(child), place, busy: AtomicBool::new(false) }, stream))
     }
 }
 
@@ -83,20 +114,28 @@ impl Link for ProcessLink {
     fn query(&self, query: u32, args: &[u8]) -> Result<Vec<u8>> {
         let (process, mut stream) = self.start()?;
         let _ = stream.set_read_timeout(Some(self.scanner.deadline));
-        process.ask(&mut stream, Ask::Query { query, args: text(args) }, &[]).map(|answer| answer.payload)
+        process.ask(&mut stream, "query", Ask::Query { query, args: text(args) }, &[]).map(|answer| answer.payload)
     }
 
     fn create(&self, args: &[u8]) -> Result<Box<dyn Instance>> {
         let (process, mut stream) = self.start()?;
-        process.ask(&mut stream, Ask::Create { args: text(args) }, &[])?;
+        // The child watches over its operations itself; only one that cannot even do that is silent for longer.
+        let Settings { operation, cancel, .. } = patience();
+        let _ = stream.set_read_timeout(Some(operation + cancel + Duration::from_secs(5)));
+        let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        let ask = Ask::Create { args: text(args), operation_ms: ms(operation), cancel_ms: ms(cancel) };
+        process.ask(&mut stream, "create", ask, &[])?;
         let process = Arc::new(process);
         let (send, receive) = mpsc::channel::<Job>();
         let own = process.clone();
         let work = move || {
-            for Job { ask, batches, answer } in receive {
+            for Job { op, args, batches, answer } in receive {
                 // Nobody waits any more when the instance was dropped meanwhile.
-                let _ = answer.send(own.ask(&mut stream, ask, &batches));
+                let _ = answer.send(own.ask(&mut stream, op::name(op), Ask::Call { op, args }, &batches));
             }
+            // Without anybody who asks, the child ends its instance, and then itself.
+            drop(stream);
+            own.wait(LAST);
         };
         let thread = std::thread::Builder::new().name("levada-plugin-process".to_owned());
         thread.spawn(work).map_err(|e| Error::io("a thread for a plugin's process", e))?;
@@ -105,7 +144,8 @@ impl Link for ProcessLink {
 }
 
 struct Job {
-    ask: Ask,
+    op: u32,
+    args: String,
     batches: Vec<Crossing>,
     answer: oneshot::Sender<Result<Answer>>,
 }
@@ -120,19 +160,28 @@ impl Instance for ProcessInstance {
         // The clock and the fault points of the task stay on this side.
     }
 
+    fn place(&self, op: u32) -> String {
+        format!("{}, {}", self.process.place, op::name(op))
+    }
+
     fn call<'a>(&'a mut self, op: u32, args: Vec<u8>, batches: Vec<Crossing>) -> BoxFuture<'a, Result<Answer>> {
         let (answer, answered) = oneshot::channel();
-        let job = Job { ask: Ask::Call { op, args: text(&args) }, batches, answer };
-        if self.jobs.send(job).is_err() {
-            return futures::future::ready(Err(self.process.ended())).boxed();
+        let job = Job { op, args: text(&args), batches, answer };
+        // Without the thread that asks, nobody answers.
+        let sent = self.jobs.send(job).is_ok();
+        async move {
+            let answer = if sent { answered.await.ok() } else { None };
+            answer.unwrap_or_else(|| Err(self.process.ended(op::name(op))))
         }
-        async move { answered.await.unwrap_or_else(|_| Err(self.process.ended())) }.boxed()
+        .boxed()
     }
 }
 
 impl Drop for ProcessInstance {
     fn drop(&mut self) {
-        // The thread may wait for an answer: the end of the process is one.
-        let _ = self.process.child().kill();
+        // Where the thread waits for an answer, the end of the process is one.
+        if self.process.busy.load(Ordering::SeqCst) {
+            let _ = self.process.child().kill();
+        }
     }
 }

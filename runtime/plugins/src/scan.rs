@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use levada_connector_api::{Error, ErrorKind, Result};
-use levada_plugin::host::ClassInfo;
+use levada_plugin::host::{ClassInfo, log_level};
 use serde::{Deserialize, Serialize};
 
 /// What a library says of itself.
@@ -50,7 +50,10 @@ impl Scanner {
         let failed = |e| Error::io(format!("{}: a process for a plugin", self.program.display()), e);
         let (own, other) = UnixStream::pair().map_err(failed)?;
         let mut command = Command::new(&self.program);
-        command.args(&self.arguments).arg(task).arg(path).args(class);
+        command.args(&self.arguments).arg(task).arg(path);
+        if let Some(class) = class {
+            command.arg(class).arg(log_level().to_string());
+        }
         command.stdin(OwnedFd::from(other)).stdout(Stdio::null());
         if task == "scan" {
             command.stderr(Stdio::null());

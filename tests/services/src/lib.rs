@@ -1,4 +1,6 @@
-//! Real servers for tests: throwaway instances on free ports of the loopback.
+//! What tests need that is not in the crate that they test: real servers, and plugin libraries.
+//!
+//! Servers are throwaway instances on free ports of the loopback.
 //!
 //! A server is started by the first test of a process that asks for it, and ends with the process however that ends: a
 //! shell beside it waits for the end of a pipe that only the test process holds, then stops the server by its process id
@@ -14,6 +16,7 @@
 )]
 
 pub mod kafka;
+pub mod libraries;
 pub mod postgres;
 pub mod proxy;
 mod support;

@@ -2,6 +2,10 @@
 //!
 //!     levada-crash PIPELINE.json --data DIR [--kill-at POINT:N] [--fail-at POINT:N] [--list-points]
 //!
+//! The pipeline's key `plugin.path` names libraries, separated by commas; with `plugin.isolation=process` their plugins run in
+//! processes of their own. With `plugin.tables=true` each
+//! built-in plugin is called by way of its own table of the plugin interface.
+//!
 //! Prints `committed BATCH ROWS` for each micro-batch, `restarting: ERROR` for each restart, and at the end, when asked,
 //! `point NAME COUNT` for each fault point passed. Exits with 0 when the pipeline ended well; with 1 and
 //! `error KIND: MESSAGE` when it failed; with 2 when its configuration is wrong.
@@ -12,6 +16,7 @@ use std::sync::Arc;
 
 use levada_connector_api::config::RawConfig;
 use levada_engine::{Environment, Observer, PipelineSpec, Progress, TaskState, TaskStatus, start};
+use levada_plugin_loader::{Isolation, Options, Scanner, load};
 use levada_tests::points::Points;
 
 struct Arguments {
@@ -61,13 +66,33 @@ impl Observer for Narrator {
 
 fn spec(path: &str) -> Result<PipelineSpec, String> {
     let text = std::fs::read_to_string(path).map_err(|e| format!("{path}: {e}"))?;
-    let raw: RawConfig = serde_json::from_str(&text).map_err(|e| format!("{path}: {e}"))?;
-    let registry = levada_plugins::registry().map_err(|e| e.to_string())?;
+    let mut raw: RawConfig = serde_json::from_str(&text).map_err(|e| format!("{path}: {e}"))?;
+    let mut registry = levada_plugins::registry().map_err(|e| e.to_string())?;
+    if raw.remove("plugin.tables").is_some() {
+        registry = levada_plugin::loopback(&registry).map_err(|e| e.to_string())?;
+    }
+    if let Some(paths) = raw.remove("plugin.path") {
+        let options = Options {
+            paths: paths.split(',').map(Into::into).collect(),
+            isolation: match raw.remove("plugin.isolation").as_deref() {
+                Some("process") => Isolation::Process,
+                _ => Isolation::None,
+            },
+            cache: None,
+            scanner: Scanner::new(std::env::current_exe().map_err(|e| e.to_string())?, &["plugin-child"]),
+        };
+        if let Some(problem) = load(&mut registry, &options).problems.first() {
+            return Err(problem.to_string());
+        }
+    }
     PipelineSpec::parse(&raw, &registry)
         .map_err(|errors| errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
 }
 
 fn main() -> ExitCode {
+    if std::env::args().nth(1).as_deref() == Some("plugin-child") {
+        return levada_plugin_loader::child(std::env::args_os().skip(2));
+    }
     let prepared = Arguments::parse(std::env::args().skip(1)).and_then(|args| Ok((spec(&args.pipeline)?, args)));
     let (spec, args) = match prepared {
         Ok(prepared) => prepared,

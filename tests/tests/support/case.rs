@@ -222,6 +222,16 @@ impl Case {
         )
     }
 
+    /// Numbers out of a library, into a table of a SQLite file by another: ten micro-batches.
+    pub(crate) fn numbers(name: &'static str, source: &[(&str, &str)], row: impl Fn(u32) -> serde_json::Value) -> Self {
+        let mut all =
+            config(&[("name", "numbers"), ("sink.class", "Sqlite"), ("sink.table", "t"), ("batch.max.rows", "100")]);
+        all.extend(config(source));
+        let rows = (0..1000).map(|n| row(n).to_string()).collect();
+        let input = TempDir::new().unwrap();
+        Self { name, rows, bad: Vec::new(), any_order: false, input, config: all, database: None }
+    }
+
     /// The same rows from a topic of three partitions: ten micro-batches, each with rows of all of them.
     pub(crate) fn out_of_topic(mut self, name: &'static str, kafka: &Kafka) -> Self {
         self.name = name;

@@ -98,6 +98,8 @@ impl Site {
         let mut output = Output::read(&self.path("out"), &self.path("dead"));
         if let Some(table) = &self.table {
             output.rows = table.rows();
+        } else if self.path("out").is_file() {
+            output.rows = sqlite_rows(&self.path("out"));
         }
         output
     }
@@ -119,6 +121,26 @@ impl Site {
         found.sort();
         found
     }
+}
+
+/// The rows of the table `t` of a SQLite file, in the order in which they came; none while it is not there.
+fn sqlite_rows(file: &Path) -> Vec<String> {
+    let database = rusqlite::Connection::open(file).unwrap();
+    let Ok(mut all) = database.prepare("SELECT * FROM t ORDER BY rowid") else { return Vec::new() };
+    let names: Vec<String> = all.column_names().into_iter().map(str::to_owned).collect();
+    let row = |row: &rusqlite::Row<'_>| {
+        let cell = |(i, name): (usize, &String)| {
+            let value = match row.get_ref(i)? {
+                rusqlite::types::ValueRef::Integer(n) => n.into(),
+                other => other.as_str()?.into(),
+            };
+            Ok((name.clone(), value))
+        };
+        let cells: rusqlite::Result<serde_json::Map<String, serde_json::Value>> =
+            names.iter().enumerate().map(cell).collect();
+        Ok(serde_json::Value::Object(cells?).to_string())
+    };
+    all.query_map([], row).unwrap().map(Result::unwrap).collect()
 }
 
 fn find(folder: &Path, found: &mut Vec<PathBuf>) {

@@ -1,61 +1,28 @@
 //! Libraries that are built here, by cargo and by cc, and loaded.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests stop at the first surprise")]
 
+mod faults;
+
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::sync::OnceLock;
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::sync::Arc;
 
-use levada_connector_api::testkit::{canonical_rows, source_conformance};
+use arrow::array::{ArrayRef, Int64Array, RecordBatch};
+use levada_connector_api::testkit::{canonical_rows, source_conformance, transform_conformance};
 use levada_connector_api::{Batch, BindContext, OutputMode, PollLimit, Registry, TaskContext};
 use levada_plugin_loader::{Isolation, LoadReport, Options, Scanner, load};
+use levada_services::libraries::{self, built, compile, copy_to, root};
 
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap()
-}
-
-/// Where libraries are built: not in the source tree, and once for all tests.
-fn built() -> PathBuf {
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("plugins");
-    fs::create_dir_all(&folder).unwrap();
-    folder
-}
-
-fn succeeded(command: &mut Command) {
-    let output = command.output().unwrap();
-    assert!(output.status.success(), "{command:?}\n{}", String::from_utf8_lossy(&output.stderr));
-}
-
-/// The library of the Rust example, built as its author would, but without the network.
+/// The library of the Rust example.
 fn hello() -> PathBuf {
-    static HELLO: OnceLock<PathBuf> = OnceLock::new();
-    HELLO
-        .get_or_init(|| {
-            let manifest = root().join("examples/hello-source/Cargo.toml");
-            let mut cargo = Command::new(env!("CARGO"));
-            cargo.args(["build", "--offline", "--locked", "--manifest-path"]).arg(manifest);
-            succeeded(cargo.arg("--target-dir").arg(built()));
-            built().join("debug/libhello_source.so")
-        })
-        .clone()
-}
-
-fn compile(code: &Path, library: &Path) {
-    let mut cc = Command::new("cc");
-    cc.args(["-std=c11", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", "-I"]).arg(root().join("plugin/include"));
-    succeeded(cc.arg("-o").arg(library).arg(code));
+    libraries::example("hello-source")
 }
 
 /// The library of the C example.
 fn pass() -> PathBuf {
-    static PASS: OnceLock<PathBuf> = OnceLock::new();
-    PASS.get_or_init(|| {
-        let library = built().join("libpass.so");
-        compile(&root().join("examples/c-plugin/pass.c"), &library);
-        library
-    })
-    .clone()
+    libraries::c_example("pass")
 }
 
 struct Site(tempfile::TempDir);
@@ -63,10 +30,7 @@ struct Site(tempfile::TempDir);
 impl Site {
     fn new(libraries: &[PathBuf]) -> Self {
         let site = Self(tempfile::tempdir().unwrap());
-        fs::create_dir(site.path("plugins")).unwrap();
-        for library in libraries {
-            fs::copy(library, site.path("plugins").join(library.file_name().unwrap())).unwrap();
-        }
+        copy_to(&site.path("plugins"), libraries);
         site
     }
 
@@ -95,6 +59,51 @@ async fn a_library_of_rust_keeps_the_contract() {
     let plugin = registry.source("Hello").unwrap();
     let config = plugin.config_def().parse(&BTreeMap::new(), "source.").unwrap();
     source_conformance(&|| plugin.create(&config).unwrap(), plugin.capabilities(&config)).await;
+}
+
+#[tokio::test]
+async fn libraries_of_c_keep_the_contracts() {
+    let site = Site::new(&[libraries::c_example("count"), pass()]);
+    let (registry, report) = site.load(Isolation::None);
+    assert!(report.problems.is_empty(), "{:?}", report.problems);
+    c_conforms(&registry).await;
+    let plugin = registry.source("CountC").unwrap();
+    let wrong = BTreeMap::from([("count".to_owned(), "-3".to_owned())]);
+    let error = plugin.create(&plugin.config_def().parse(&wrong, "").unwrap()).err().unwrap();
+    assert!(error.to_string().contains("count must be 0 or more"), "{error}");
+}
+
+/// What was built when the interface was made, with the header of then, is loaded by the host of today.
+#[tokio::test]
+async fn frozen_libraries_keep_the_contracts() {
+    let folder = root().join("runtime/plugins/tests/frozen/v1.0");
+    let frozen = ["count", "pass"].map(|name| {
+        let library = built().join(format!("libfrozen_{name}.so"));
+        // The header beside the code is found first.
+        compile(&folder.join(format!("{name}.c")), &library);
+        library
+    });
+    let site = Site::new(&frozen);
+    for isolation in [Isolation::None, Isolation::Process] {
+        let (registry, report) = site.load(isolation);
+        assert!(report.problems.is_empty(), "{:?}", report.problems);
+        c_conforms(&registry).await;
+    }
+}
+
+async fn c_conforms(registry: &Registry) {
+    let plugin = registry.source("CountC").unwrap();
+    for count in ["0", "1", "60"] {
+        let raw = BTreeMap::from([("count".to_owned(), count.to_owned())]);
+        let config = plugin.config_def().parse(&raw, "source.").unwrap();
+        source_conformance(&|| plugin.create(&config).unwrap(), plugin.capabilities(&config)).await;
+    }
+    let plugin = registry.transform("PassC").unwrap();
+    let config = plugin.config_def().parse(&BTreeMap::new(), "").unwrap();
+    let column = |from: i64| Arc::new(Int64Array::from_iter_values(from..from + 30)) as ArrayRef;
+    let input: Vec<_> = (0..3).map(|i| RecordBatch::try_from_iter([("n", column(i * 100))]).unwrap()).collect();
+    let context = BindContext::new("t", OutputMode::Append);
+    transform_conformance(&|| plugin.create(&config).unwrap(), &context, &input).await;
 }
 
 #[tokio::test]
@@ -135,14 +144,9 @@ fn scans_are_kept_until_the_library_changes() {
     fs::write(site.path("cache/plugins.json"), kept.replace("Passes rows on", "From the cache")).unwrap();
     let (registry, _) = site.load(Isolation::None);
     assert_eq!(registry.transform("PassC").unwrap().doc(), "From the cache");
-    fs::OpenOptions::new()
-        .append(true)
-        .open(site.path("plugins/libpass.so"))
-        .map(|mut file| {
-            use std::io::Write as _;
-            file.write_all(b"changed").unwrap();
-        })
-        .unwrap();
+    let mut file = fs::OpenOptions::new().append(true).open(site.path("plugins/libpass.so")).unwrap();
+    file.write_all(b"changed").unwrap();
+    drop(file);
     let (registry, _) = site.load(Isolation::None);
     assert_eq!(registry.transform("PassC").unwrap().doc(), "Passes rows on");
     // A damaged cache is only a cache.
