@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
 use arrow::compute::FilterBuilder;
 use arrow::datatypes::{Schema, SchemaRef};
-use levada_connector_api::{Batch, BindContext, Bound, Emitted, Error, Result, Transform, async_trait};
+use levada_connector_api::{Batch, BindContext, Bound, Emitted, Error, Result, Transform, async_trait, find_column};
 use levada_expressions::{Predicate, Projection, SqlOptions, bad_rows};
 
 use crate::filter::{Filter, split};
@@ -63,13 +63,12 @@ impl Transform for FilterProject {
     fn origin(&self, column: &str) -> Option<String> {
         let step = self.bound.as_ref()?;
         let schema = step.projection.schema();
-        let at = schema.fields().iter().position(|field| field.name().eq_ignore_ascii_case(column))?;
+        let at = find_column(schema, column).ok()?;
         step.projection.source(at).filter(|source| self.options.ansi || source.starts_with('`'))
     }
 
     async fn process(&mut self, batch: Batch) -> Result<Emitted> {
         let Some(step) = &self.bound else { return Err(Error::internal("process was called before bind")) };
-        let internal = |error: arrow::error::ArrowError| Error::internal(error.to_string());
         let mut rejected = Vec::new();
         let mut columns: Vec<ArrayRef> =
             step.read.iter().filter_map(|at| batch.rows.columns().get(*at).cloned()).collect();
@@ -82,7 +81,7 @@ impl Transform for FilterProject {
                 let filter = FilterBuilder::new(&mask);
                 let filter = if columns.len() > 1 { filter.optimize() } else { filter }.build();
                 for column in &mut columns {
-                    *column = filter.filter(column).map_err(internal)?;
+                    *column = filter.filter(column)?;
                 }
                 (rows, origin) = (passed, origin.kept(&mask));
             }
@@ -91,7 +90,7 @@ impl Transform for FilterProject {
             return Ok(Emitted { batches: Vec::new(), rejected });
         }
         let options = RecordBatchOptions::new().with_row_count(Some(rows));
-        let read = RecordBatch::try_new_with_options(step.schema.clone(), columns, &options).map_err(internal)?;
+        let read = RecordBatch::try_new_with_options(step.schema.clone(), columns, &options)?;
         let read = Batch::with_origin(read, origin);
         let (out, bad) = step.projection.evaluate_isolating(&read.rows)?;
         let origin = origin_of(&read, step.projection.keeps_rows(), &bad);

@@ -142,7 +142,6 @@ impl Query {
 struct Sql {
     query: Query,
     key: String,
-    alias: String,
 }
 
 impl Sql {
@@ -169,7 +168,6 @@ impl Sql {
 #[async_trait]
 impl Transform for Sql {
     fn bind(&mut self, input: &SchemaRef, context: &BindContext) -> Result<Bound> {
-        self.alias = context.alias.clone();
         let mut bound = Bound::stateless(Arc::clone(input));
         for step in &mut self.query.steps {
             let next = step.bind(&bound.schema, context).map_err(|error| error.context(self.key.clone()))?;
@@ -311,6 +309,6 @@ impl TransformPlugin for SqlPlugin {
         };
         let key = config.full_key("query");
         let query = Query::new(&config.string("query"), &options).map_err(|error| error.context(key.clone()))?;
-        Ok(Box::new(Sql { query, key, alias: String::new() }))
+        Ok(Box::new(Sql { query, key }))
     }
 }

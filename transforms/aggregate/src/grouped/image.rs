@@ -27,7 +27,7 @@ pub(super) fn image(state: &State, kind: StateKind, closed: i64) -> Result<Optio
         let mut add = |from: Vec<i64>, to: Vec<i64>, columns: Vec<ArrayRef>| {
             let mut all: Vec<ArrayRef> = vec![Arc::new(Int64Array::from(from)), Arc::new(Int64Array::from(to))];
             all.extend(columns);
-            batches.push(RecordBatch::try_new(schema.clone(), all).map_err(|e| Error::internal(e.to_string()))?);
+            batches.push(RecordBatch::try_new(schema.clone(), all)?);
             Ok::<(), Error>(())
         };
         // Pieces, since the text of one column of one batch can have two gigabytes at most.
@@ -69,7 +69,7 @@ pub(super) fn image(state: &State, kind: StateKind, closed: i64) -> Result<Optio
     }
     if plan.expires && closed > 0 {
         let column: ArrayRef = Arc::new(Int64Array::from(vec![closed]));
-        let batch = RecordBatch::try_from_iter([("closed", column)]).map_err(|e| Error::internal(e.to_string()))?;
+        let batch = RecordBatch::try_from_iter([("closed", column)])?;
         sections.insert(0, StateSection { partition: CLOSED, batches: vec![batch] });
     }
     if sections.is_empty() && kind == StateKind::Delta {
@@ -158,7 +158,7 @@ fn load(state: &State, batch: &RecordBatch) -> Result<()> {
         let states = columns.get(2 + keys..).unwrap_or_default();
         let states: Vec<ArrayRef> = states
             .iter()
-            .map(|column| arrow::compute::take(column, &take, None).map_err(|e| Error::internal(e.to_string())))
+            .map(|column| arrow::compute::take(column, &take, None).map_err(Error::from))
             .collect::<Result<_>>()?;
         match (&mut *shard, &plan.shape) {
             (Shard::Groups(shard), _) => shard.load(plan, &own, &states)?,

@@ -46,7 +46,10 @@ impl Delta {
 
     pub(super) fn memory(&self) -> usize {
         let held: usize = self.accumulators.iter().map(|accumulator| accumulator.memory()).sum();
-        self.keys.memory() + slots_memory(self.slots.iter().map(|(slots, ..)| slots)) + self.numbers.capacity() * 4 + held
+        self.keys.memory()
+            + slots_memory(self.slots.iter().map(|(slots, ..)| slots))
+            + self.numbers.capacity() * 4
+            + held
     }
 
     /// Counts rows, each at its time.
@@ -227,7 +230,14 @@ impl Shard {
 
     /// Takes over what a thread counted of these of its keys. Windows that closed at or before `late`, in microseconds,
     /// are dropped.
-    pub(super) fn merge(&mut self, plan: &Plan, windows: &Windows, delta: &Delta, keys: &[u32], late: i64) -> Result<()> {
+    pub(super) fn merge(
+        &mut self,
+        plan: &Plan,
+        windows: &Windows,
+        delta: &Delta,
+        keys: &[u32],
+        late: i64,
+    ) -> Result<()> {
         let late = if plan.expires { late } else { i64::MIN };
         let gone = late.saturating_sub(windows.size);
         let mut own: Vec<(u32, u32)> = Vec::with_capacity(keys.len());
@@ -268,7 +278,13 @@ impl Shard {
 
     /// Ends the micro-batch: gives out what the mode wants, and removes what closed at or before `watermark`, in
     /// microseconds. Windows that closed at or before `late` are not there.
-    pub(super) fn finish(&mut self, plan: &Plan, windows: &Windows, late: i64, watermark: i64) -> Result<Vec<RecordBatch>> {
+    pub(super) fn finish(
+        &mut self,
+        plan: &Plan,
+        windows: &Windows,
+        late: i64,
+        watermark: i64,
+    ) -> Result<Vec<RecordBatch>> {
         let gone = if plan.expires { late.saturating_sub(windows.size) } else { i64::MIN };
         let mut touched = std::mem::take(&mut self.touched);
         touched.sort();
@@ -382,7 +398,8 @@ impl Shard {
                 });
             }
         }
-        let named = |result: Result<ArrayRef>, name: &str| result.map_err(|e| e.context(format!("aggregate \"{name}\"")));
+        let named =
+            |result: Result<ArrayRef>, name: &str| result.map_err(|e| e.context(format!("aggregate \"{name}\"")));
         if windows.whole() {
             for (accumulator, call) in self.accumulators.iter().zip(plan.grouping.calls()) {
                 columns.push(named(accumulator.evaluate(&from), &call.name)?);

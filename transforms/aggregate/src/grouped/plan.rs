@@ -126,6 +126,10 @@ impl Plan {
             TimeSpec::Session { gap, .. } => (Shape::Sessions(Gap::compile(gap, input, options)?), delay.is_some()),
         };
         let session = matches!(shape, Shape::Sessions(_));
+        if session && keys.is_empty() {
+            return Err(Error::config("sessions without a key: all rows would be one session")
+                .hint("group by a key, or use windows"));
+        }
         check_mode(context, expires, session)?;
         let key_types: Vec<DataType> = keys.iter().map(|key| key.data_type().clone()).collect();
         let fingerprint = fingerprint(&spec.time, timed, &grouping, &key_types);
@@ -190,8 +194,7 @@ impl Plan {
             }
             kept.push(good);
         }
-        let batch =
-            arrow::compute::filter_record_batch(&batch, &kept.into()).map_err(|e| Error::internal(e.to_string()))?;
+        let batch = arrow::compute::filter_record_batch(&batch, &kept.into())?;
         Ok((batch, times, bad))
     }
 
