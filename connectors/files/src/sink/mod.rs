@@ -3,6 +3,7 @@
 mod encode;
 mod names;
 mod owner;
+mod parquet;
 mod partition;
 mod values;
 

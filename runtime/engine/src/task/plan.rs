@@ -84,18 +84,39 @@ pub(crate) async fn bind(spec: &PipelineSpec, inputs: &mut Inputs) -> Result<Cha
     Ok(Chain { steps, output, closes, plan: Plan { inputs: sources, output: last.schema, stateful } })
 }
 
+/// How many transforms from `at` on are of one plugin, each read by the next and by nobody else.
+fn run_length(spec: &PipelineSpec, at: usize) -> usize {
+    let Some(first) = spec.transforms.get(at) else { return 0 };
+    let next_reads = |number: usize| {
+        let (Some(one), Some(next)) = (spec.transforms.get(number), spec.transforms.get(number + 1)) else {
+            return false;
+        };
+        let by_name = spec.transforms.iter().filter(|other| other.inputs.contains(&one.alias)).count();
+        let follows = match next.inputs.as_slice() {
+            [] => by_name == 0,
+            [only] => *only == one.alias && by_name == 1,
+            _ => false,
+        };
+        follows && next.plugin.name() == first.plugin.name()
+    };
+    1 + (at..).take_while(|number| next_reads(*number)).count()
+}
+
 /// Makes the transforms and joins each to its inputs.
 fn place(spec: &PipelineSpec) -> Result<Vec<Step>> {
     let mut steps: Vec<Step> = Vec::new();
-    for (at, stage) in spec.transforms.iter().enumerate() {
-        let transform = stage.plugin.create(&stage.config).map_err(|e| in_step(&stage.alias, e))?;
+    // The step that does the work of each transform.
+    let mut step_of: Vec<usize> = Vec::new();
+    let mut at = 0;
+    while let Some(stage) = spec.transforms.get(at) {
         let port = |name: &String| {
-            let step = spec.transforms.iter().take(at).position(|other| other.alias == *name).map(Port::Step);
+            let step = spec.transforms.iter().zip(&step_of).find(|(other, _)| other.alias == *name);
+            let step = step.map(|(_, step)| Port::Step(*step));
             step.or_else(|| spec.sources.iter().position(|source| source.alias == *name).map(Port::Source))
         };
         let mut inputs: Vec<Port> = stage.inputs.iter().filter_map(port).collect();
         if inputs.is_empty() {
-            inputs.push(match at {
+            inputs.push(match steps.len() {
                 0 if spec.sources.len() > 1 => {
                     return Err(Error::config(format!(
                         "transforms.{}.inputs: missing; there are several sources",
@@ -104,10 +125,29 @@ fn place(spec: &PipelineSpec) -> Result<Vec<Step>> {
                     .hint("name the one that it reads, or all of them for a Union"));
                 }
                 0 => Port::Source(0),
-                at => Port::Step(at - 1),
+                count => Port::Step(count - 1),
             });
         }
+        let transform = stage.plugin.create(&stage.config).map_err(|e| in_step(&stage.alias, e))?;
+        let mut made = (transform, stage, 1);
+        let run = spec.transforms.get(at..at + run_length(spec, at)).unwrap_or_default();
+        for stage in run.iter().skip(1) {
+            stage.plugin.create(&stage.config).map_err(|e| in_step(&stage.alias, e))?;
+        }
+        let parts: Vec<_> = run.iter().map(|stage| (stage.alias.as_str(), &stage.config)).collect();
+        // The longest part of the run that can be one.
+        for count in (2..=run.len()).rev() {
+            if let (Some(parts), Some(last)) = (parts.get(..count), run.get(count - 1))
+                && let Some(chained) = stage.plugin.chain(parts)
+            {
+                made = (chained, last, count);
+                break;
+            }
+        }
+        let (transform, stage, count) = made;
+        step_of.extend(std::iter::repeat_n(steps.len(), count));
         steps.push(Step { alias: stage.alias.clone(), transform, inputs, stateful: false });
+        at += count;
     }
     let count = steps.len();
     let read = |port: Port| steps.iter().any(|step| step.inputs.contains(&port));

@@ -10,6 +10,7 @@ use arrow::datatypes::{DataType, Field, Int64Type, Schema};
 use levada_connector_api::{Error, Result, StateImage, StateKind, StateSection};
 
 use super::PARTITIONS;
+use super::lanes::guarded;
 use super::plan::{Plan, Shape};
 use super::state::{Shard, State};
 use crate::keys::{PREFIX, hash, with_prefix};
@@ -17,65 +18,84 @@ use crate::keys::{PREFIX, hash, with_prefix};
 /// The number of the section that is no state partition.
 const CLOSED: u32 = u32::MAX;
 
+/// With more groups than these the state partitions are written by several threads.
+const MANY: u64 = 100_000;
+
 /// The state, or what changed. `closed`: up to when groups were closed, in microseconds.
 pub(super) fn image(state: &State, kind: StateKind, closed: i64) -> Result<Option<StateImage>> {
     let plan = &state.plan;
-    let mut sections = Vec::new();
     let schema = schema(plan)?;
-    for (number, mut shard) in state.shards() {
-        let mut batches = Vec::new();
-        let mut add = |from: Vec<i64>, to: Vec<i64>, columns: Vec<ArrayRef>| {
-            let mut all: Vec<ArrayRef> = vec![Arc::new(Int64Array::from(from)), Arc::new(Int64Array::from(to))];
-            all.extend(columns);
-            batches.push(RecordBatch::try_new(schema.clone(), all)?);
-            Ok::<(), Error>(())
-        };
-        // Pieces, since the text of one column of one batch can have two gigabytes at most.
-        match &mut *shard {
-            Shard::Groups(shard) => {
-                let numbers = match kind {
-                    StateKind::Snapshot => shard.all(),
-                    StateKind::Delta => shard.take_changed(),
-                };
-                for numbers in numbers.chunks(super::ROWS) {
-                    let (from, columns) = shard.state(numbers)?;
-                    add(from, vec![0; numbers.len()], columns)?;
-                }
-            }
-            Shard::Panes(shard) => {
-                let panes = match kind {
-                    StateKind::Snapshot => shard.all(),
-                    StateKind::Delta => shard.take_changed(),
-                };
-                for panes in panes.chunks(super::ROWS) {
-                    let (from, columns) = shard.state(panes)?;
-                    add(from, vec![0; panes.len()], columns)?;
-                }
-            }
-            Shard::Sessions(shard) => {
-                let keys = match kind {
-                    StateKind::Snapshot => shard.all(),
-                    StateKind::Delta => shard.take_changed(),
-                };
-                for keys in keys.chunks(super::ROWS) {
-                    let (from, to, columns) = shard.state(keys)?;
-                    add(from, to, columns)?;
-                }
-            }
+    let groups: u64 = state.shards().map(|(_, shard)| shard.counts().0).sum();
+    let threads = if groups < MANY { 1 } else { plan.threads };
+    let of_thread = |thread: usize| -> Result<Vec<StateSection>> {
+        let own = (0..PARTITIONS).filter(|number| number % threads == thread);
+        let sections = own.filter_map(|number| section(state, &schema, number, kind).transpose());
+        sections.collect()
+    };
+    let mut sections = std::thread::scope(|scope| {
+        let others: Vec<_> = (1..threads).map(|thread| scope.spawn(move || guarded(|| of_thread(thread)))).collect();
+        let mut sections = of_thread(0)?;
+        for other in others {
+            sections.extend(other.join().map_err(|_| Error::internal("a thread that wrote state panicked"))??);
         }
-        if !batches.is_empty() {
-            sections.push(StateSection { partition: number as u32, batches });
-        }
-    }
+        Ok::<_, Error>(sections)
+    })?;
+    sections.sort_by_key(|section| section.partition);
     if plan.expires && closed > 0 {
         let column: ArrayRef = Arc::new(Int64Array::from(vec![closed]));
-        let batch = RecordBatch::try_from_iter([("closed", column)])?;
+        let batch = RecordBatch::try_from_iter([("closed", column)]).map_err(|e| Error::internal(e.to_string()))?;
         sections.insert(0, StateSection { partition: CLOSED, batches: vec![batch] });
     }
     if sections.is_empty() && kind == StateKind::Delta {
         return Ok(None);
     }
     Ok(Some(StateImage { kind, fingerprint: plan.fingerprint.clone(), sections }))
+}
+
+/// A state partition, or what changed in it.
+fn section(state: &State, schema: &Arc<Schema>, number: usize, kind: StateKind) -> Result<Option<StateSection>> {
+    let Some(mut shard) = state.shard(number) else { return Ok(None) };
+    let mut batches = Vec::new();
+    let mut add = |from: Vec<i64>, to: Vec<i64>, columns: Vec<ArrayRef>| {
+        let mut all: Vec<ArrayRef> = vec![Arc::new(Int64Array::from(from)), Arc::new(Int64Array::from(to))];
+        all.extend(columns);
+        batches.push(RecordBatch::try_new(schema.clone(), all).map_err(|e| Error::internal(e.to_string()))?);
+        Ok::<(), Error>(())
+    };
+    // Pieces, since the text of one column of one batch can have two gigabytes at most.
+    match &mut *shard {
+        Shard::Groups(shard) => {
+            let numbers = match kind {
+                StateKind::Snapshot => shard.all(),
+                StateKind::Delta => shard.take_changed(),
+            };
+            for numbers in numbers.chunks(super::ROWS) {
+                let (from, columns) = shard.state(numbers)?;
+                add(from, vec![0; numbers.len()], columns)?;
+            }
+        }
+        Shard::Panes(shard) => {
+            let panes = match kind {
+                StateKind::Snapshot => shard.all(),
+                StateKind::Delta => shard.take_changed(),
+            };
+            for panes in panes.chunks(super::ROWS) {
+                let (from, columns) = shard.state(panes)?;
+                add(from, vec![0; panes.len()], columns)?;
+            }
+        }
+        Shard::Sessions(shard) => {
+            let keys = match kind {
+                StateKind::Snapshot => shard.all(),
+                StateKind::Delta => shard.take_changed(),
+            };
+            for keys in keys.chunks(super::ROWS) {
+                let (from, to, columns) = shard.state(keys)?;
+                add(from, to, columns)?;
+            }
+        }
+    }
+    Ok((!batches.is_empty()).then_some(StateSection { partition: number as u32, batches }))
 }
 
 fn schema(plan: &Plan) -> Result<Arc<Schema>> {
@@ -158,7 +178,7 @@ fn load(state: &State, batch: &RecordBatch) -> Result<()> {
         let states = columns.get(2 + keys..).unwrap_or_default();
         let states: Vec<ArrayRef> = states
             .iter()
-            .map(|column| arrow::compute::take(column, &take, None).map_err(Error::from))
+            .map(|column| arrow::compute::take(column, &take, None).map_err(|e| Error::internal(e.to_string())))
             .collect::<Result<_>>()?;
         match (&mut *shard, &plan.shape) {
             (Shard::Groups(shard), _) => shard.load(plan, &own, &states)?,

@@ -4,10 +4,10 @@
 //! how many windows it is in. Where the order of rows decides a result (`first`, `collect_list`), and where windows do not
 //! overlap, each window is a pane of its own. The idea is of "No Pane, No Gain" (Li et al., SIGMOD Record 34, 2005).
 
-use std::collections::BTreeMap;
-
 use arrow::array::{ArrayRef, RecordBatch, UInt32Array};
 use arrow::compute::take_record_batch;
+use foldhash::fast::FixedState;
+use hashbrown::HashMap;
 use levada_connector_api::{Error, OutputMode, Result};
 
 use super::groups::update;
@@ -133,7 +133,10 @@ pub(super) struct Shard {
     /// All groups are below it.
     bound: u32,
     /// The keys of each pane, when panes close.
-    by_pane: BTreeMap<i64, Vec<u32>>,
+    by_pane: HashMap<i64, Vec<u32>, FixedState>,
+    /// The closing of windows that saw a key last, counted from 1.
+    seen_in: Vec<u32>,
+    closing: u32,
     /// Up to when windows were closed, in microseconds.
     closed: i64,
     /// How many windows with rows are open.
@@ -160,7 +163,9 @@ impl Shard {
             accumulators: plan.accumulators()?,
             free: Vec::new(),
             bound: 0,
-            by_pane: BTreeMap::new(),
+            by_pane: HashMap::default(),
+            seen_in: Vec::new(),
+            closing: 0,
             closed: i64::MIN,
             windows: 0,
             touched_in: Vec::new(),
@@ -182,7 +187,8 @@ impl Shard {
     pub(super) fn memory(&self) -> usize {
         let held: usize = self.accumulators.iter().map(|accumulator| accumulator.memory()).sum();
         let lists = (self.touched.capacity() + self.changed.capacity()) * size_of::<Pane>();
-        let numbers = (self.touched_in.capacity() + self.free.capacity()) * 4 + self.is_changed.capacity();
+        let numbers = (self.touched_in.capacity() + self.free.capacity() + self.seen_in.capacity()) * 4
+            + self.is_changed.capacity();
         let closing: usize = self.by_pane.values().map(|keys| keys.capacity() * 4 + 64).sum();
         self.keys.memory() + slots_memory(self.slots.iter()) + held + lists + numbers + closing
     }
@@ -218,12 +224,7 @@ impl Shard {
         }
         if self.touched_in[group as usize] != self.batch {
             self.touched_in[group as usize] = self.batch;
-            let pane = Pane { key, start, group };
-            self.touched.push(pane);
-            if !self.is_changed[group as usize] {
-                self.is_changed[group as usize] = true;
-                self.changed.push(pane);
-            }
+            self.touched.push(Pane { key, start, group });
         }
         group
     }
@@ -307,7 +308,7 @@ impl Shard {
                 last = pane.start;
             }
         }
-        drop(touched);
+        self.note_changed(touched);
         if plan.mode == OutputMode::Complete {
             for key in self.keys.iter() {
                 let mut last = i64::MIN;
@@ -345,11 +346,33 @@ impl Shard {
         Ok(emitted)
     }
 
-    /// The keys that have panes before `watermark`.
-    fn closing(&self, watermark: i64) -> Vec<u32> {
-        let mut keys: Vec<u32> = self.by_pane.range(..watermark).flat_map(|(_, keys)| keys).copied().collect();
+    /// Notes for the next checkpoint what a micro-batch touched.
+    fn note_changed(&mut self, mut touched: Vec<Pane>) {
+        let is_changed = &mut self.is_changed;
+        touched.retain(|pane| !std::mem::replace(&mut is_changed[pane.group as usize], true));
+        if self.changed.is_empty() {
+            self.changed = touched;
+        } else {
+            self.changed.extend(touched);
+        }
+    }
+
+    /// The keys that have panes before `watermark`, in order.
+    fn closing(&mut self, watermark: i64) -> Vec<u32> {
+        self.closing = self.closing.checked_add(1).unwrap_or_else(|| {
+            self.seen_in.iter_mut().for_each(|closing| *closing = 0);
+            1
+        });
+        self.seen_in.resize(self.slots.len(), 0);
+        let mut keys = Vec::new();
+        for (_, own) in self.by_pane.iter().filter(|(start, _)| **start < watermark) {
+            let fresh = own.iter().filter(|key| {
+                let seen_in = &mut self.seen_in[**key as usize];
+                std::mem::replace(seen_in, self.closing) != self.closing
+            });
+            keys.extend(fresh);
+        }
         keys.sort_unstable();
-        keys.dedup();
         keys
     }
 
@@ -370,9 +393,7 @@ impl Shard {
                 self.keys.remove(*key);
             }
         }
-        while self.by_pane.first_key_value().is_some_and(|(start, _)| windows.closes(*start) <= watermark) {
-            self.by_pane.pop_first();
-        }
+        self.by_pane.retain(|start, _| windows.closes(*start) > watermark);
         self.windows = self.windows.saturating_sub(self.removed);
         if !keys.is_empty() {
             self.closed = self.closed.max(watermark);
@@ -387,16 +408,16 @@ impl Shard {
         let mut columns = vec![plan.window_column(starts, ends)];
         columns.extend(self.codec.decode(&keys)?);
         let (mut from, mut to) = (Vec::with_capacity(wanted.len()), Vec::new());
+        let (mut last, mut place) = (u32::MAX, 0);
+        let length = if windows.whole() { 1 } else { windows.size };
         for (number, (key, start)) in wanted.iter().enumerate() {
-            let slots = &self.slots[*key as usize];
-            if windows.whole() {
-                from.extend(slots.get(*start));
-            } else {
-                slots.each(*start, start + windows.size, |_, group| {
-                    from.push(group);
-                    to.push(number as u32);
-                });
+            if *key != last {
+                (last, place) = (*key, 0);
             }
+            self.slots[*key as usize].each_next(&mut place, *start, start + length, |_, group| {
+                from.push(group);
+                to.push(number as u32);
+            });
         }
         let named =
             |result: Result<ArrayRef>, name: &str| result.map_err(|e| e.context(format!("aggregate \"{name}\"")));
@@ -471,9 +492,8 @@ impl Shard {
             accumulator.load(own, &groups)?;
             states = rest;
         }
-        // What was loaded is neither touched nor changed.
+        // What was loaded is not touched.
         self.touched.drain(..).for_each(|pane| self.touched_in[pane.group as usize] = 0);
-        self.changed.drain(..).for_each(|pane| self.is_changed[pane.group as usize] = false);
         Ok(())
     }
 

@@ -76,6 +76,10 @@ pub(super) struct Plan {
     pub(super) shape: Shape,
     time: Option<(Expression, bool)>,
     pub(super) mode: OutputMode,
+    /// How many threads aggregate.
+    pub(super) threads: usize,
+    /// Whether the order of rows decides a result.
+    pub(super) ordered: bool,
     /// Whether a watermark closes groups.
     pub(super) expires: bool,
     /// The type of event times.
@@ -110,6 +114,7 @@ impl Plan {
             wanted.made.insert(0, (window_field(&name, &time_type, delay), spec.window_meanings.clone()));
         }
         let grouping = Grouping::compile(&wanted, input, options)?;
+        let ordered = grouping.calls().iter().any(|call| call.function.is_ordered());
         let keys = grouping.keys();
         let key_fields = grouping.grouped().fields().get(wanted.made.len()..).unwrap_or_default();
         let timed = key_fields.iter().take(keys.len()).position(|field| watermark_delay(field).is_some());
@@ -119,12 +124,12 @@ impl Plan {
                 None => (Shape::Whole, false),
             },
             TimeSpec::Window { size, slide, offset, .. } => {
-                let ordered = grouping.calls().iter().any(|call| call.function.is_ordered());
                 let windows = Windows::new(*size, *slide, *offset, ordered);
                 (Shape::Windows(windows), delay.is_some())
             }
             TimeSpec::Session { gap, .. } => (Shape::Sessions(Gap::compile(gap, input, options)?), delay.is_some()),
         };
+        let cores = || std::thread::available_parallelism().map_or(1, usize::from);
         let session = matches!(shape, Shape::Sessions(_));
         if session && keys.is_empty() {
             return Err(Error::config("sessions without a key: all rows would be one session")
@@ -138,6 +143,8 @@ impl Plan {
             shape,
             time: time.map(|time| (time.expression, time.window)),
             mode: context.output_mode,
+            threads: spec.threads.unwrap_or_else(cores).clamp(1, 64),
+            ordered,
             expires: expires && context.output_mode != OutputMode::Complete,
             time_type,
             fingerprint,

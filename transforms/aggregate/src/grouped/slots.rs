@@ -118,6 +118,19 @@ impl Slots {
         }
     }
 
+    /// The same for one range after another: `place`, which is 0 at first, is where the one before began.
+    pub(super) fn each_next(&self, place: &mut usize, from: i64, to: i64, mut each: impl FnMut(i64, u32)) {
+        let Self::Queue(queue) = self else { return self.each(from, to, each) };
+        // Ranges that follow each other begin a few panes further on; others are looked for.
+        let (near, far) = (*place, place.saturating_add(8));
+        *place = match queue.get(far) {
+            Some((start, _)) if *start < from => queue.partition_point(|(start, _)| *start < from),
+            _ => near + queue.range(near.min(queue.len())..).take_while(|(start, _)| *start < from).count(),
+        };
+        let own = queue.range((*place).min(queue.len())..).take_while(|(start, _)| *start < to);
+        own.for_each(|(start, group)| each(*start, *group));
+    }
+
     /// Removes panes from the first on, as long as `goes` says so, and calls `gone` with their groups.
     pub(super) fn remove_while(&mut self, goes: impl Fn(i64) -> bool, mut gone: impl FnMut(u32)) {
         match self {
@@ -189,6 +202,12 @@ mod tests {
                 let mut own = Vec::new();
                 slots.each(far - near, far, |start, group| own.push((start, group)));
                 prop_assert_eq!(own, model.range(far - near..far).map(|(s, g)| (*s, *g)).collect::<Vec<_>>());
+            }
+            let mut place = 0;
+            for from in (-500..5000).step_by(37) {
+                let mut own = Vec::new();
+                slots.each_next(&mut place, from, from + 90, |start, group| own.push((start, group)));
+                prop_assert_eq!(own, model.range(from..from + 90).map(|(s, g)| (*s, *g)).collect::<Vec<_>>());
             }
             prop_assert_eq!(slots.is_empty(), model.is_empty());
         }

@@ -308,6 +308,22 @@ fn threads_count_what_one_counts() {
     }
 }
 
+/// Large and small batches, which threads and the task itself would count: the first row, the last and all are told in the
+/// order in which they came.
+#[test]
+fn what_depends_on_the_order_of_rows_follows_it() {
+    let config =
+        [("group.by", "key"), ("threads", "2"), ("aggregates", "first(value) AS f, last(value) AS l, count(*) AS n")];
+    let mut job = block(Job::new(&WindowedAggregate, &config, OutputMode::Update));
+    let sizes = [10, 6000, 5000, 7000, 3, 9000];
+    let mut next = 0i64..;
+    let pieces: Vec<Vec<Event>> =
+        sizes.iter().map(|size| next.by_ref().take(*size).map(|i| (1, Some(0), i)).collect()).collect();
+    let total: usize = sizes.iter().sum();
+    let lines = block(job.run(0, (0, 0), &pieces, false));
+    assert_eq!(lines, [format!("k0 0 {} {total}", total - 1)]);
+}
+
 #[test]
 fn a_changed_query_is_refused_with_both() {
     let config = |window| [("time", "at"), ("window", window), ("aggregates", "count(*) AS n")];
