@@ -141,7 +141,7 @@ impl Predicate {
         }
         parts.extend(good);
         let parts: Vec<&dyn Array> = parts.iter().map(|part| part as &dyn Array).collect();
-        let mask = concat(&parts).map_err(|error| Error::internal(error.to_string()))?;
+        let mask = concat(&parts)?;
         Ok((mask.as_boolean().clone(), isolated.bad))
     }
 }

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions};
 use arrow::compute::{FilterBuilder, and, filter_record_batch};
 use arrow::datatypes::SchemaRef;
-use levada_connector_api::{BadRow, Batch, BindContext, Bound, Emitted, Error, Result, Transform, async_trait};
+use levada_connector_api::{
+    BadRow, Batch, BindContext, Bound, Emitted, Error, Result, Transform, async_trait, find_column,
+};
 use levada_expressions::{Predicate, Projection, SqlOptions, bad_rows};
 
 use crate::filter::{Filter, split};
@@ -119,7 +121,7 @@ impl Transform for FilterProject {
     fn origin(&self, column: &str) -> Option<String> {
         let step = self.bound.as_ref()?;
         let schema = step.whole.schema();
-        let at = schema.fields().iter().position(|field| field.name().eq_ignore_ascii_case(column))?;
+        let at = find_column(&schema, column).ok()?;
         step.whole.source(at).filter(|source| self.options.ansi || source.starts_with('`'))
     }
 

@@ -152,15 +152,6 @@ impl Transform for Grouped {
         (!time.is_some_and(|time| Predicate::reads(&source, time))).then_some(source)
     }
 
-    async fn open(&mut self, _context: &TaskContext) -> Result<()> {
-        let plan = self.plan()?;
-        if matches!(plan.shape, Shape::Sessions(_)) && plan.grouping.keys().is_empty() {
-            return Err(Error::data("sessions without a key: all rows would be one session")
-                .hint("group by a key, or use windows"));
-        }
-        Ok(())
-    }
-
     fn begin(&mut self, batch: &BatchInfo) -> Result<()> {
         self.batch = *batch;
         if let Some(watch) = &mut self.watch {

@@ -214,9 +214,7 @@ impl Shared {
 }
 
 fn panicked(panic: &(dyn Any + Send)) -> Error {
-    let text = panic.downcast_ref::<&str>().copied();
-    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message");
-    Error::new(ErrorKind::Panic, format!("a thread of the word count panicked: {text}"))
+    Error::panicked("a thread of the word count", panic)
 }
 
 fn ended() -> Error {
