@@ -74,6 +74,15 @@ pub trait SourcePlugin: Plugin {
 pub trait TransformPlugin: Plugin {
     /// Makes a transform. Does no I/O.
     fn create(&self, config: &Config) -> Result<Box<dyn Transform>>;
+
+    /// Makes one transform that does the work of several of this plugin's in a row, each reading what the one before
+    /// yields: their aliases and configurations, in order. `None`: they are run one by one. Each of them could be made by
+    /// itself. The runtime knows the transform by the last alias, and under it keeps its state; what it says of rows and
+    /// errors should name the alias concerned.
+    fn chain(&self, parts: &[(&str, &Config)]) -> Option<Box<dyn Transform>> {
+        let _ = parts;
+        None
+    }
 }
 
 /// Makes sinks.

@@ -29,6 +29,12 @@ pub trait Source: Send {
     /// The columns that `poll` will give. May look at the data when the schema is to be inferred.
     async fn schema(&mut self) -> Result<SchemaRef>;
 
+    /// Nobody looks at other columns than these: the source may leave out the work for the others, and give nulls in those
+    /// that may be null. Called, if at all, between [`schema`](Self::schema) and [`open`](Self::open).
+    fn only(&mut self, columns: &[String]) {
+        let _ = columns;
+    }
+
     /// Opens the source at `from`: for each partition in it, the first position to read. Partitions that are not in it
     /// start where the configuration says (a new topic's first offset, a new file's first byte).
     ///

@@ -58,6 +58,15 @@ pub trait Transform: Send {
         None
     }
 
+    /// Of the input's columns, those whose values it looks at or hands on, when of its own columns only those in `wanted`
+    /// are looked at (`None`: all). `None`: all. Called when bound.
+    ///
+    /// The runtime spares the source with it the work for columns that nobody reads.
+    fn reads(&self, wanted: Option<&[String]>) -> Option<Vec<String>> {
+        let _ = wanted;
+        None
+    }
+
     /// A micro-batch begins.
     fn begin(&mut self, batch: &BatchInfo) -> Result<()> {
         let _ = batch;

@@ -4,14 +4,11 @@
 //! takes seconds; `LEVADA_CRASH=long` kills each pipeline at 200 random moments.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::os::unix::process::ExitStatusExt as _;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
-use std::time::{Duration, Instant};
 
-use rand::rngs::SmallRng;
-use rand::{Rng as _, SeedableRng as _};
+use rand::Rng as _;
 
-use crate::support::{Case, Output, Site, for_all, long};
+use crate::support::{Case, Kills, Output, Site, for_all, long};
 
 /// A point with the passing at which something happens.
 #[derive(Debug, Clone)]
@@ -96,32 +93,15 @@ pub(crate) fn fail_at_points(case: &Case) {
 
 pub(crate) fn kill_at_random(case: &Case, seed: u64) {
     let expected = case.uninterrupted();
-    // The fastest of some: a run that others slowed down would have the kills come after the end.
-    let timed = |_| {
-        let site = case.site();
-        let before = Instant::now();
-        site.run(&[]).succeeded();
-        before.elapsed()
-    };
-    let duration = (0..3).map(timed).min().unwrap_or_default();
-    let rounds = if long() { 200 } else { 20 };
-    let (kills, hits) = (AtomicU32::new(0), AtomicU32::new(0));
-    for_all((0..rounds).collect(), |round: &u64| {
-        let mut random = SmallRng::seed_from_u64(seed * 1000 + round);
+    let sites: Vec<_> = (0..3).map(|_| case.site()).collect();
+    let said = Kills::timed(&sites).rounds(if long() { 200 } else { 20 }, seed, |kills, random| {
         let site = case.site();
         for _ in 0..random.random_range(1..4) {
-            let mut child = site.spawn(&[]);
-            std::thread::sleep(duration.mul_f64(random.random_range(0.0..1.1)).max(Duration::from_micros(100)));
-            child.kill().unwrap();
-            kills.fetch_add(1, Relaxed);
-            hits.fetch_add(u32::from(child.wait().unwrap().signal() == Some(9)), Relaxed);
+            kills.kill(&site, random);
         }
         finish(&site, &expected)
     });
-    let (kills, hits) = (kills.into_inner(), hits.into_inner());
-    assert!(hits >= kills / 3, "only {hits} of {kills} kills found the process alive: they prove little");
-    let span = duration.as_millis();
-    report(case, &expected, &format!("killed {hits} times in {rounds} rounds at random moments of {span} ms"));
+    report(case, &expected, &said);
 }
 
 pub(crate) fn report(case: &Case, expected: &Output, what: &str) {

@@ -6,18 +6,15 @@
 use std::collections::BTreeMap;
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash as _, Hasher as _};
-use std::os::unix::process::ExitStatusExt as _;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use levada_services::kafka::Kafka;
-use rand::rngs::SmallRng;
-use rand::{Rng as _, SeedableRng as _};
 use serde_json::json;
 use tempfile::TempDir;
 
-use crate::support::{Site, for_all, long, topics};
+use crate::support::{Kills, Site, for_all, long, topics};
 
 /// Rows of an input, of which some cannot be decoded.
 const ROWS: usize = 1000;
@@ -188,26 +185,14 @@ impl Case {
     }
 
     fn killed_at_random(&self, seed: u64) {
-        let place = self.place();
-        let before = Instant::now();
-        place.site.run(&[]).succeeded();
-        let duration = before.elapsed();
-        let (kills, hits) = (AtomicU32::new(0), AtomicU32::new(0));
-        for_all((0..if long() { 100 } else { 6 }).collect(), |round: &u64| {
-            let mut random = SmallRng::seed_from_u64(seed * 1000 + round);
+        let alone = self.place();
+        let said = Kills::timed([&alone.site]).rounds(if long() { 100 } else { 6 }, seed, |kills, random| {
             let place = self.place();
-            for _ in 0..2 {
-                let mut child = place.site.spawn(&[]);
-                std::thread::sleep(duration.mul_f64(random.random_range(0.05..0.95)));
-                child.kill().unwrap();
-                kills.fetch_add(1, Relaxed);
-                hits.fetch_add(u32::from(child.wait().unwrap().signal() == Some(9)), Relaxed);
-            }
+            kills.kill(&place.site, random);
+            kills.kill(&place.site, random);
             self.finish(&place)
         });
-        let (kills, hits) = (kills.into_inner(), hits.into_inner());
-        assert!(hits >= kills / 3, "only {hits} of {kills} kills found the process alive: they prove little");
-        self.report(&format!("killed {hits} times at random moments of {} ms", duration.as_millis()));
+        self.report(&said);
     }
 
     fn failed_at_points(&self) {

@@ -6,16 +6,13 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
-use std::time::Instant;
 
 use levada_services::kafka::Kafka;
 use levada_services::postgres;
-use rand::rngs::SmallRng;
-use rand::{Rng as _, SeedableRng as _};
 use serde_json::json;
 use tempfile::TempDir;
 
-use crate::support::{Site, Table, for_all, long, topics};
+use crate::support::{Kills, Site, Table, for_all, long, topics};
 
 /// Rows of the input, in four partitions; every 50th cannot be decoded.
 const ROWS: usize = 1000;
@@ -198,24 +195,12 @@ impl Case {
     }
 
     fn killed_at_random(&self, seed: u64) {
-        let place = self.place();
-        let before = Instant::now();
-        place.site.run(&[]).succeeded();
-        let duration = before.elapsed();
-        let (kills, hits) = (AtomicU32::new(0), AtomicU32::new(0));
-        for_all((0..if long() { 50 } else { 4 }).collect(), |round: &u64| {
-            let mut random = SmallRng::seed_from_u64(seed * 1000 + round);
+        let alone = self.place();
+        let said = Kills::timed([&alone.site]).rounds(if long() { 50 } else { 4 }, seed, |kills, random| {
             let place = self.place();
             for tasks in ["2", "3"] {
                 place.site.set("tasks.max", tasks);
-                let mut child = place.site.spawn(&[]);
-                std::thread::sleep(duration.mul_f64(random.random_range(0.05..0.95)));
-                kills.fetch_add(1, Relaxed);
-                child.kill().unwrap();
-                hits.fetch_add(
-                    u32::from(std::os::unix::process::ExitStatusExt::signal(&child.wait().unwrap()) == Some(9)),
-                    Relaxed,
-                );
+                kills.kill(&place.site, random);
             }
             place.site.set("tasks.max", "1");
             let ended = place.site.run(&[]);
@@ -224,9 +209,7 @@ impl Case {
             }
             self.check(&place)
         });
-        let (kills, hits) = (kills.into_inner(), hits.into_inner());
-        assert!(hits >= kills / 3, "only {hits} of {kills} kills found the process alive: they prove little");
-        self.report(&format!("killed {hits} times at random moments of {} ms", duration.as_millis()));
+        self.report(&said);
     }
 
     fn report(&self, what: &str) {

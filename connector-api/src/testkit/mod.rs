@@ -16,7 +16,8 @@
 //! ```
 //!
 //! Beside it are what tests of the runtime need: a [clock](ManualClock) that tests set, a [source](MemorySource) and a
-//! transactional [sink](MemorySink) in memory, and a sink that [fails](Unreliable) by a plan.
+//! transactional [sink](MemorySink) in memory, and a sink that [fails](Unreliable) by a plan; and a check of a README's
+//! [option tables](readme_lists_options).
 #![allow(
     clippy::panic,
     clippy::unwrap_used,
@@ -26,6 +27,7 @@
 )]
 
 mod clock;
+mod docs;
 mod memory;
 mod protocol;
 mod reader;
@@ -40,10 +42,11 @@ mod unreliable;
 mod tests;
 
 pub use clock::ManualClock;
+pub use docs::readme_lists_options;
 pub use memory::{MemorySink, MemorySource, MemoryStore};
 pub use protocol::sink_protocol;
-pub use rows::canonical_rows;
-pub use sink::{SinkTarget, sink_conformance};
+pub use rows::{canonical_rows, sample_rows};
+pub use sink::{SinkTarget, sink_conformance, sink_conformance_share};
 pub use source::{source_conformance, source_conformance_within};
 pub use transform::transform_conformance;
 pub use unreliable::{Call, FailurePlan, Fault, Unreliable};

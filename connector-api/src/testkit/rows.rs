@@ -1,8 +1,27 @@
-//! Rows as text that can be compared.
+//! Rows for tests, and rows as text that can be compared.
 
-use arrow::array::{Array, AsArray, RecordBatch};
+use std::sync::Arc;
+
+use arrow::array::{Array, AsArray, Float64Array, Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::DataType;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
+
+/// Ten rows of numbers, texts and nulls, which follow from the seed.
+///
+/// # Panics
+/// Never.
+pub fn sample_rows(seed: u64) -> RecordBatch {
+    let base = seed as i64 * 100;
+    let numbers = Int64Array::from_iter_values(base..base + 10);
+    let texts = StringArray::from_iter_values((0..10).map(|i| format!("row {i}, \"{seed}\" é")));
+    let shares = Float64Array::from_iter((0..10).map(|i| (i % 3 > 0).then_some(f64::from(i) / 4.0)));
+    RecordBatch::try_from_iter_with_nullable([
+        ("n", Arc::new(numbers) as _, true),
+        ("s", Arc::new(texts) as _, true),
+        ("x", Arc::new(shares) as _, true),
+    ])
+    .unwrap()
+}
 
 /// The rows, one text each, like JSON: `{"word": "a", "count": 1, "price": null}`.
 ///

@@ -6,7 +6,7 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 
-use super::rows::{assert_same, canonical_rows};
+use super::rows::{assert_same, canonical_rows, sample_rows};
 use crate::{
     Batch, Commit, ErrorKind, Faults, Guarantee, Offset, Offsets, OutputMode, Partition, Sink, SinkCapabilities,
     TaskContext,
@@ -28,11 +28,15 @@ pub trait SinkTarget: Send + Sync {
     fn capabilities(&self) -> SinkCapabilities;
 
     /// The schema of [`rows`](Self::rows).
-    fn schema(&self) -> SchemaRef;
+    fn schema(&self) -> SchemaRef {
+        self.rows(0).schema()
+    }
 
     /// Two rows or more. The same seed gives the same rows, another seed gives other ones: also other keys, where rows
-    /// have keys.
-    fn rows(&self, seed: u64) -> RecordBatch;
+    /// have keys. [`sample_rows`], unless the target wants others.
+    fn rows(&self, seed: u64) -> RecordBatch {
+        sample_rows(seed)
+    }
 
     /// Whether the sink forgets its rows on purpose. Then nothing must ever be visible.
     fn discards(&self) -> bool {
@@ -50,18 +54,32 @@ pub trait SinkTarget: Send + Sync {
 /// # Panics
 /// A rule is broken; the message names it.
 pub async fn sink_conformance(target: &dyn SinkTarget) {
+    sink_conformance_share(target, 0, 1).await;
+}
+
+/// One of `shares` shares of the cases of [`sink_conformance`], numbered from 0: where a sink spends its time waiting for a
+/// server, its test checks several targets at a time, each with a share of its own.
+///
+/// # Panics
+/// As `sink_conformance`.
+pub async fn sink_conformance_share(target: &dyn SinkTarget, share: u64, shares: u64) {
     check_target(target);
-    let kit = Kit { target, capabilities: target.capabilities(), epoch: AtomicU64::new(0) };
+    let (epoch, case) = (AtomicU64::new(0), AtomicU64::new(0));
+    let kit = Kit { target, capabilities: target.capabilities(), epoch, case, share, shares: shares.max(1) };
     assert!(!kit.capabilities.modes.is_empty(), "a sink must declare an output mode");
     for &mode in kit.capabilities.modes {
-        kit.commits_make_visible(mode).await;
-        kit.a_batch_may_have_no_rows(mode).await;
-        kit.commits_may_be_repeated(mode).await;
-        kit.aborted_rows_are_forgotten(mode).await;
-        kit.leftovers_are_not_visible(mode).await;
+        if kit.is_ours() {
+            kit.commits_make_visible(mode).await;
+            kit.a_batch_may_have_no_rows(mode).await;
+        }
+        if kit.is_ours() {
+            kit.commits_may_be_repeated(mode).await;
+            kit.aborted_rows_are_forgotten(mode).await;
+            kit.leftovers_are_not_visible(mode).await;
+        }
         super::sink_crash::crashes_are_survived(&kit, mode).await;
     }
-    if kit.capabilities.guarantee == Guarantee::Transactional {
+    if kit.capabilities.guarantee == Guarantee::Transactional && kit.is_ours() {
         kit.open_answers_with_the_last_commit().await;
         kit.a_run_that_is_over_is_fenced().await;
     }
@@ -80,6 +98,9 @@ pub(super) struct Kit<'a> {
     pub(super) target: &'a dyn SinkTarget,
     pub(super) capabilities: SinkCapabilities,
     epoch: AtomicU64,
+    case: AtomicU64,
+    pub(super) share: u64,
+    pub(super) shares: u64,
 }
 
 /// A sink that is open, and the epoch it was opened with.
@@ -111,6 +132,11 @@ pub(super) fn commit(batch_id: u64, epoch: u64) -> Commit {
 }
 
 impl Kit<'_> {
+    /// Whether the next case is of our share.
+    pub(super) fn is_ours(&self) -> bool {
+        self.case.fetch_add(1, Ordering::Relaxed) % self.shares == self.share
+    }
+
     /// The next run of the task: what a restart does.
     pub(super) async fn open(&self, mode: OutputMode) -> Run {
         self.open_with(mode, Faults::none()).await.unwrap_or_else(|e| panic!("open must work: {e}"))

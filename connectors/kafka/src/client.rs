@@ -192,6 +192,11 @@ pub(crate) fn error(what: impl std::fmt::Display, error: KafkaError) -> Error {
     }
 }
 
+/// Whether a message was refused for its size, by the client or by the brokers.
+pub(crate) fn is_too_large(code: Code) -> bool {
+    matches!(code, Code::MessageSizeTooLarge | Code::MessageBatchTooLarge | Code::InvalidMessageSize)
+}
+
 /// The code inside.
 pub(crate) fn code(error: &KafkaError) -> Option<Code> {
     match error {
@@ -217,7 +222,7 @@ fn verdict(code: Option<Code>) -> (ErrorKind, Retry, Option<&'static str>) {
         Some(Code::Authentication | Code::SaslAuthenticationFailed) => {
             (ErrorKind::Config, Retry::Permanent, Some("check kafka.sasl.username and kafka.sasl.password"))
         }
-        Some(Code::MessageSizeTooLarge | Code::MessageBatchTooLarge | Code::InvalidMessageSize) => (
+        Some(code) if is_too_large(code) => (
             ErrorKind::Data,
             Retry::Permanent,
             Some("raise kafka.message.max.bytes here and max.message.bytes of the topic, or shorten the rows"),

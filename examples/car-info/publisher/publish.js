@@ -1,11 +1,11 @@
 // Publishes made-up telemetry of cars: node publish.js [messages] [messages a second].
 //
-// The brokers are in KAFKA_BROKERS (127.0.0.1:9092), the topic in KAFKA_TOPIC (car_info).
+// The brokers are in LEVADA_BOOTSTRAP_SERVERS or KAFKA_BROKERS (127.0.0.1:9092), the topic in KAFKA_TOPIC (car_info).
 'use strict'
 
 const { Kafka, CompressionTypes, Partitioners, logLevel } = require('kafkajs')
 
-const brokers = (process.env.KAFKA_BROKERS || '127.0.0.1:9092').split(',')
+const brokers = (process.env.KAFKA_BROKERS || process.env.LEVADA_BOOTSTRAP_SERVERS || '127.0.0.1:9092').split(',')
 const topic = process.env.KAFKA_TOPIC || 'car_info'
 const count = Number(process.argv[2] || 10000)
 const rate = Number(process.argv[3] || 1000)

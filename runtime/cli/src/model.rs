@@ -1,28 +1,28 @@
 //! `levada model`.
 
+mod rows;
+
 use std::fmt::Write as _;
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, Float64Array, RecordBatch, StringArray};
-use arrow::compute::concat_batches;
-use arrow::csv::ReaderBuilder;
-use arrow::csv::reader::Format;
-use arrow::datatypes::{DataType, Field, Schema};
+use arrow::array::{ArrayRef, RecordBatch};
+use arrow::util::display::{ArrayFormatter, FormatOptions};
 use clap::Subcommand;
 use levada_connector_api::{Error, Result};
-use levada_transform_model::train::{Impurity, Parameters, Report, Trained, train};
+use levada_transform_model::train::{Impurity, Parameters, Quality, Subset, Target, Trained, train};
 use levada_transform_model::{Ask, Invalid, Model, Row, Scored, Scorer, describe, load};
 
 use crate::{Exit, print, say};
+use rows::{known, numbers, read, text};
 
 /// What `levada model --help` shows at the end.
 pub(crate) const EXAMPLES: &str = "Examples:
   levada model inspect examples/iris/model
   levada model inspect examples/iris/model --svg > tree.svg
   levada model score examples/iris/model examples/iris/input/1.csv
-  levada model train iris.csv --label _c4 --out models/iris";
+  levada model train iris.csv --label _c4 --out models/iris
+  levada model train rows.parquet --label price --regression --num-trees 50 --out models/prices";
 
 #[derive(Subcommand)]
 pub(crate) enum ModelCommand {
@@ -40,13 +40,13 @@ pub(crate) enum ModelCommand {
         #[arg(long, value_name = "TREE", num_args = 0..=1, default_missing_value = "0")]
         svg: Option<usize>,
     },
-    /// Scores the rows of a CSV file and prints them with their predictions.
+    /// Scores the rows of a CSV or Parquet file and prints them with their predictions.
     Score {
         /// The model.
         model: PathBuf,
-        /// The CSV file.
+        /// The file: CSV or Parquet, or a folder of Parquet files.
         rows: PathBuf,
-        /// The first line has the columns' names; otherwise they are _c0, _c1 and so on.
+        /// The first line of CSV has the columns' names; otherwise they are _c0, _c1 and so on.
         #[arg(long)]
         header: bool,
         /// The columns that the model reads, in its order.
@@ -59,38 +59,60 @@ pub(crate) enum ModelCommand {
         #[arg(long, value_name = "CHOICE", value_parser = invalid)]
         handle_invalid: Option<Invalid>,
     },
-    /// Trains a decision tree classifier on a CSV file, and saves it as Spark ML does.
-    Train {
-        /// The CSV file.
-        rows: PathBuf,
-        /// The first line has the columns' names; otherwise they are _c0, _c1 and so on.
-        #[arg(long)]
-        header: bool,
-        /// The column to predict.
-        #[arg(long)]
-        label: String,
-        /// The columns to predict it from. Not given: all others.
-        #[arg(long, value_delimiter = ',')]
-        features: Vec<String>,
-        /// The folder for the model. It must not exist.
-        #[arg(long)]
-        out: PathBuf,
-        /// The impurity: gini or entropy.
-        #[arg(long, default_value = "gini", value_parser = Impurity::parse)]
-        impurity: Impurity,
-        /// The deepest level (Spark's maxDepth).
-        #[arg(long, default_value_t = 5)]
-        max_depth: u32,
-        /// The most candidates for a split of a feature, plus one (Spark's maxBins).
-        #[arg(long, default_value_t = 32)]
-        max_bins: usize,
-        /// The fewest rows of a node (Spark's minInstancesPerNode).
-        #[arg(long, default_value_t = 1)]
-        min_instances_per_node: usize,
-        /// The least gain of a split (Spark's minInfoGain).
-        #[arg(long, default_value_t = 0.0)]
-        min_info_gain: f64,
-    },
+    /// Trains a decision tree or a random forest on a CSV or Parquet file, and saves it as Spark ML does.
+    Train(Box<Training>),
+}
+
+/// What `levada model train` may be told; Spark's names of options (`--maxDepth`) are understood, too.
+#[derive(clap::Args)]
+pub(crate) struct Training {
+    /// The file: CSV or Parquet, or a folder of Parquet files.
+    rows: PathBuf,
+    /// The first line of CSV has the columns' names; otherwise they are _c0, _c1 and so on.
+    #[arg(long)]
+    header: bool,
+    /// The column to predict.
+    #[arg(long)]
+    label: String,
+    /// The columns to predict it from. Not given: all others.
+    #[arg(long, value_delimiter = ',')]
+    features: Vec<String>,
+    /// The folder for the model. It must not exist.
+    #[arg(long)]
+    out: PathBuf,
+    /// Predicts a number, not a class.
+    #[arg(long)]
+    regression: bool,
+    /// The impurity: gini or entropy of classes, variance of numbers. Not given: gini, or variance.
+    #[arg(long, value_parser = Impurity::parse)]
+    impurity: Option<Impurity>,
+    /// The deepest level.
+    #[arg(long, alias = "maxDepth", default_value_t = 5)]
+    max_depth: u32,
+    /// The most candidates for a split of a feature, plus one.
+    #[arg(long, alias = "maxBins", default_value_t = 32)]
+    max_bins: usize,
+    /// The fewest rows of a node.
+    #[arg(long, alias = "minInstancesPerNode", default_value_t = 1)]
+    min_instances_per_node: usize,
+    /// The least gain of a split.
+    #[arg(long, alias = "minInfoGain", default_value_t = 0.0)]
+    min_info_gain: f64,
+    /// The trees: 1 is a decision tree, more are a random forest.
+    #[arg(long, alias = "numTrees", default_value_t = 1)]
+    num_trees: usize,
+    /// A forest's: the features that a node may split by: auto, all, sqrt, log2, onethird, a number, a share.
+    #[arg(long, alias = "featureSubsetStrategy", default_value = "auto", value_parser = Subset::parse)]
+    feature_subset_strategy: Subset,
+    /// A forest's: how many rows a tree sees, as a share of all.
+    #[arg(long, alias = "subsamplingRate", default_value_t = 1.0)]
+    subsampling_rate: f64,
+    /// A forest's: whether a tree may see a row several times.
+    #[arg(long, default_value_t = true, action = clap::ArgAction::Set)]
+    bootstrap: bool,
+    /// A forest's: what its choices by chance begin with.
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
 }
 
 fn invalid(text: &str) -> Result<Invalid, String> {
@@ -109,21 +131,7 @@ pub(crate) fn run(command: ModelCommand) -> Result<(), Exit> {
         ModelCommand::Score { model, rows, header, features, probability, handle_invalid } => {
             score(&model, &rows, header, &features, probability, handle_invalid)
         }
-        ModelCommand::Train {
-            rows,
-            header,
-            label,
-            features,
-            out,
-            impurity,
-            max_depth,
-            max_bins,
-            min_instances_per_node,
-            min_info_gain,
-        } => {
-            let parameters = Parameters { impurity, max_depth, max_bins, min_instances_per_node, min_info_gain };
-            fit(&rows, header, &label, features, &out, &parameters)
-        }
+        ModelCommand::Train(training) => fit(&training),
     };
     match answer {
         Ok(text) => print(&text),
@@ -132,41 +140,6 @@ pub(crate) fn run(command: ModelCommand) -> Result<(), Exit> {
             Err(Exit::Usage)
         }
     }
-}
-
-/// The rows of a CSV file, all columns as text. An empty field is null.
-fn read(path: &Path, header: bool) -> Result<RecordBatch> {
-    let place = path.display().to_string();
-    let open = || File::open(path).map_err(|error| Error::io(&place, error));
-    let wrong = |error: arrow::error::ArrowError| Error::data(error.to_string()).context(place.clone());
-    let (schema, _) = Format::default().with_header(header).infer_schema(open()?, Some(1)).map_err(wrong)?;
-    let name = |(at, field): (usize, &Arc<Field>)| if header { field.name().clone() } else { format!("_c{at}") };
-    let fields = schema.fields().iter().enumerate().map(name).map(|name| Field::new(name, DataType::Utf8, true));
-    let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
-    let reader = ReaderBuilder::new(Arc::clone(&schema)).with_header(header).build(open()?).map_err(wrong)?;
-    let batches = reader.collect::<Result<Vec<_>, _>>().map_err(wrong)?;
-    concat_batches(&schema, &batches).map_err(wrong)
-}
-
-fn text(rows: &RecordBatch, name: &str) -> Result<StringArray> {
-    let column = rows.column_by_name(name).ok_or_else(|| {
-        let schema = rows.schema();
-        let names: Vec<_> = schema.fields().iter().map(|field| field.name().as_str()).collect();
-        Error::config(format!("there is no column '{name}'; there are {}", names.join(", ")))
-            .hint("name others with --features, or say that the file has a --header")
-    })?;
-    Ok(column.as_string::<i32>().clone())
-}
-
-fn numbers(rows: &RecordBatch, name: &str) -> Result<Float64Array> {
-    let column = text(rows, name)?;
-    let number = |(at, field): (usize, Option<&str>)| match field {
-        None => Ok(None),
-        Some(field) => field.trim().parse::<f64>().map(Some).map_err(|_| {
-            Error::data(format!("'{field}' is no number")).context(format!("row {}, column '{name}'", at + 1))
-        }),
-    };
-    column.iter().enumerate().map(number).collect::<Result<Vec<_>>>().map(Float64Array::from)
 }
 
 fn score(
@@ -195,7 +168,7 @@ fn score(
     };
     let columns = names.iter().zip(&model.inputs).map(column).collect::<Result<Vec<_>>>()?;
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let ask = Ask { invalid, threads, ..Ask::default() };
+    let ask = Ask { invalid, threads, probability, ..Ask::default() };
     let scored = scorer.score(&columns, rows.num_rows(), &ask)?;
     table(model, &rows, &scored, probability)
 }
@@ -204,6 +177,9 @@ fn table(model: &Model, rows: &RecordBatch, scored: &Scored, probability: bool) 
     let scores = &scored.scores;
     let mut out = String::new();
     let schema = rows.schema();
+    let options = FormatOptions::default();
+    let given = rows.columns().iter().map(|column| ArrayFormatter::try_new(column.as_ref(), &options));
+    let given = given.collect::<Result<Vec<_>, _>>()?;
     let mut names: Vec<String> = schema.fields().iter().map(|field| field.name().clone()).collect();
     let wide = scores.prediction.len() / scores.rows.max(1);
     match wide {
@@ -223,10 +199,8 @@ fn table(model: &Model, rows: &RecordBatch, scored: &Scored, probability: bool) 
             _ => {}
         }
         let mut fields: Vec<String> = Vec::with_capacity(names.len());
-        for column in rows.columns() {
-            let column = column.as_string::<i32>();
-            fields.push(if column.is_null(row) { String::new() } else { quoted(column.value(row)) });
-        }
+        // Null is an empty field.
+        fields.extend(given.iter().map(|column| quoted(&column.value(row).to_string())));
         let predictions = scores.prediction.get(row * wide..(row + 1) * wide).unwrap_or_default();
         fields.extend(predictions.iter().map(f64::to_string));
         if let (Some(labels), Some(class)) = (&model.labels, predictions.first()) {
@@ -249,39 +223,69 @@ fn quoted(field: &str) -> String {
     }
 }
 
-fn fit(
-    path: &Path,
-    header: bool,
-    label: &str,
-    features: Vec<String>,
-    out: &Path,
-    parameters: &Parameters,
-) -> Result<String> {
-    let rows = read(path, header)?;
-    let labels = text(&rows, label)?;
+fn fit(training: &Training) -> Result<String> {
+    let rows = read(&training.rows, training.header)?;
     let schema = rows.schema();
+    let label = &training.label;
     let others = || schema.fields().iter().map(|field| field.name().clone()).filter(|name| name != label).collect();
-    let features: Vec<String> = if features.is_empty() { others() } else { features };
-    let columns = features.iter().map(|name| Ok(numbers(&rows, name)?.iter().map(|x| x.unwrap_or(f64::NAN)).collect()));
-    let columns: Vec<Vec<f64>> = columns.collect::<Result<_>>()?;
-    let labels: Vec<&str> = labels.iter().map(Option::unwrap_or_default).collect();
-    let trained = train(&columns, &labels, parameters)?;
-    trained.save(out, &features, label)?;
-    Ok(report(&trained, &features, out))
+    let features: Vec<String> = if training.features.is_empty() { others() } else { training.features.clone() };
+    let column = |name: &String| -> Result<Vec<f64>> {
+        let column = numbers(&rows, name)?;
+        known(&column, &format!("column '{name}'"))?;
+        Ok(column.values().to_vec())
+    };
+    let columns: Vec<Vec<f64>> = features.iter().map(column).collect::<Result<_>>()?;
+    let impurity = if training.regression { Impurity::Variance } else { Impurity::Gini };
+    let parameters = Parameters {
+        impurity: training.impurity.unwrap_or(impurity),
+        max_depth: training.max_depth,
+        max_bins: training.max_bins,
+        min_instances_per_node: training.min_instances_per_node,
+        min_info_gain: training.min_info_gain,
+        num_trees: training.num_trees,
+        feature_subset_strategy: training.feature_subset_strategy,
+        subsampling_rate: training.subsampling_rate,
+        bootstrap: training.bootstrap,
+        seed: training.seed,
+    };
+    let what = format!("the label '{label}'");
+    let trained = if training.regression || parameters.impurity == Impurity::Variance {
+        let numbers = numbers(&rows, label)?;
+        known(&numbers, &what)?;
+        train(&columns, Target::Numbers(numbers.values()), &parameters)?
+    } else {
+        let labels = text(&rows, label)?;
+        known(&labels, &what)?;
+        let labels: Vec<&str> = labels.iter().flatten().collect();
+        train(&columns, Target::Classes(&labels), &parameters)?
+    };
+    trained.save(&training.out, &features, label)?;
+    Ok(report(&trained, &features, &training.out))
 }
 
 fn report(trained: &Trained, features: &[String], out: &Path) -> String {
-    let Report { accuracy, confusion, importances } = &trained.report;
+    let nodes: usize = trained.trees.iter().map(Vec::len).sum();
+    let depth = trained.depth();
+    let trees = trained.trees.len();
+    let trees = if trees == 1 { String::new() } else { format!("{trees} trees, ") };
+    // Writing to a string cannot fail.
     let mut text = String::new();
-    let _ = writeln!(text, "saved {} ({} nodes, depth {})", out.display(), trained.nodes.len(), trained.depth());
-    let _ = writeln!(text, "accuracy on the training rows {accuracy:.4}");
-    let _ = writeln!(text, "\nconfusion (a line for each class, a column for each prediction)");
-    for (label, counts) in trained.labels.iter().zip(confusion) {
-        let counts: Vec<String> = counts.iter().map(|count| format!("{count:>8}")).collect();
-        let _ = writeln!(text, "{label:<24}{}", counts.join(""));
+    let _ = writeln!(text, "saved {} ({trees}{nodes} nodes, depth {depth})", out.display());
+    match &trained.report.quality {
+        Quality::Classes { accuracy, confusion } => {
+            let _ = writeln!(text, "accuracy on the training rows {accuracy:.4}");
+            let _ = writeln!(text, "\nconfusion (a line for each class, a column for each prediction)");
+            for (label, counts) in trained.labels.iter().flatten().zip(confusion) {
+                let counts: Vec<String> = counts.iter().map(|count| format!("{count:>8}")).collect();
+                let _ = writeln!(text, "{label:<24}{}", counts.join(""));
+            }
+        }
+        Quality::Numbers { rmse, mae, r2 } => {
+            let _ = writeln!(text, "on the training rows RMSE {rmse:.6}, MAE {mae:.6}, R² {r2:.4}");
+        }
     }
     let _ = writeln!(text, "\nimportances");
-    for (name, importance) in features.iter().zip(importances) {
+    for (name, importance) in features.iter().zip(&trained.report.importances) {
         let _ = writeln!(text, "{name:<24}{importance:>8.4}");
     }
     text

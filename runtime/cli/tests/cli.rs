@@ -236,3 +236,48 @@ fn a_terminal_shows_a_live_line_and_a_pipe_does_not() {
     let piped = text(&run(&file, &data.path().join("b"), &[]).stderr);
     assert!(piped.contains("batch committed") && !piped.contains('\r'), "{piped}");
 }
+
+/// What is said of bad rows, which are tolerated, with these settings.
+fn said_of_bad_rows(settings: &[&str]) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    let input = folder.path().join("in");
+    std::fs::create_dir(&input).unwrap();
+    std::fs::write(input.join("a.jsonl"), "{\"n\": 1}\n{\"n\": secret-1\n{\"n\": \"secret-2\"}\n").unwrap();
+    let file = folder.path().join("p.yaml");
+    let config = format!(
+        "source: {{class: Files, path: \"{}\", format: json, schema: n STRING}}\n\
+         transforms: pick\n\
+         transforms.pick: {{type: Select, columns: \"CAST(n AS INT) AS n\", ansi: \"true\"}}\n\
+         sink: {{class: \"Null\"}}\nerrors.tolerance: all\n",
+        input.display()
+    );
+    std::fs::write(&file, config).unwrap();
+    let mut more = vec!["--available-now"];
+    settings.iter().for_each(|setting| more.extend(["--set", *setting]));
+    let done = run(&file, folder.path(), &more);
+    assert!(done.status.success(), "{}", text(&done.stderr));
+    text(&done.stderr)
+}
+
+#[test]
+fn bad_rows_are_logged_as_far_as_wanted() {
+    let said = said_of_bad_rows(&[]);
+    assert!(!said.contains("bad row") && !said.contains("secret"), "{said}");
+
+    let said = said_of_bad_rows(&["errors.log.enable=true"]);
+    let lines: Vec<_> = said.lines().filter(|line| line.contains("bad row")).collect();
+    assert_eq!(lines.len(), 2, "{said}");
+    assert!(lines[0].contains("stage=source") && lines[0].contains("a.jsonl, line 2"), "{said}");
+    assert!(lines[0].contains("malformed JSON"), "{said}");
+    assert!(lines[1].contains("stage=pick") && lines[1].contains("a.jsonl, line 3"), "{said}");
+    assert!(!said.contains("content="), "{said}");
+
+    let said = said_of_bad_rows(&["errors.log.enable=true", "errors.log.include.messages=true"]);
+    let lines: Vec<_> = said.lines().filter(|line| line.contains("bad row")).collect();
+    assert_eq!(lines.len(), 2, "{said}");
+    assert!(lines[0].contains("content=") && lines[0].contains("secret-1"), "{said}");
+    assert!(lines[1].contains("content=") && lines[1].contains("secret-2"), "{said}");
+
+    let said = said_of_bad_rows(&["errors.log.include.messages=true"]);
+    assert!(!said.contains("bad row"), "{said}");
+}

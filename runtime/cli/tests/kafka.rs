@@ -128,6 +128,62 @@ fn words_of_a_topic_are_counted() {
 }
 
 #[test]
+fn irises_of_a_topic_are_classified_by_a_model_trained_from_the_files() {
+    let Some(kafka) = Kafka::shared() else { return };
+    let shell = Shell::new(&[]);
+    let (flowers, species) = (topic("flowers"), topic("species"));
+    let servers = ["source", "sink"].map(|end| format!("{end}.bootstrap.servers={}", kafka.bootstrap()));
+    let rows = ["1.csv", "2.csv"].map(|name| std::fs::read_to_string(example("iris/input").join(name)).unwrap());
+    let rows = shell.file("iris.csv", &rows.concat());
+    let trained = shell.levada(&["model", "train", rows.to_str().unwrap(), "--label", "_c4", "--out", "my-iris"]);
+    assert!(trained.status.success(), "{}", text(&trained.stderr));
+    let (from, into) = (format!("source.topics={flowers}"), format!("sink.topic={species}"));
+    let feed = format!("sink.topic={flowers}");
+    let classify = |model: &Path| {
+        let model = format!("transforms.predict.model={}", model.display());
+        let settings = ["--available-now", &servers[0], &servers[1], &from, &into, &model];
+        shell.run(&example("iris/kafka.yaml"), &settings);
+    };
+    let counted = || {
+        let back = format!(
+            "name: back\nsource: {{class: Kafka, bootstrap.servers: \"{}\", topics: {species}, value.converter: json, \
+             metadata.columns: \"\", value.converter.schema: \"_c2 DOUBLE, _c4 STRING, prediction DOUBLE, species STRING, \
+             model_version STRING\"}}\nsink: {{class: Files, path: back, format: csv}}\ntrigger: available-now\n",
+            kafka.bootstrap()
+        );
+        shell.run(&shell.file("back.yaml", &back), &[]);
+        let mut lines = Vec::new();
+        for entry in std::fs::read_dir(shell.data.path().join("back")).unwrap() {
+            let path = entry.unwrap().path();
+            if path.extension().is_some_and(|extension| extension == "csv") {
+                lines.extend(std::fs::read_to_string(path).unwrap().lines().skip(1).map(str::to_owned));
+            }
+        }
+        lines
+    };
+    shell.run(&example("iris/feed.yaml"), &[&servers[1], &feed]);
+    // The model of the example first, then the one trained here: it scores what comes after it.
+    classify(&example("iris/model"));
+    assert_eq!(counted().len(), 150);
+    shell.run(&example("iris/feed.yaml"), &[&servers[1], &feed, "name=again"]);
+    classify(&shell.data.path().join("my-iris"));
+    let lines = counted();
+    assert_eq!(lines.len(), 300, "each flower once in each run");
+    let fields: Vec<Vec<&str>> = lines.iter().map(|line| line.split(',').collect()).collect();
+    let right = fields.iter().filter(|fields| fields[1] == fields[3]).count();
+    assert!(right >= 290, "{right} of 300 are right");
+    let versions: std::collections::BTreeSet<&str> = fields.iter().map(|fields| fields[4]).collect();
+    assert_eq!(versions.len(), 2, "{versions:?}");
+    // Both are the same tree: what one says of a flower, the other says, too.
+    let mut said = std::collections::BTreeMap::<(&str, &str), usize>::new();
+    fields.iter().for_each(|fields| *said.entry((fields[4], fields[3])).or_default() += 1);
+    let of =
+        |version: &str| said.iter().filter(|(key, _)| key.0 == version).map(|(key, n)| (key.1, *n)).collect::<Vec<_>>();
+    let counts: Vec<_> = versions.iter().map(|version| of(version)).collect();
+    assert_eq!(counts[0], counts[1]);
+}
+
+#[test]
 fn a_source_connector_writes_to_its_topic() {
     let Some(kafka) = Kafka::shared() else { return };
     let shell = Shell::new(&[]);

@@ -46,6 +46,11 @@ impl Expression {
         Self { text: Arc::from(text), name, ty: typed.ty, expr: typed.expr }
     }
 
+    /// The same, computed by another compiled form.
+    pub(crate) fn with_physical(&self, expr: Arc<dyn PhysicalExpr>) -> Self {
+        Self { expr, ..self.clone() }
+    }
+
     /// The name of the result: the alias, or the one that Spark makes up.
     pub fn name(&self) -> &str {
         &self.name

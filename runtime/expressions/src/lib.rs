@@ -10,6 +10,7 @@ mod aggregate;
 pub(crate) mod ast;
 pub(crate) mod call;
 pub(crate) mod coerce;
+mod compose;
 mod error;
 mod explode;
 mod expression;

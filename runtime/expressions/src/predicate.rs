@@ -58,6 +58,14 @@ impl Predicate {
         Ok(Self { condition: Expression::new(text, String::new(), typed) })
     }
 
+    pub(crate) fn of(condition: Expression) -> Self {
+        Self { condition }
+    }
+
+    pub(crate) fn expression(&self) -> &Expression {
+        &self.condition
+    }
+
     /// Splits a condition at its ANDs into the parts that must stay and those that read only columns for which `origin`
     /// knows an expression; these have the expressions in the columns' places. What cannot be understood stays.
     pub fn split_by(text: &str, origin: &dyn Fn(&str) -> Option<String>) -> (Vec<String>, Vec<String>) {

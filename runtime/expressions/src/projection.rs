@@ -79,6 +79,27 @@ impl Projection {
         }
     }
 
+    /// The output columns, unless there is an explode among them.
+    pub(crate) fn values(&self) -> Option<Vec<&Expression>> {
+        if self.generator.is_some() {
+            return None;
+        }
+        let mut values = Vec::with_capacity(self.outputs.len());
+        for output in &self.outputs {
+            match output {
+                Output::Value(expression) => values.push(expression),
+                Output::Generated(_) => return None,
+            }
+        }
+        Some(values)
+    }
+
+    /// The same columns, computed by other expressions.
+    pub(crate) fn with_values(&self, values: Vec<Expression>) -> Self {
+        let outputs = values.into_iter().map(Output::Value).collect();
+        Self { outputs, generator: None, schema: self.schema() }
+    }
+
     /// Whether each input row gives exactly one output row.
     pub fn keeps_rows(&self) -> bool {
         self.generator.is_none()

@@ -38,6 +38,11 @@ impl Rows {
         Ok((Self { schema, names, corrupt, len: 0, records: 0, rejected: Vec::new() }, fields))
     }
 
+    /// Whether a column takes the text of malformed records.
+    pub(crate) fn has_corrupt(&self) -> bool {
+        self.corrupt.is_some()
+    }
+
     /// A record begins: its ordinal.
     #[inline]
     pub(crate) fn record(&mut self) -> usize {

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, StringArray};
-use levada_transform_model::{Ask, Invalid, Model, Row, Scored, Scorer, load};
+use levada_transform_model::{Ask, Invalid, Model, Row, Scored, Scorer, Scores, load};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -68,10 +68,20 @@ fn run(folder: &Path) -> Result<Vec<String>, String> {
     }
     // A vector may hold NaN; its entries stand in columns here.
     let invalid = case.features_vector.is_some().then_some(Invalid::Keep);
-    let ask = Ask { raw: true, leaves: true, variance: true, invalid, threads: 2 };
+    let all = Ask { raw: true, probability: true, leaves: true, variance: true, invalid, threads: 2 };
     let score = |table: &Table| {
         let columns = columns(&case, scorer.model(), table)?;
-        scorer.score(&columns, table.rows(), &ask).map_err(|error| error.to_string())
+        let score = |ask: &Ask| scorer.score(&columns, table.rows(), ask).map_err(|error| error.to_string());
+        // Who asks for no leaves is answered by other loops, which must say the same.
+        let (scored, quick) = (score(&all)?, score(&Ask { leaves: false, variance: false, ..all })?);
+        let bits = |scored: &Scored| {
+            let Scores { prediction, probability, raw, .. } = &scored.scores;
+            [prediction, probability, raw].map(|list| list.iter().map(|x| x.to_bits()).collect::<Vec<_>>())
+        };
+        match bits(&scored) == bits(&quick) && scored.rows == quick.rows {
+            true => Ok(scored),
+            false => Err("scores are others when leaves are not asked for".to_owned()),
+        }
     };
     let mut differences = compare(&case, scorer.model(), &score(&input)?, &expected)?;
     let wrong = folder.join("input_error.csv");

@@ -113,6 +113,24 @@ impl Kafka {
         assert!(own.ready(said), "Kafka did not start again:\n{}", own.said());
     }
 
+    /// Takes an operation on a topic (`Read`, `Write`) away from a user of the encrypted listener.
+    ///
+    /// # Panics
+    /// The broker refuses, or is not this process's own.
+    pub fn deny(&self, user: &str, operation: &str, topic: &str) {
+        let own = self.own.as_ref().expect("only an own broker can be administered");
+        let mut command = java(&own.libs);
+        command.extend(
+            ["org.apache.kafka.tools.AclCommand", "--bootstrap-server", &self.bootstrap, "--add", "--operation"]
+                .map(str::to_owned),
+        );
+        let user = format!("User:{user}");
+        command.extend([operation, "--topic", topic, "--deny-principal", &user].map(str::to_owned));
+        let (program, arguments) = command.split_first().expect("java is there");
+        let output = Command::new(program).args(arguments).stdin(Stdio::null()).output().expect("java starts");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+
     /// Stops the broker in good order.
     pub fn stop(mut self) {
         if let Some(mut server) = self.own.take().and_then(|own| own.server) {
@@ -288,6 +306,10 @@ impl Secure<'_> {
             format!(
                 "{jaas}.plain.sasl.jaas.config={module}.plain.PlainLoginModule required user_{user}=\"{password}\";\n"
             ),
+            // Who may what is asked; whoever is not named may, and so may all that comes unencrypted.
+            "authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer\n\
+             allow.everyone.if.no.acl.found=true\nsuper.users=User:ANONYMOUS\n"
+                .to_owned(),
             format!("{jaas}.scram-sha-256.sasl.jaas.config={module}.scram.ScramLoginModule required;\n"),
             format!(
                 "{jaas}.oauthbearer.sasl.jaas.config={module}.oauthbearer.OAuthBearerLoginModule required \

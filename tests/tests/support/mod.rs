@@ -1,12 +1,14 @@
 //! Cases to run, processes to run them in, outputs to compare.
 
 mod case;
+mod kills;
 mod output;
 mod process;
 mod table;
 pub(crate) mod topics;
 
 pub(crate) use case::Case;
+pub(crate) use kills::Kills;
 pub(crate) use output::Output;
 pub(crate) use process::{Site, wait};
 pub(crate) use table::Table;

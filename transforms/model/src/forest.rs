@@ -244,9 +244,21 @@ pub(crate) enum Raw {
     Split { feature: i64, test: Test, yes: i64, no: i64 },
 }
 
+/// The most features of a model, and the most targets.
+const MOST: usize = 1 << 20;
+
 impl Forest {
-    pub(crate) fn new(features: usize, targets: usize, fold: Fold, feature: Feature) -> Self {
-        Self {
+    /// A forest without trees.
+    ///
+    /// # Errors
+    /// There are more features or targets than any model has.
+    pub(crate) fn new(features: usize, targets: usize, fold: Fold, feature: Feature) -> Result<Self> {
+        for (count, what) in [(features, "features"), (targets, "targets")] {
+            if count > MOST {
+                return Err(Error::unsupported(format!("the model has {count} {what}, {MOST} are the most")));
+            }
+        }
+        Ok(Self {
             trees: Vec::new(),
             sets: Vec::new(),
             features,
@@ -258,7 +270,7 @@ impl Forest {
             vote_starts: vec![0],
             votes: Vec::new(),
             variances: Vec::new(),
-        }
+        })
     }
 
     /// The votes of a leaf.
@@ -277,8 +289,8 @@ impl Forest {
     /// Adds a tree whose nodes are those that `node` gives from `root` on, each reached once.
     ///
     /// # Errors
-    /// A child is not there (`count` nodes are), a node is reached twice, a feature or target is not there, a threshold
-    /// is NaN. The error names tree and node.
+    /// A child is not there (`count` nodes are), a node is reached twice, a feature or target is not there. The error
+    /// names tree and node.
     pub(crate) fn grow(
         &mut self,
         root: i64,
@@ -286,7 +298,8 @@ impl Forest {
         mut node: impl FnMut(&mut Self, usize) -> Result<Raw>,
     ) -> Result<()> {
         let number = self.trees.len();
-        let mut nodes: Vec<Node> = Vec::with_capacity(count);
+        // `count` is what the file says: room is made for what is there.
+        let mut nodes: Vec<Node> = Vec::new();
         let mut seen = vec![false; count];
         let mut deepest = 0;
         let mut next_leaf = 0;

@@ -437,6 +437,8 @@ fn onnx_class(
         let complement = binary.one_class && binary.positive;
         let (p0, p1) = match post {
             Post::Probit => (f64::from(probit32(first as f32)), 0.0),
+            // Where other rows vote for both, onnxruntime writes the sum as it is, and nothing for the second class.
+            _ if !binary.one_class => (first, 0.0),
             Post::Logistic if complement => {
                 let p = logistic32(first as f32);
                 (f64::from(1.0 - p), f64::from(p))
@@ -455,4 +457,23 @@ fn onnx_class(
     }
     // Where both classes are voted for, the answer is 0 or 1, whatever the numbers are.
     if binary.one_class || numbers.is_none() { label(class) } else { class as f64 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What onnxruntime 1.31 gives where a row's leaves vote for the first of two classes only, and others' for both.
+    #[test]
+    fn a_row_without_votes_for_the_second_class() {
+        for (post, wanted) in
+            [(Post::None, 0.5), (Post::Logistic, 0.5), (Post::Softmax, 0.5), (Post::Probit, f64::from(probit32(0.5)))]
+        {
+            let binary = Binary { one_class: false, positive: true };
+            let head = Head::OnnxClassifier { post, base: vec![0.25], binary, numbers: Some(vec![0, 1]) };
+            let (mut prediction, mut probability) = ([9.0], [9.0; 2]);
+            head.finish(&mut [0.25, 0.0], &[true, false], &mut prediction, &mut probability, &mut []);
+            assert_eq!((prediction, probability), ([1.0], [wanted, 0.0]), "{post:?}");
+        }
+    }
 }

@@ -1,11 +1,16 @@
 //! What is done to columns before the trees see them: labels become numbers, columns become features.
 
+mod column;
+
 use std::collections::HashMap;
 
-use arrow::array::{Array, ArrayRef, AsArray, StringArray};
-use arrow::compute::cast;
+use arrow::array::{Array, ArrayRef, AsArray};
+use arrow::buffer::ScalarBuffer;
 use arrow::datatypes::{DataType, Float32Type, Float64Type};
 use levada_connector_api::{Error, Result};
+
+pub(crate) use self::column::Values;
+use self::column::{Column, has_nan, load, numbers};
 
 use crate::model::{Invalid, Model};
 
@@ -171,7 +176,7 @@ impl Op {
 
 fn chain(column: &Column, ops: &[Op]) -> Vec<f64> {
     let (mut values, rest) = match column {
-        Column::Numbers { values, .. } => (values.clone(), ops),
+        Column::Numbers { values, .. } => (values.to_vec(), ops),
         Column::Vector(_) => (Vec::new(), ops),
         Column::Text(text) => {
             let (first, rest) = ops.split_first().map_or((None, ops), |(first, rest)| (Some(first), rest));
@@ -199,26 +204,11 @@ pub enum Row {
     Bad(String),
 }
 
-/// A feature's values.
-#[derive(Debug)]
-pub(crate) enum Values<'a> {
-    F64(&'a [f64]),
-    F32(&'a [f32]),
-    Owned(Vec<f64>),
-}
-
 /// Features, and what became of rows; all are good where there is no list.
 #[derive(Debug)]
 pub(crate) struct Prepared<'a> {
     pub(crate) features: Vec<Values<'a>>,
     pub(crate) rows: Option<Vec<Row>>,
-}
-
-#[derive(Debug, Clone)]
-enum Column {
-    Text(StringArray),
-    Numbers { values: Vec<f64>, nulls: Option<Vec<bool>> },
-    Vector(Vec<Vec<f64>>),
 }
 
 /// Rows that are judged only when one of them is not good.
@@ -271,7 +261,7 @@ pub(crate) fn prepare<'a>(
         let loaded = columns.iter().zip(&model.inputs).map(|(column, input)| load(column, input.text, &input.name));
         features = loaded.collect::<Result<Vec<_>>>()?;
     }
-    let mut ready: Vec<Vec<f64>> = Vec::new();
+    let mut ready: Vec<ScalarBuffer<f64>> = Vec::new();
     for stage in &model.stages {
         match stage {
             Stage::Labels(all) => {
@@ -296,7 +286,7 @@ pub(crate) fn prepare<'a>(
                 let mut vector = vector.clone();
                 for (at, map) in maps {
                     if let Some(values) = vector.get_mut(*at) {
-                        categorize(values, map, choice.unwrap_or(*invalid), *at, &mut judge);
+                        *values = categorize(values, map, choice.unwrap_or(*invalid), *at, &mut judge);
                     }
                 }
                 table.insert(output.clone(), Column::Vector(vector));
@@ -307,27 +297,25 @@ pub(crate) fn prepare<'a>(
                 _ => return Err(Error::config(format!("no stage makes the features '{name}'"))),
             },
             Stage::Each(all) => {
-                let made = all.iter().map(|(source, ops)| features.get(*source).map(|column| chain(column, ops)));
-                ready = made.collect::<Option<_>>().ok_or_else(|| Error::internal("a feature has no column"))?;
+                let made = |(source, ops): &(usize, Vec<Op>)| Some(chain(features.get(*source)?, ops).into());
+                ready = all
+                    .iter()
+                    .map(made)
+                    .collect::<Option<_>>()
+                    .ok_or_else(|| Error::internal("a feature has no column"))?;
                 features.clear();
             }
         }
     }
-    let features = settled(&mut ready, &mut features);
-    let features = std::mem::take(features).into_iter().map(Values::Owned).collect();
-    Ok(Prepared { features, rows: judge.rows })
-}
-
-/// The features as numbers, once their labels are numbers.
-fn settled<'t>(ready: &'t mut Vec<Vec<f64>>, features: &mut Vec<Column>) -> &'t mut Vec<Vec<f64>> {
-    for feature in features.drain(..) {
+    for feature in features {
         match feature {
             Column::Numbers { values, .. } => ready.push(values),
-            Column::Text(text) => ready.push(vec![f64::NAN; text.len()]),
+            Column::Text(text) => ready.push(vec![f64::NAN; text.len()].into()),
             Column::Vector(vector) => ready.extend(vector),
         }
     }
-    ready
+    let features = ready.into_iter().map(Values::Made).collect();
+    Ok(Prepared { features, rows: judge.rows })
 }
 
 /// A column as it stands in Arrow, where it is of floats without null.
@@ -336,18 +324,13 @@ fn direct<'a>(column: &'a ArrayRef, name: &str, invalid: Invalid, judge: &mut Ju
         match column.data_type() {
             DataType::Float64 => Values::F64(column.as_primitive::<Float64Type>().values()),
             DataType::Float32 => Values::F32(column.as_primitive::<Float32Type>().values()),
-            _ => Values::Owned(numbers(column, name)?.0),
+            _ => Values::Made(numbers(column, name)?.0),
         }
     } else {
-        Values::Owned(numbers(column, name)?.0)
+        Values::Made(numbers(column, name)?.0)
     };
-    if invalid != Invalid::Keep {
-        let is_nan = |at: usize| match &values {
-            Values::F64(values) => values.get(at).is_some_and(|x| x.is_nan()),
-            Values::F32(values) => values.get(at).is_some_and(|x| x.is_nan()),
-            Values::Owned(values) => values.get(at).is_some_and(|x| x.is_nan()),
-        };
-        for at in (0..column.len()).filter(|at| is_nan(*at)) {
+    if invalid != Invalid::Keep && values.has_nan() {
+        for at in (0..column.len()).filter(|at| values.is_nan(*at)) {
             let what = if column.is_null(at) { "null" } else { "NaN" };
             judge.mark(at, invalid, || missing(what, name));
         }
@@ -357,70 +340,6 @@ fn direct<'a>(column: &'a ArrayRef, name: &str, invalid: Invalid, judge: &mut Ju
 
 fn missing(what: &str, name: &str) -> String {
     format!("column '{name}' is {what} (with handle.invalid=keep it is scored as missing, with skip it is left out)")
-}
-
-fn numbers(column: &ArrayRef, name: &str) -> Result<(Vec<f64>, Option<Vec<bool>>)> {
-    let kind = column.data_type();
-    if !(kind.is_numeric() || matches!(kind, DataType::Boolean | DataType::Null)) {
-        return Err(Error::config(format!("column '{name}' is {kind}, the model needs a number"))
-            .hint("choose another column, or cast it before"));
-    }
-    let floats = cast(column, &DataType::Float64)?;
-    let floats = floats.as_primitive::<Float64Type>();
-    if floats.null_count() == 0 {
-        return Ok((floats.values().to_vec(), None));
-    }
-    let values = floats.iter().map(|x| x.unwrap_or(f64::NAN)).collect();
-    Ok((values, Some((0..floats.len()).map(|at| floats.is_null(at)).collect())))
-}
-
-fn load(column: &ArrayRef, text: bool, name: &str) -> Result<Column> {
-    if text {
-        return Ok(Column::Text(texts(column, name)?));
-    }
-    let (values, nulls) = numbers(column, name)?;
-    Ok(Column::Numbers { values, nulls })
-}
-
-/// A column as text, numbers written as Java does it.
-fn texts(column: &ArrayRef, name: &str) -> Result<StringArray> {
-    match column.data_type() {
-        DataType::Float32 => {
-            let floats = column.as_primitive::<Float32Type>();
-            Ok(floats.iter().map(|x| x.map(|x| java(f64::from(x), &format!("{x:e}")))).collect())
-        }
-        DataType::Float64 => {
-            let floats = column.as_primitive::<Float64Type>();
-            Ok(floats.iter().map(|x| x.map(|x| java(x, &format!("{x:e}")))).collect())
-        }
-        kind if kind.is_nested() => Err(Error::config(format!("column '{name}' is {kind}, the model needs a label"))),
-        _ => Ok(cast(column, &DataType::Utf8)?.as_string::<i32>().clone()),
-    }
-}
-
-/// The text that Java's `Double.toString` gives, from the shortest digits in scientific form.
-fn java(x: f64, shortest: &str) -> String {
-    if x.is_nan() {
-        return "NaN".into();
-    }
-    if x.is_infinite() {
-        return if x > 0.0 { "Infinity".into() } else { "-Infinity".into() };
-    }
-    if x == 0.0 || (1e-3..1e7).contains(&x.abs()) {
-        let (digits, exponent) = shortest.split_once('e').unwrap_or((shortest, "0"));
-        let exponent: i32 = exponent.parse().unwrap_or(0);
-        let sign = if digits.starts_with('-') { "-" } else { "" };
-        let digits: String = digits.chars().filter(char::is_ascii_digit).collect();
-        let whole = (exponent + 1).max(0) as usize;
-        let padded = format!("{}{digits}", "0".repeat((-exponent).max(0) as usize));
-        let whole = if exponent < 0 { 1 } else { whole };
-        let padded = format!("{padded:0<width$}", width = whole + 1);
-        let (before, after) = padded.split_at(whole);
-        return format!("{sign}{before}.{after}");
-    }
-    let (digits, exponent) = shortest.split_once('e').unwrap_or((shortest, "0"));
-    let point = if digits.contains('.') { "" } else { ".0" };
-    format!("{digits}{point}E{exponent}")
 }
 
 fn label(column: Option<&mut Column>, invalid: Invalid, judge: &mut Judge, code: impl Fn(&str) -> Option<f64>) {
@@ -437,7 +356,7 @@ fn label(column: Option<&mut Column>, invalid: Invalid, judge: &mut Judge, code:
         }
         values.push(found.unwrap_or(f64::NAN));
     }
-    *column = Column::Numbers { values, nulls: None };
+    *column = Column::of(values);
 }
 
 fn index(table: &mut HashMap<String, Column>, indexer: &Indexer, invalid: Invalid, judge: &mut Judge) {
@@ -455,7 +374,7 @@ fn index(table: &mut HashMap<String, Column>, indexer: &Indexer, invalid: Invali
         }
         values.push(place.map_or(unknown, |place| f64::from(*place)));
     }
-    table.insert(indexer.output.clone(), Column::Numbers { values, nulls: None });
+    table.insert(indexer.output.clone(), Column::of(values));
 }
 
 fn assemble(
@@ -463,14 +382,14 @@ fn assemble(
     inputs: &[String],
     invalid: Invalid,
     judge: &mut Judge,
-) -> Result<Vec<Vec<f64>>> {
+) -> Result<Vec<ScalarBuffer<f64>>> {
     let mut vector = Vec::new();
     for name in inputs {
         match table.get(name) {
             Some(Column::Numbers { values, nulls }) => {
-                if invalid != Invalid::Keep {
+                if invalid != Invalid::Keep && has_nan(values) {
                     for (at, _) in values.iter().enumerate().filter(|(_, x)| x.is_nan()) {
-                        let null = nulls.as_ref().is_some_and(|nulls| nulls.get(at) == Some(&true));
+                        let null = nulls.as_ref().is_some_and(|nulls| nulls.is_null(at));
                         judge.mark(at, invalid, || missing(if null { "null" } else { "NaN" }, name));
                     }
                 }
@@ -484,15 +403,19 @@ fn assemble(
     Ok(vector)
 }
 
-fn categorize(values: &mut [f64], map: &[(f64, f64)], invalid: Invalid, entry: usize, judge: &mut Judge) {
-    for (at, x) in values.iter_mut().enumerate() {
-        match map.iter().find(|(value, _)| value == x) {
-            Some((_, category)) => *x = *category,
-            None => {
-                let value = *x;
-                judge.mark(at, invalid, || format!("entry {entry} of the features is {value}, an unseen category"));
-                *x = map.len() as f64;
-            }
+fn categorize(
+    values: &[f64],
+    map: &[(f64, f64)],
+    invalid: Invalid,
+    entry: usize,
+    judge: &mut Judge,
+) -> ScalarBuffer<f64> {
+    let category = |(at, x): (usize, &f64)| match map.iter().find(|(value, _)| value == x) {
+        Some((_, category)) => *category,
+        None => {
+            judge.mark(at, invalid, || format!("entry {entry} of the features is {x}, an unseen category"));
+            map.len() as f64
         }
-    }
+    };
+    values.iter().enumerate().map(category).collect()
 }

@@ -4,6 +4,7 @@
 use crate::forest::{Fold, Forest, Node, Tree};
 use crate::head::Scores;
 use crate::model::Model;
+use crate::score::Ask;
 
 impl Tree {
     /// The leaf that a row leads to. `feature` gives a feature's value, changed as [`Forest::feature`] says.
@@ -43,7 +44,7 @@ impl Model {
         let row: Vec<f64> = row.iter().map(|x| forest.feature.apply(*x)).collect();
         let mut sums = forest.start.clone();
         let mut touched = vec![false; forest.targets];
-        let mut scores = self.empty(1);
+        let mut scores = self.empty(1, &Ask { raw: true, probability: true, ..Ask::default() });
         for tree in &forest.trees {
             let leaf = tree.leaf(forest, |feature| row.get(feature).copied().unwrap_or(f64::NAN));
             for (target, vote) in forest.votes_of(leaf) {
@@ -63,9 +64,10 @@ impl Model {
     }
 
     /// Room for the scores of `rows` rows.
-    pub(crate) fn empty(&self, rows: usize) -> Scores {
+    pub(crate) fn empty(&self, rows: usize, ask: &Ask) -> Scores {
         let targets = self.forest.targets;
-        let (classes, raws) = (self.head.classes(targets), self.head.raws(targets));
+        let classes = if ask.probability { self.head.classes(targets) } else { 0 };
+        let raws = if ask.raw { self.head.raws(targets) } else { 0 };
         Scores {
             rows,
             prediction: vec![0.0; rows * self.head.predictions(targets)],

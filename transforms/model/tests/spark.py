@@ -1,4 +1,4 @@
-"""Loads a PipelineModel with real Spark and predicts: `spark.py MODEL ROWS.csv`; prints JSON, a line a row."""
+"""Loads PipelineModels with real Spark and predicts: `spark.py ROWS.csv MODEL…`; prints JSON, a line a row and model."""
 import json
 import sys
 
@@ -9,7 +9,10 @@ builder = SparkSession.builder.master("local[1]").config("spark.ui.enabled", "fa
 builder = builder.config("spark.driver.host", "127.0.0.1").config("spark.driver.bindAddress", "127.0.0.1")
 spark = builder.getOrCreate()
 spark.sparkContext.setLogLevel("ERROR")
-rows = spark.read.csv(sys.argv[2], schema="_c0 DOUBLE, _c1 DOUBLE, _c2 DOUBLE, _c3 DOUBLE, _c4 STRING")
-for row in PipelineModel.load(sys.argv[1]).transform(rows.coalesce(1)).collect():
-    numbers = {"prediction": row.prediction, "raw": list(row.rawPrediction), "probability": list(row.probability)}
-    print(json.dumps({**numbers, "label": row.predicted__c4}))
+rows = spark.read.csv(sys.argv[1], schema="_c0 DOUBLE, _c1 DOUBLE, _c2 DOUBLE, _c3 DOUBLE, _c4 STRING")
+for number, model in enumerate(sys.argv[2:]):
+    for row in PipelineModel.load(model).transform(rows.coalesce(1)).collect():
+        answer = {"model": number, "prediction": row.prediction}
+        if "rawPrediction" in row:
+            answer |= {"raw": list(row.rawPrediction), "probability": list(row.probability), "label": row.predicted__c4}
+        print(json.dumps(answer))

@@ -18,13 +18,14 @@ pub struct Filter {
     options: SqlOptions,
     alias: String,
     predicate: Option<Predicate>,
+    input: Option<SchemaRef>,
 }
 
 impl Filter {
     /// A filter by a Spark SQL condition.
     pub fn new(condition: impl Into<String>, options: SqlOptions) -> Self {
         let (key, alias) = ("condition".to_owned(), "Filter".to_owned());
-        Self { condition: condition.into(), key, options, alias, predicate: None }
+        Self { condition: condition.into(), key, options, alias, predicate: None, input: None }
     }
 }
 
@@ -34,6 +35,7 @@ impl Transform for Filter {
         let predicate = Predicate::compile(&self.condition, input, &self.options);
         self.predicate = Some(predicate.map_err(|error| error.context(self.key.clone()))?);
         self.alias = context.alias.clone();
+        self.input = Some(input.clone());
         Ok(Bound::stateless(input.clone()))
     }
 
@@ -50,6 +52,12 @@ impl Transform for Filter {
 
     fn origin(&self, column: &str) -> Option<String> {
         Some(quoted(column))
+    }
+
+    fn reads(&self, wanted: Option<&[String]>) -> Option<Vec<String>> {
+        let tested = self.input.iter().flat_map(|input| input.fields()).map(|field| field.name().clone());
+        let tested = tested.filter(|column| Predicate::reads(&self.condition, column));
+        Some(wanted?.iter().cloned().chain(tested).collect())
     }
 
     async fn process(&mut self, batch: Batch) -> Result<Emitted> {

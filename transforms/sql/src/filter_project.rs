@@ -1,11 +1,12 @@
-//! A condition and a select list in one step: only the columns that are selected from are filtered.
+//! A condition and a select list in one step: only the columns that are selected from are filtered. A step over a step
+//! becomes one where it can.
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
-use arrow::compute::FilterBuilder;
-use arrow::datatypes::{Schema, SchemaRef};
-use levada_connector_api::{Batch, BindContext, Bound, Emitted, Error, Result, Transform, async_trait};
+use arrow::array::{ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions};
+use arrow::compute::{FilterBuilder, and, filter_record_batch};
+use arrow::datatypes::SchemaRef;
+use levada_connector_api::{BadRow, Batch, BindContext, Bound, Emitted, Error, Result, Transform, async_trait};
 use levada_expressions::{Predicate, Projection, SqlOptions, bad_rows};
 
 use crate::filter::{Filter, split};
@@ -18,20 +19,78 @@ pub(crate) struct FilterProject {
     options: SqlOptions,
     alias: String,
     bound: Option<Step>,
+    /// This step and those below it as one.
+    fused: Option<Step>,
+    /// The step above does the work of this one.
+    absorbed: bool,
 }
 
 /// The step, compiled.
 struct Step {
-    predicate: Option<Predicate>,
+    input: SchemaRef,
+    /// Conditions, each for the rows that met those before it, with the transforms that they are of.
+    predicates: Vec<(Predicate, String)>,
+    whole: Projection,
+    /// The select list over the columns that it reads, which these are, and their schema.
     projection: Projection,
-    /// The columns that the select list reads, and the schema of these.
     read: Vec<usize>,
     schema: SchemaRef,
 }
 
+impl Step {
+    fn new(input: SchemaRef, predicates: Vec<(Predicate, String)>, whole: Projection) -> Self {
+        let (projection, read, schema) = whole.narrowed(&input);
+        Self { input, predicates, whole, projection, read, schema }
+    }
+
+    /// Which rows meet all conditions. `None`: all of them.
+    fn mask(&self, batch: &Batch, rejected: &mut Vec<BadRow>) -> Result<Option<BooleanArray>> {
+        let mut met: Option<BooleanArray> = None;
+        for (predicate, alias) in &self.predicates {
+            let Some(before) = met else {
+                let (mask, bad) = predicate.evaluate_isolating(&batch.rows)?;
+                rejected.extend(bad_rows(alias, batch, bad));
+                met = Some(mask);
+                continue;
+            };
+            if let Ok(mask) = predicate.evaluate(&batch.rows) {
+                met = Some(and(&before, &mask)?);
+                continue;
+            }
+            // A row may be bad that does not come so far.
+            let left = Batch::with_origin(filter_record_batch(&batch.rows, &before)?, batch.origin.kept(&before));
+            let (mask, bad) = predicate.evaluate_isolating(&left.rows)?;
+            rejected.extend(bad_rows(alias, &left, bad));
+            let mut both = vec![false; before.len()];
+            for (at, row) in before.values().set_indices().enumerate() {
+                if let Some(both) = both.get_mut(row) {
+                    *both = mask.value(at);
+                }
+            }
+            met = Some(BooleanArray::from(both));
+        }
+        Ok(met)
+    }
+}
+
 impl FilterProject {
     pub(crate) fn new(condition: Option<String>, items: Vec<String>, options: SqlOptions) -> Self {
-        Self { condition, items, options, alias: String::new(), bound: None }
+        Self { condition, items, options, alias: String::new(), bound: None, fused: None, absorbed: false }
+    }
+
+    /// Takes over the work of the step below, if the two can be one. Both are bound.
+    pub(crate) fn absorb(&mut self, below: &mut FilterProject) {
+        let (Some(own), Some(under)) = (&self.bound, below.fused.as_ref().or(below.bound.as_ref())) else { return };
+        if self.options != below.options {
+            return;
+        }
+        let conditions: Vec<Predicate> = own.predicates.iter().map(|(predicate, _)| predicate.clone()).collect();
+        if let Some((whole, conditions)) = own.whole.over(&under.whole, &conditions) {
+            let conditions = conditions.into_iter().map(|condition| (condition, self.alias.clone()));
+            let predicates = under.predicates.iter().cloned().chain(conditions).collect();
+            self.fused = Some(Step::new(Arc::clone(&under.input), predicates, whole));
+            below.absorbed = true;
+        }
     }
 }
 
@@ -42,14 +101,11 @@ impl Transform for FilterProject {
         let predicate = self.condition.as_ref().map(compile).transpose()?;
         let items: Vec<&str> = self.items.iter().map(String::as_str).collect();
         let whole = Projection::compile(&items, input, &self.options)?;
-        let read = whole.reads();
-        let fields: Vec<_> =
-            read.iter().map(|at| input.fields().get(*at).cloned()).collect::<Option<_>>().unwrap_or_default();
-        let schema = Arc::new(Schema::new_with_metadata(fields, input.metadata().clone()));
-        let projection = Projection::compile(&items, &schema, &self.options)?;
-        let output = projection.schema();
+        let output = whole.schema();
         self.alias = context.alias.clone();
-        self.bound = Some(Step { predicate, projection, read, schema });
+        let predicates = predicate.map(|predicate| (predicate, self.alias.clone())).into_iter().collect();
+        self.bound = Some(Step::new(Arc::clone(input), predicates, whole));
+        (self.fused, self.absorbed) = (None, false);
         Ok(Bound::stateless(output))
     }
 
@@ -62,27 +118,28 @@ impl Transform for FilterProject {
 
     fn origin(&self, column: &str) -> Option<String> {
         let step = self.bound.as_ref()?;
-        let schema = step.projection.schema();
+        let schema = step.whole.schema();
         let at = schema.fields().iter().position(|field| field.name().eq_ignore_ascii_case(column))?;
-        step.projection.source(at).filter(|source| self.options.ansi || source.starts_with('`'))
+        step.whole.source(at).filter(|source| self.options.ansi || source.starts_with('`'))
     }
 
     async fn process(&mut self, batch: Batch) -> Result<Emitted> {
-        let Some(step) = &self.bound else { return Err(Error::internal("process was called before bind")) };
-        let internal = |error: arrow::error::ArrowError| Error::internal(error.to_string());
+        if self.absorbed {
+            return Ok(Emitted { batches: vec![batch], rejected: Vec::new() });
+        }
+        let step = self.fused.as_ref().or(self.bound.as_ref());
+        let step = step.ok_or_else(|| Error::internal("process was called before bind"))?;
         let mut rejected = Vec::new();
         let mut columns: Vec<ArrayRef> =
             step.read.iter().filter_map(|at| batch.rows.columns().get(*at).cloned()).collect();
         let (mut rows, mut origin) = (batch.num_rows(), batch.origin.clone());
-        if let Some(predicate) = &step.predicate {
-            let (mask, bad) = predicate.evaluate_isolating(&batch.rows)?;
-            rejected = bad_rows(&self.alias, &batch, bad);
+        if let Some(mask) = step.mask(&batch, &mut rejected)? {
             let passed = mask.true_count();
             if passed < rows {
                 let filter = FilterBuilder::new(&mask);
                 let filter = if columns.len() > 1 { filter.optimize() } else { filter }.build();
                 for column in &mut columns {
-                    *column = filter.filter(column).map_err(internal)?;
+                    *column = filter.filter(column)?;
                 }
                 (rows, origin) = (passed, origin.kept(&mask));
             }
@@ -91,7 +148,7 @@ impl Transform for FilterProject {
             return Ok(Emitted { batches: Vec::new(), rejected });
         }
         let options = RecordBatchOptions::new().with_row_count(Some(rows));
-        let read = RecordBatch::try_new_with_options(step.schema.clone(), columns, &options).map_err(internal)?;
+        let read = RecordBatch::try_new_with_options(step.schema.clone(), columns, &options)?;
         let read = Batch::with_origin(read, origin);
         let (out, bad) = step.projection.evaluate_isolating(&read.rows)?;
         let origin = origin_of(&read, step.projection.keeps_rows(), &bad);

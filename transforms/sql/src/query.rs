@@ -24,9 +24,31 @@ struct Options {
     threads: Option<usize>,
 }
 
+/// A step of a query.
+enum Step {
+    Plain(Box<FilterProject>),
+    Other(Box<dyn Transform>),
+}
+
+impl Step {
+    fn transform(&self) -> &dyn Transform {
+        match self {
+            Self::Plain(step) => step.as_ref(),
+            Self::Other(step) => step.as_ref(),
+        }
+    }
+
+    fn transform_mut(&mut self) -> &mut dyn Transform {
+        match self {
+            Self::Plain(step) => step.as_mut(),
+            Self::Other(step) => step.as_mut(),
+        }
+    }
+}
+
 /// The steps of a query, from the innermost FROM outwards.
 struct Query {
-    steps: Vec<Box<dyn Transform>>,
+    steps: Vec<Step>,
     /// The one with state: a query has at most one.
     stateful: Option<usize>,
 }
@@ -91,11 +113,11 @@ impl Query {
         }
         if !statement.grouped {
             let (filter, items) = (statement.filter.clone(), statement.items.clone());
-            self.steps.push(Box::new(FilterProject::new(filter, items, options.sql.clone())));
+            self.steps.push(Step::Plain(Box::new(FilterProject::new(filter, items, options.sql.clone()))));
             return Ok(());
         }
         if let Some(filter) = &statement.filter {
-            self.steps.push(Box::new(Filter::new(filter.clone(), options.sql.clone())));
+            self.steps.push(Step::Other(Box::new(Filter::new(filter.clone(), options.sql.clone()))));
         }
         if self.stateful.is_some() {
             return Err(Error::unsupported("a query with two aggregations, one over the other")
@@ -117,7 +139,7 @@ impl Query {
         if matches!(time, TimeSpec::Session { .. }) {
             meanings.push("window".to_owned());
         }
-        self.steps.push(Box::new(Grouped::new(GroupedSpec {
+        self.steps.push(Step::Other(Box::new(Grouped::new(GroupedSpec {
             time,
             watermark,
             window_column: None,
@@ -133,26 +155,45 @@ impl Query {
             options: options.sql.clone(),
             state_limit: options.state_limit,
             threads: options.threads,
-        })));
+        }))));
         Ok(())
     }
 }
 
-/// A query over the rows that come in.
-struct Sql {
-    query: Query,
+/// Whose query a step is of.
+struct Part {
+    /// The transform's alias; `None`: the one that this transform is known by.
+    alias: Option<String>,
     key: String,
-    alias: String,
+}
+
+/// A query over the rows that come in, or several, each over what the one before yields.
+struct Sql {
+    /// The steps, each with the number of its part.
+    steps: Vec<(Step, usize)>,
+    parts: Vec<Part>,
+    /// The step with state: there is at most one.
+    stateful: Option<usize>,
 }
 
 impl Sql {
+    fn new(queries: Vec<(Part, Query)>) -> Self {
+        let mut sql = Self { steps: Vec::new(), parts: Vec::new(), stateful: None };
+        for (part, query) in queries {
+            sql.stateful = query.stateful.map(|at| sql.steps.len() + at).or(sql.stateful);
+            sql.steps.extend(query.steps.into_iter().map(|step| (step, sql.parts.len())));
+            sql.parts.push(part);
+        }
+        sql
+    }
+
     /// Sends batches through the steps from `from` on.
     async fn push(&mut self, from: usize, batches: Vec<Batch>, rejected: &mut Vec<BadRow>) -> Result<Vec<Batch>> {
         let mut current = batches;
-        for step in self.query.steps.iter_mut().skip(from) {
+        for (step, _) in self.steps.iter_mut().skip(from) {
             let mut next = Vec::with_capacity(current.len());
             for batch in current {
-                let emitted = step.process(batch).await?;
+                let emitted = step.transform_mut().process(batch).await?;
                 rejected.extend(emitted.rejected);
                 next.extend(emitted.batches);
             }
@@ -161,18 +202,35 @@ impl Sql {
         Ok(current)
     }
 
-    fn stateful(&mut self) -> Option<&mut Box<dyn Transform>> {
-        self.query.stateful.and_then(|at| self.query.steps.get_mut(at))
+    fn stateful(&mut self) -> Option<&mut dyn Transform> {
+        self.stateful.and_then(|at| self.steps.get_mut(at)).map(|(step, _)| step.transform_mut())
+    }
+
+    /// Makes neighbours one where that can be.
+    fn fuse(&mut self) {
+        for at in 1..self.steps.len() {
+            let (before, after) = self.steps.split_at_mut(at);
+            if let (Some((Step::Plain(below), _)), Some((Step::Plain(step), _))) =
+                (before.last_mut(), after.first_mut())
+            {
+                step.absorb(below);
+            }
+        }
     }
 }
 
 #[async_trait]
 impl Transform for Sql {
     fn bind(&mut self, input: &SchemaRef, context: &BindContext) -> Result<Bound> {
-        self.alias = context.alias.clone();
         let mut bound = Bound::stateless(Arc::clone(input));
-        for step in &mut self.query.steps {
-            let next = step.bind(&bound.schema, context).map_err(|error| error.context(self.key.clone()))?;
+        for (step, part) in &mut self.steps {
+            let Some(part) = self.parts.get(*part) else { continue };
+            let mut context = context.clone();
+            if let Some(alias) = &part.alias {
+                context.alias.clone_from(alias);
+            }
+            let next =
+                step.transform_mut().bind(&bound.schema, &context).map_err(|error| error.context(part.key.clone()))?;
             bound = Bound {
                 schema: next.schema,
                 stateful: bound.stateful || next.stateful,
@@ -180,15 +238,17 @@ impl Transform for Sql {
                 watermark: bound.watermark.or(next.watermark),
             };
         }
+        self.fuse();
         Ok(bound)
     }
 
     fn split_off(&mut self, copies: usize, origin: &dyn Fn(&str) -> Option<String>) -> Vec<Box<dyn Transform>> {
-        self.query.steps.first_mut().map(|step| step.split_off(copies, origin)).unwrap_or_default()
+        let first = self.steps.first_mut();
+        first.map(|(step, _)| step.transform_mut().split_off(copies, origin)).unwrap_or_default()
     }
 
     fn origin(&self, column: &str) -> Option<String> {
-        let mut steps = self.query.steps.iter().rev();
+        let mut steps = self.steps.iter().rev().map(|(step, _)| step.transform());
         let mut source = steps.next()?.origin(column)?;
         for step in steps {
             // Further down only columns that are passed on as they are.
@@ -199,14 +259,14 @@ impl Transform for Sql {
     }
 
     async fn open(&mut self, context: &TaskContext) -> Result<()> {
-        for step in &mut self.query.steps {
-            step.open(context).await?;
+        for (step, _) in &mut self.steps {
+            step.transform_mut().open(context).await?;
         }
         Ok(())
     }
 
     fn begin(&mut self, batch: &BatchInfo) -> Result<()> {
-        self.query.steps.iter_mut().try_for_each(|step| step.begin(batch))
+        self.steps.iter_mut().try_for_each(|(step, _)| step.transform_mut().begin(batch))
     }
 
     async fn process(&mut self, batch: Batch) -> Result<Emitted> {
@@ -216,7 +276,7 @@ impl Transform for Sql {
     }
 
     async fn finish(&mut self, batch_id: u64) -> Result<Emitted> {
-        let Some(at) = self.query.stateful else { return Ok(Emitted::default()) };
+        let Some(at) = self.stateful else { return Ok(Emitted::default()) };
         let Some(step) = self.stateful() else { return Ok(Emitted::default()) };
         let emitted = step.finish(batch_id).await?;
         let mut rejected = emitted.rejected;
@@ -240,11 +300,11 @@ impl Transform for Sql {
     }
 
     fn event_time(&self) -> Option<EventTime> {
-        self.query.steps.iter().find_map(|step| step.event_time())
+        self.steps.iter().find_map(|(step, _)| step.transform().event_time())
     }
 
     fn stats(&self) -> Option<StateStats> {
-        self.query.steps.iter().find_map(|step| step.stats())
+        self.steps.iter().find_map(|(step, _)| step.transform().stats())
     }
 }
 
@@ -301,16 +361,36 @@ impl Plugin for SqlPlugin {
     }
 }
 
+/// The query of a configuration.
+fn query(config: &Config) -> Result<(String, Query)> {
+    let options = Options {
+        sql: SqlOptions { ansi: config.bool("ansi"), ..SqlOptions::default() },
+        watermark: config.duration_opt("watermark").map(|d| i64::try_from(d.as_millis()).unwrap_or(i64::MAX)),
+        state_limit: config.size_opt("state.limit"),
+        threads: config.int_opt("threads").and_then(|threads| usize::try_from(threads).ok()),
+    };
+    let key = config.full_key("query");
+    let query = Query::new(&config.string("query"), &options).map_err(|error| error.context(key.clone()))?;
+    Ok((key, query))
+}
+
 impl TransformPlugin for SqlPlugin {
     fn create(&self, config: &Config) -> Result<Box<dyn Transform>> {
-        let options = Options {
-            sql: SqlOptions { ansi: config.bool("ansi"), ..SqlOptions::default() },
-            watermark: config.duration_opt("watermark").map(|d| i64::try_from(d.as_millis()).unwrap_or(i64::MAX)),
-            state_limit: config.size_opt("state.limit"),
-            threads: config.int_opt("threads").and_then(|threads| usize::try_from(threads).ok()),
-        };
-        let key = config.full_key("query");
-        let query = Query::new(&config.string("query"), &options).map_err(|error| error.context(key.clone()))?;
-        Ok(Box::new(Sql { query, key, alias: String::new() }))
+        let (key, query) = query(config)?;
+        Ok(Box::new(Sql::new(vec![(Part { alias: None, key }, query)])))
+    }
+
+    /// A chain of queries is one query with the others in its FROM. Only the last may aggregate: under its alias the state
+    /// is kept, whatever stands before it.
+    fn chain(&self, parts: &[(&str, &Config)]) -> Option<Box<dyn Transform>> {
+        let mut queries = Vec::with_capacity(parts.len());
+        for (at, (alias, config)) in parts.iter().enumerate() {
+            let (key, query) = query(config).ok()?;
+            if query.stateful.is_some() && at + 1 < parts.len() {
+                return None;
+            }
+            queries.push((Part { alias: Some((*alias).to_owned()), key }, query));
+        }
+        Some(Box::new(Sql::new(queries)))
     }
 }

@@ -24,6 +24,8 @@ pub struct Select {
     options: SqlOptions,
     alias: String,
     bound: Option<(Projection, SchemaRef)>,
+    /// The input, and which of its columns are read.
+    reads: Option<(SchemaRef, Vec<usize>)>,
 }
 
 impl Select {
@@ -33,7 +35,7 @@ impl Select {
         let columns = columns.into();
         // A list that cannot be split is an item that cannot be compiled, with the same message.
         let items = split_list(&columns).unwrap_or_else(|_| vec![columns]);
-        Self { items, renames, prefix, options, alias, bound: None }
+        Self { items, renames, prefix, options, alias, bound: None, reads: None }
     }
 
     fn project(&self, input: &SchemaRef) -> Result<Projection> {
@@ -77,6 +79,7 @@ impl Transform for Select {
         let projection = self.project(input).map_err(|error| error.context(format!("{}columns", self.prefix)))?;
         let renamed = self.renamed(&projection.schema());
         let schema = renamed.map_err(|error| error.context(format!("{}rename", self.prefix)))?;
+        self.reads = Some((Arc::clone(input), projection.reads()));
         self.bound = Some((projection, Arc::clone(&schema)));
         self.alias = context.alias.clone();
         Ok(Bound::stateless(schema))
@@ -88,6 +91,12 @@ impl Transform for Select {
         // What was computed without ANSI cannot be computed elsewhere with it.
         let plain = |source: &String| source.starts_with('`');
         projection.source(at).filter(|source| self.options.ansi || plain(source))
+    }
+
+    fn reads(&self, _: Option<&[String]>) -> Option<Vec<String>> {
+        // Also what is computed for nothing may be an error.
+        let (input, reads) = self.reads.as_ref()?;
+        Some(reads.iter().filter_map(|at| input.fields().get(*at)).map(|field| field.name().clone()).collect())
     }
 
     async fn process(&mut self, batch: Batch) -> Result<Emitted> {

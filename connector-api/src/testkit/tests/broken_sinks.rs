@@ -7,8 +7,8 @@ use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 
 use super::super::rows::all_rows;
-use super::super::{MemorySink, MemoryStore, SinkTarget, sink_conformance};
-use super::{finds, rows};
+use super::super::{MemorySink, MemoryStore, SinkTarget, sink_conformance, sink_conformance_share};
+use super::{finds, rows, verdict};
 use crate::{
     Batch, Commit, Error, ErrorKind, Faults, Guarantee, OutputMode, Result, Sink, SinkCapabilities, TaskContext,
 };
@@ -36,10 +36,6 @@ impl SinkTarget for Memory {
 
     fn capabilities(&self) -> SinkCapabilities {
         MemorySink::CAPABILITIES
-    }
-
-    fn schema(&self) -> SchemaRef {
-        some_rows(0).schema()
     }
 
     fn rows(&self, seed: u64) -> RecordBatch {
@@ -207,10 +203,6 @@ impl SinkTarget for Files {
         SinkCapabilities { guarantee: self.guarantee, ..MemorySink::CAPABILITIES }
     }
 
-    fn schema(&self) -> SchemaRef {
-        some_rows(0).schema()
-    }
-
     fn rows(&self, seed: u64) -> RecordBatch {
         some_rows(seed)
     }
@@ -251,5 +243,11 @@ fn each_broken_rule_is_found() {
         (Idempotent, Bug::CloseUndoes, "close must change nothing"),
     ] {
         finds(rule, sink_conformance(&files(guarantee, bug)));
+        // The shares leave nothing out.
+        let found = (0..7).any(|share| {
+            let target = files(guarantee, bug);
+            verdict(sink_conformance_share(&target, share, 7)).is_err()
+        });
+        assert!(found, "no share finds that '{rule}' is broken");
     }
 }

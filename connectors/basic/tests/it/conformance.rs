@@ -3,7 +3,6 @@
 use std::sync::{Arc, Mutex};
 
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
-use arrow::datatypes::SchemaRef;
 use levada_connector_api::testkit::{SinkTarget, sink_conformance, source_conformance};
 use levada_connector_api::{Registry, Sink, SinkCapabilities, SinkPlugin, SourcePlugin, async_trait};
 use levada_connector_basic::console::{Console, ConsoleSink, Options};
@@ -45,10 +44,6 @@ impl SinkTarget for Screen {
         Console.capabilities(&config(&Console, &[]))
     }
 
-    fn schema(&self) -> SchemaRef {
-        rows(0).schema()
-    }
-
     fn rows(&self, seed: u64) -> RecordBatch {
         rows(seed)
     }
@@ -70,14 +65,6 @@ impl SinkTarget for Nowhere {
 
     fn capabilities(&self) -> SinkCapabilities {
         Null.capabilities(&config(&Null, &[]))
-    }
-
-    fn schema(&self) -> SchemaRef {
-        rows(0).schema()
-    }
-
-    fn rows(&self, seed: u64) -> RecordBatch {
-        rows(seed)
     }
 
     fn discards(&self) -> bool {

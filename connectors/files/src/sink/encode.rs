@@ -12,11 +12,11 @@ use bytes::Bytes;
 use flate2::write::GzEncoder;
 use levada_connector_api::{Error, Result};
 use object_store::PutPayload;
-use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression as ParquetCompression, ZstdLevel};
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::schema::types::ColumnPath;
 
+use super::parquet::ParquetFile;
 use super::values::{JsonValues, for_csv};
 
 /// What files are written as.
@@ -109,7 +109,7 @@ impl Write for Packed {
 enum Format {
     Json(Box<LineDelimitedWriter<Packed>>),
     Csv(Box<arrow::csv::Writer<Packed>>),
-    Parquet(Box<ArrowWriter<Buffer>>),
+    Parquet(Box<ParquetFile>),
     /// Parquet whose first rows are still to come: they say how columns are encoded.
     Empty(SchemaRef, ParquetCompression),
 }
@@ -120,7 +120,7 @@ pub(crate) struct Encoder {
     pub(crate) buffer: Buffer,
 }
 
-fn failed(error: impl std::fmt::Display) -> Error {
+pub(super) fn failed(error: impl std::fmt::Display) -> Error {
     Error::data(format!("the rows cannot be encoded: {error}"))
 }
 
@@ -161,14 +161,7 @@ impl Encoder {
                 self.format = Format::Parquet(Box::new(writer));
                 self.write(rows)
             }
-            Format::Parquet(writer) => {
-                writer.write(rows).map_err(failed)?;
-                // A group is closed by its memory, too: wide rows must not gather a million at a time.
-                if writer.in_progress_size() > 64 << 20 {
-                    writer.flush().map_err(failed)?;
-                }
-                Ok(())
-            }
+            Format::Parquet(file) => file.write(rows),
         }
     }
 
@@ -179,12 +172,8 @@ impl Encoder {
                 writer.into_inner().finish().map_err(failed)?;
             }
             Format::Csv(writer) => writer.into_inner().finish().map_err(failed)?,
-            Format::Parquet(writer) => {
-                writer.close().map_err(failed)?;
-            }
-            Format::Empty(schema, compression) => {
-                parquet(self.buffer.clone(), schema, compression, None)?.close().map_err(failed)?;
-            }
+            Format::Parquet(file) => file.close()?,
+            Format::Empty(schema, compression) => parquet(self.buffer.clone(), schema, compression, None)?.close()?,
         }
         Ok(self.buffer)
     }
@@ -195,19 +184,18 @@ fn parquet(
     schema: SchemaRef,
     compression: ParquetCompression,
     first: Option<&RecordBatch>,
-) -> Result<ArrowWriter<Buffer>> {
+) -> Result<ParquetFile> {
     let mut properties = WriterProperties::builder()
         .set_compression(compression)
         // Chunk statistics are what readers prune by; those of pages cost more than they save.
         .set_statistics_enabled(EnabledStatistics::Chunk)
-        .set_offset_index_disabled(true)
-        .set_max_row_group_row_count(Some(1 << 19));
+        .set_offset_index_disabled(true);
     for (index, field) in schema.fields().iter().enumerate() {
         if first.is_some_and(|rows| rarely_repeats(rows.column(index))) {
             properties = properties.set_column_dictionary_enabled(ColumnPath::from(field.name().as_str()), false);
         }
     }
-    ArrowWriter::try_new(buffer, schema, Some(properties.build())).map_err(failed)
+    ParquetFile::new(buffer, schema, properties.build())
 }
 
 /// Whether a column's values are so different that a dictionary would be made in vain: the writer gives it up only when

@@ -1,6 +1,7 @@
 //! Writes a file a micro-batch, under a name that is the micro-batch's; in complete mode, one file for the whole result.
 
 mod encode;
+mod parquet;
 mod partition;
 mod values;
 

@@ -2,8 +2,7 @@ use std::fs::{self, File};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use arrow::array::{Float64Array, Int64Array, RecordBatch, StringArray};
-use arrow::datatypes::SchemaRef;
+use arrow::array::{Int64Array, RecordBatch, StringArray};
 use levada_connector_api::testkit::{SinkTarget, canonical_rows, sink_conformance};
 use levada_connector_api::*;
 use levada_connector_files::FilesSinkPlugin;
@@ -75,24 +74,6 @@ impl SinkTarget for Folder {
 
     fn capabilities(&self) -> SinkCapabilities {
         FilesSinkPlugin.capabilities(&config(&FilesSinkPlugin, &[("path", "out")]))
-    }
-
-    fn schema(&self) -> SchemaRef {
-        self.rows(0).schema()
-    }
-
-    fn rows(&self, seed: u64) -> RecordBatch {
-        let base = seed as i64 * 100;
-        RecordBatch::try_from_iter_with_nullable([
-            ("n", Arc::new(Int64Array::from_iter_values(base..base + 10)) as _, true),
-            ("s", Arc::new(StringArray::from_iter_values((0..10).map(|i| format!("row {i}, \"{seed}\"")))) as _, true),
-            (
-                "x",
-                Arc::new(Float64Array::from_iter((0..10).map(|i| (i % 3 > 0).then_some(f64::from(i) / 4.0)))) as _,
-                true,
-            ),
-        ])
-        .unwrap()
     }
 }
 

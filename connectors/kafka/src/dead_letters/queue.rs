@@ -11,13 +11,13 @@ use levada_connector_api::{
     Commit, DeadLetter, DeadLetterQueue, Error, ErrorKind, Faults, Offsets, Result, TaskContext, async_trait,
 };
 use rdkafka::ClientConfig;
-use rdkafka::producer::{BaseRecord, Producer as _};
+use rdkafka::producer::Producer as _;
 
 use super::config::PREFIXES;
 use super::letter::{digest, headers};
 use crate::client::{self, blocking};
 use crate::config::SINK_FIXED;
-use crate::sink::producer::{self, Deliveries, Producer, transaction_error};
+use crate::sink::producer::{self, Deliveries, NO_ROW, Producer, Record, transaction_error};
 use crate::sink::progress::{Note, Track};
 use crate::sink::topics::{self, Creation};
 use crate::sink::writer::finish;
@@ -71,7 +71,7 @@ impl Queue {
             }
             for letter in &letters {
                 let record = letter.row.record.as_deref();
-                let mut message = BaseRecord::<[u8], [u8]>::to(&topic);
+                let mut message = Record::with_opaque_to(&topic, NO_ROW);
                 message.key = record.and_then(|record| record.key.as_deref());
                 message.payload = match record {
                     Some(record) => record.value.as_deref(),
@@ -96,7 +96,7 @@ impl DeadLetterQueue for Queue {
         self.client.set("transactional.id", format!("{prefix}-{}-dead-letters", context.task));
         let config = self.client.clone();
         let producer: Producer = blocking(move || {
-            let producer = config.create_with_context(Deliveries::default());
+            let producer = config.create_with_context(Deliveries::new(true));
             Ok(Arc::new(producer.map_err(|e| client::error("making a producer", e))?))
         })
         .await?;

@@ -1,9 +1,11 @@
 //! Writes to topics.
 
 mod bulk;
+mod deliveries;
 pub(crate) mod producer;
 pub(crate) mod progress;
 mod rows;
+mod settle;
 pub(crate) mod topics;
 pub(crate) mod writer;
 

@@ -1,61 +1,34 @@
-//! The producer, and what became of what it sent.
+//! The producer: sends messages, and waits until they have arrived.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use levada_connector_api::{Error, ErrorKind, Origin, Result, Retry};
-use rdkafka::ClientContext;
-use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
-use rdkafka::message::{DeliveryResult, Message as _};
-use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 
+use super::bulk::Turns;
+pub(crate) use super::deliveries::{Deliveries, NO_ROW};
 use super::rows::Messages;
-use crate::client::{self, Context};
+use crate::client;
 
 /// How long what is sent may take to arrive before the micro-batch is given up and repeated.
 pub(super) const PATIENCE: Duration = Duration::from_secs(120);
+/// How long one wait is: what has failed in the meantime ends it.
+const STEP: Duration = Duration::from_millis(200);
+
+/// How often what has become of messages is asked for while it is waited for.
+const SERVED: Duration = Duration::from_micros(200);
+
+/// How long a report may take that explains why a call has failed.
+const REPORTS: Duration = Duration::from_millis(500);
 
 /// A producer of ours.
 pub(crate) type Producer = Arc<BaseProducer<Deliveries>>;
 
-/// Remembers the first message that did not arrive.
-#[derive(Default)]
-pub(crate) struct Deliveries {
-    log: Context,
-    failed: Mutex<Option<(String, KafkaError)>>,
-}
-
-impl Deliveries {
-    fn take(&self) -> Option<(String, KafkaError)> {
-        self.failed.lock().unwrap_or_else(PoisonError::into_inner).take()
-    }
-}
-
-impl ClientContext for Deliveries {
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        self.log.log(level, facility, message);
-    }
-
-    fn error(&self, error: KafkaError, reason: &str) {
-        self.log.error(error, reason);
-    }
-}
-
-impl ProducerContext for Deliveries {
-    type DeliveryOpaque = ();
-
-    fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
-        let Err((error, message)) = result else { return };
-        // What an abort throws away has not failed.
-        if matches!(client::code(error), Some(Code::PurgeQueue | Code::PurgeInflight)) {
-            return;
-        }
-        let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
-        failed.get_or_insert_with(|| (message.topic().to_owned(), error.clone()));
-    }
-}
+/// A message with the number of its row.
+pub(crate) type Record<'a> = BaseRecord<'a, [u8], [u8], usize>;
 
 /// Sends messages; waits while the client's buffer is full. Blocks. When `tolerant`, it leaves out the rows that are no
 /// message, or too large for one, and answers with them.
@@ -65,28 +38,44 @@ pub(super) fn send(
     messages: &Messages,
     origin: &Origin,
     tolerant: bool,
+    turns: Option<&Turns>,
 ) -> Result<Vec<(usize, String)>> {
-    if let (Some(topic), true) = (topic, messages.are_plain()) {
-        let refused = super::bulk::send(producer, topic, messages, origin, tolerant)?;
-        failures(producer)?;
-        return Ok(refused);
+    let first = producer.context().expect(messages.rows, origin);
+    let sent = match topic.zip(turns) {
+        Some((topic, turns)) if messages.are_plain() => {
+            super::bulk::send(producer, topic, messages, first, origin, tolerant, turns)
+        }
+        _ => each(producer, topic, messages, first, origin, tolerant),
+    };
+    producer.poll(Duration::ZERO);
+    let sent = sent.inspect_err(|_| await_reports(producer));
+    // What the brokers have refused is why nothing more is taken, and what is tolerated is looked after at the end.
+    if !tolerant || !producer.context().has_refused() {
+        producer.context().check()?;
     }
+    sent
+}
+
+/// After an error of a call: the client may take no more because of a message whose report has not been served yet.
+pub(super) fn await_reports(producer: &Producer) {
+    let since = Instant::now();
+    while producer.context().may_spoil() && !producer.context().is_spoilt() && since.elapsed() < REPORTS {
+        producer.poll(Duration::from_millis(10));
+    }
+}
+
+fn each(
+    producer: &Producer,
+    topic: Option<&str>,
+    messages: &Messages,
+    first: usize,
+    origin: &Origin,
+    tolerant: bool,
+) -> Result<Vec<(usize, String)>> {
     let mut refused = Vec::new();
     for row in 0..messages.rows {
-        let sent = match topic.or_else(|| messages.topic(row)) {
-            None => Err(Error::data("the row names no topic")),
-            Some(topic) => {
-                let mut record = BaseRecord::<[u8], [u8]>::to(topic);
-                record.key = messages.key(row);
-                record.payload = messages.value(row);
-                record.partition = messages.partition(row);
-                record.timestamp = messages.timestamp(row);
-                record.headers = messages.headers(row);
-                enqueue(producer, record)
-            }
-        };
-        match sent {
-            Err(error) if tolerant && error.kind() == ErrorKind::Data => refused.push((row, error.to_string())),
+        match send_one(producer, topic, messages, row, first) {
+            Err(error) if tolerant && is_for_the_row(&error) => refused.push((row, error.to_string())),
             sent => sent.map_err(|e| e.context(origin.of(row)))?,
         }
         // What has arrived leaves the client's memory.
@@ -94,19 +83,40 @@ pub(super) fn send(
             producer.poll(Duration::ZERO);
         }
     }
-    producer.poll(Duration::ZERO);
-    failures(producer)?;
     Ok(refused)
 }
 
+/// Sends the message of a row; `first` is the number of the first row of `messages`.
+pub(super) fn send_one(
+    producer: &Producer,
+    topic: Option<&str>,
+    messages: &Messages,
+    row: usize,
+    first: usize,
+) -> Result<()> {
+    let topic = topic.or_else(|| messages.topic(row)).ok_or_else(|| Error::data("the row names no topic"))?;
+    let mut record = Record::with_opaque_to(topic, first + row);
+    record.key = messages.key(row);
+    record.payload = messages.value(row);
+    record.partition = messages.partition(row);
+    record.timestamp = messages.timestamp(row);
+    record.headers = messages.headers(row);
+    enqueue(producer, record)
+}
+
+/// Whether an error is a row's own fault.
+pub(super) fn is_for_the_row(error: &Error) -> bool {
+    error.kind() == ErrorKind::Data
+}
+
 /// Sends one message.
-pub(crate) fn enqueue(producer: &Producer, mut record: BaseRecord<'_, [u8], [u8]>) -> Result<()> {
+pub(crate) fn enqueue(producer: &Producer, mut record: Record<'_>) -> Result<()> {
     let since = Instant::now();
     loop {
         match producer.send(record) {
             Ok(()) => return Ok(()),
             Err((error, back)) if client::code(&error) == Some(Code::QueueFull) => {
-                if since.elapsed() > PATIENCE {
+                if since.elapsed() > PATIENCE || producer.context().is_spoilt() {
                     return Err(client::error(format!("topic '{}'", back.topic), error));
                 }
                 record = back;
@@ -118,19 +128,32 @@ pub(crate) fn enqueue(producer: &Producer, mut record: BaseRecord<'_, [u8], [u8]
 }
 
 /// Waits until everything has arrived. Blocks.
+///
+/// # Errors
+/// Something has not.
 pub(crate) fn flush(producer: &Producer) -> Result<()> {
-    let millis = i32::try_from(PATIENCE.as_millis()).unwrap_or(i32::MAX);
-    // rust-rdkafka's own flush ends the flush inside of librdkafka at once and then waits in steps of 100 ms: every small
-    // micro-batch would take as long.
-    // SAFETY: the client is alive: `producer` holds it.
-    #[allow(unsafe_code, reason = "there is no safe binding that flushes for longer than a moment")]
-    let answer =
-        while_served(producer, || unsafe { rdkafka::bindings::rd_kafka_flush(producer.client().native_ptr(), millis) });
-    match Code::from(answer) {
-        Code::NoError => failures(producer),
-        code => {
-            failures(producer)?;
-            Err(client::error("waiting for messages to arrive", KafkaError::Flush(code)))
+    let waited = wait(producer);
+    producer.context().check()?;
+    waited
+}
+
+/// Waits until it is known of everything whether it has arrived, or until the transaction is spoilt. Blocks.
+pub(super) fn wait(producer: &Producer) -> Result<()> {
+    let since = Instant::now();
+    let step = i32::try_from(STEP.as_millis()).unwrap_or(i32::MAX);
+    loop {
+        // rust-rdkafka's own flush ends the flush inside of librdkafka at once and then waits in steps of 100 ms: every
+        // small micro-batch would take as long.
+        // SAFETY: the client is alive: `producer` holds it.
+        #[allow(unsafe_code, reason = "there is no safe binding that flushes for longer than a moment")]
+        let answer = while_served(producer, || unsafe {
+            rdkafka::bindings::rd_kafka_flush(producer.client().native_ptr(), step)
+        });
+        match Code::from(answer) {
+            Code::NoError => return Ok(()),
+            Code::OperationTimedOut if producer.context().is_spoilt() => return Ok(()),
+            Code::OperationTimedOut if since.elapsed() < PATIENCE => {}
+            code => return Err(client::error("waiting for messages to arrive", KafkaError::Flush(code))),
         }
     }
 }
@@ -139,36 +162,28 @@ pub(crate) fn flush(producer: &Producer) -> Result<()> {
 pub(crate) fn while_served<T>(producer: &Producer, work: impl FnOnce() -> T) -> T {
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
-        scope.spawn(|| {
-            while !done.load(Ordering::Relaxed) {
-                producer.poll(Duration::from_millis(2));
+        let served = scope.spawn(|| {
+            while !done.load(Ordering::Acquire) {
+                // A wait inside of it cannot be cut short, and a small micro-batch takes no longer than that.
+                producer.poll(Duration::ZERO);
+                std::thread::park_timeout(SERVED);
             }
         });
         let answer = work();
-        done.store(true, Ordering::Relaxed);
+        done.store(true, Ordering::Release);
+        served.thread().unpark();
         answer
     })
 }
 
-fn failures(producer: &Producer) -> Result<()> {
-    match producer.context().take() {
-        Some((topic, error)) => Err(client::error(format!("topic '{topic}': a message did not arrive"), error)),
-        None => Ok(()),
-    }
-}
-
 /// An error of a transaction, with what it means for the micro-batch: after one that is uncertain, the next run asks.
 pub(crate) fn transaction_error(what: &str, error: KafkaError) -> Error {
-    let (fatal, abort) = match &error {
-        KafkaError::Transaction(inner) => (inner.is_fatal(), inner.txn_requires_abort()),
-        _ => (false, false),
-    };
+    let abort = matches!(&error, KafkaError::Transaction(inner) if inner.txn_requires_abort());
     let ours = client::error(what, error);
     match ours.kind() {
         ErrorKind::Fenced | ErrorKind::Config | ErrorKind::Data => ours,
         // It was aborted: nothing of it is visible.
         _ if abort => ours.with_retry(Retry::Retriable),
-        _ if fatal => ours.with_retry(Retry::Indeterminate),
         _ => ours.with_retry(Retry::Indeterminate),
     }
 }

@@ -244,6 +244,11 @@ impl Messages {
         self.headers.is_none() && self.timestamps.is_none()
     }
 
+    /// Whether nothing says where they go.
+    pub(super) fn find_any_place(&self) -> bool {
+        self.keys.is_none() && self.partitions.is_none()
+    }
+
     /// The value of a row; `None` is a tombstone.
     pub(super) fn value(&self, row: usize) -> Option<&[u8]> {
         match &self.values {

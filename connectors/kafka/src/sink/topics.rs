@@ -1,8 +1,10 @@
 //! Topics that must be there.
 
+use std::time::Duration;
+
 use levada_connector_api::{Error, Result};
 use rdkafka::ClientConfig;
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::producer::Producer as _;
@@ -18,16 +20,16 @@ pub(crate) struct Creation {
     pub(crate) replication: i32,
 }
 
-/// Creates `topic` unless it is there.
+/// Creates `topic` unless it is there. Answers with how many partitions it has.
 pub(crate) async fn ensure(
     config: &ClientConfig,
     producer: &Producer,
     topic: &str,
     creation: &Creation,
     settings: &[(&str, &str)],
-) -> Result<()> {
-    if exists(producer.clone(), topic.to_owned()).await? {
-        return Ok(());
+) -> Result<i32> {
+    if let Some(count) = partitions(producer.clone(), topic.to_owned()).await? {
+        return Ok(count);
     }
     if !creation.enabled {
         return Err(client::error(
@@ -57,10 +59,10 @@ pub(crate) async fn ensure(
     }
     // The brokers learn of it one after the other.
     for _ in 0..100 {
-        if exists(producer.clone(), topic.to_owned()).await? {
-            return Ok(());
+        if let Some(count) = partitions(producer.clone(), topic.to_owned()).await? {
+            return Ok(count);
         }
-        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        tokio::time::sleep(Duration::from_millis(50)).await;
     }
     Err(Error::new(
         levada_connector_api::ErrorKind::Unavailable,
@@ -68,7 +70,19 @@ pub(crate) async fn ensure(
     ))
 }
 
-async fn exists(producer: Producer, topic: String) -> Result<bool> {
+/// How many bytes the brokers take at once for `topic`; `None`: they do not say.
+pub(crate) async fn largest_batch(config: &ClientConfig, topic: &str) -> Option<usize> {
+    let admin: AdminClient<DefaultClientContext> = client::access(config).create().ok()?;
+    let options = AdminOptions::new().request_timeout(Some(Duration::from_secs(5)));
+    let answers = admin.describe_configs([&ResourceSpecifier::Topic(topic)], &options).await;
+    // Stopping its thread takes a client a moment, and nobody has to wait for it.
+    let _ = std::thread::Builder::new().name("kafka-close".to_owned()).spawn(move || drop(admin));
+    let told = answers.ok()?.into_iter().next()?.ok()?;
+    told.get("max.message.bytes")?.value.as_ref()?.parse().ok()
+}
+
+/// How many partitions a topic has that is there.
+pub(crate) async fn partitions(producer: Producer, topic: String) -> Result<Option<i32>> {
     blocking(move || {
         let failed = |e| client::error(format!("looking for the topic '{topic}'"), e);
         let metadata = producer.client().fetch_metadata(Some(&topic), REQUEST).map_err(failed)?;
@@ -78,12 +92,12 @@ async fn exists(producer: Producer, topic: String) -> Result<bool> {
             .find(|found| found.name() == topic)
             .map(|found| (found.error(), found.partitions().len()))
         {
-            Some((None, partitions)) => Ok(partitions > 0),
+            Some((None, partitions)) => Ok(i32::try_from(partitions).ok().filter(|count| *count > 0)),
             Some((Some(code), _)) => match Code::from(code) {
-                Code::UnknownTopicOrPartition | Code::LeaderNotAvailable => Ok(false),
+                Code::UnknownTopicOrPartition | Code::LeaderNotAvailable => Ok(None),
                 code => Err(failed(KafkaError::MetadataFetch(code))),
             },
-            None => Ok(false),
+            None => Ok(None),
         }
     })
     .await

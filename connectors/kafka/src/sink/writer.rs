@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arrow::datatypes::SchemaRef;
 use levada_connector_api::config::Config;
@@ -11,18 +11,23 @@ use levada_connector_api::{
 };
 use rdkafka::ClientConfig;
 use rdkafka::error::KafkaError;
-use rdkafka::producer::{BaseRecord, Producer as _};
+use rdkafka::producer::Producer as _;
 
+use super::bulk::Turns;
 use super::exactly_once;
-use super::producer::{self, Deliveries, Producer, transaction_error};
+use super::producer::{self, Deliveries, NO_ROW, Producer, Record, transaction_error};
 use super::progress::{Note, Track};
 use super::rows::Layout;
+use super::settle::{Kept, Way};
 use super::topics::{self, Creation};
 use crate::client::{self, blocking};
 use crate::config::{SINK_FIXED, SINK_PREFIXES};
 
 /// How long the brokers may take to begin or end a transaction.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How often a topic's partitions are counted: the client learns of new ones as often.
+const COUNTED: Duration = Duration::from_secs(300);
 
 pub(super) struct KafkaSink {
     config: Config,
@@ -34,8 +39,8 @@ pub(super) struct KafkaSink {
     faults: Faults,
     /// Whether rows that cannot be sent are left out.
     tolerant: bool,
-    /// Those of the micro-batch under way.
-    refused: Vec<BadRow>,
+    /// The rows of the micro-batch under way, where that is so.
+    kept: Kept,
 }
 
 /// What is there once the sink is open.
@@ -46,6 +51,10 @@ struct Open {
     /// The last micro-batch that is committed.
     last: Option<u64>,
     in_transaction: bool,
+    /// Whether no batch of several messages is too large for the brokers.
+    exact: bool,
+    /// Where rows without a key go in the one topic that is written, and when its partitions were counted last.
+    turns: Option<(Turns, Instant)>,
     /// Topics that are known to be there.
     known: HashSet<Arc<str>>,
 }
@@ -62,8 +71,9 @@ impl KafkaSink {
             ("linger.ms", if exactly_once { "50" } else { "1" }),
             ("batch.size", "1000000"),
             ("batch.num.messages", "100000"),
-            ("queue.buffering.max.messages", "500000"),
-            ("queue.buffering.max.kbytes", "65536"),
+            // More than is on its way at once would only be pushed out of the caches.
+            ("queue.buffering.max.messages", "200000"),
+            ("queue.buffering.max.kbytes", "16384"),
         ];
         let number = |key: &str| i32::try_from(config.int(key)).unwrap_or(-1);
         Self {
@@ -78,9 +88,19 @@ impl KafkaSink {
             open: None,
             faults: Faults::none(),
             tolerant: false,
-            refused: Vec::new(),
+            kept: Kept::default(),
             config: config.clone(),
         }
+    }
+
+    async fn producer(&self) -> Result<Producer> {
+        let (config, exactly_once) = (self.client.clone(), self.exactly_once);
+        blocking(move || {
+            client::check_access(&config)?;
+            let producer = config.create_with_context(Deliveries::new(exactly_once));
+            Ok(Arc::new(producer.map_err(|e| client::error("making a producer", e))?))
+        })
+        .await
     }
 
     fn opened(&mut self) -> Result<&mut Open> {
@@ -102,17 +122,23 @@ impl Sink for KafkaSink {
             let prefix = self.config.string_opt("transactional.id").unwrap_or_else(|| name.clone());
             self.client.set("transactional.id", format!("{prefix}-{}", context.task));
         }
-        let config = self.client.clone();
-        let producer: Producer = blocking(move || {
-            client::check_access(&config)?;
-            let producer = config.create_with_context(Deliveries::default());
-            Ok(Arc::new(producer.map_err(|e| client::error("making a producer", e))?))
-        })
-        .await?;
+        let mut producer = self.producer().await?;
         let mut known = HashSet::new();
+        let (mut exact, mut turns) = (false, None);
         if let Some(topic) = &self.topic {
-            topics::ensure(&self.client, &producer, topic, &self.creation, &[]).await?;
+            let partitions = topics::ensure(&self.client, &producer, topic, &self.creation, &[]).await?;
+            turns = Some((Turns::new(partitions), Instant::now()));
             known.insert(topic.clone());
+            if let Some(largest) = topics::largest_batch(&self.client, topic).await {
+                // With room for what stands around the messages.
+                let largest = largest - largest / 16;
+                let size = self.client.get("batch.size").and_then(|size| size.parse::<usize>().ok());
+                if size.is_none_or(|size| size > largest) {
+                    self.client.set("batch.size", largest.max(1).to_string());
+                    producer = self.producer().await?;
+                }
+                exact = true;
+            }
         }
         let progress_topic =
             self.config.string_opt("progress.topic").unwrap_or_else(|| format!("levada-progress-{}", context.pipeline));
@@ -125,14 +151,14 @@ impl Sink for KafkaSink {
             false => None,
         };
         let batch_id = last.as_ref().map(|commit| commit.batch_id);
-        self.open = Some(Open { producer, layout, track, last: batch_id, in_transaction: false, known });
+        self.open = Some(Open { producer, layout, track, last: batch_id, in_transaction: false, exact, known, turns });
         Ok(last)
     }
 
     async fn write(&mut self, _: u64, batch: Batch) -> Result<()> {
         let (topic, creation, client, exactly_once) =
             (self.topic.clone(), self.creation.clone(), self.client.clone(), self.exactly_once);
-        let tolerant = self.tolerant;
+        let (tolerant, spoilt) = (self.tolerant, self.kept.waiting);
         let open = self.opened()?;
         let layout = open.layout.clone();
         let (messages, batch) = blocking(move || Ok((layout.messages(&batch.rows)?, batch))).await?;
@@ -142,30 +168,67 @@ impl Sink for KafkaSink {
                 open.known.insert(topic);
             }
         }
+        if let (Some((turns, counted)), Some(topic)) = (&mut open.turns, &topic)
+            && counted.elapsed() > COUNTED
+        {
+            *counted = Instant::now();
+            if let Some(count) = topics::partitions(open.producer.clone(), topic.to_string()).await? {
+                turns.set(count);
+            }
+        }
+        if spoilt {
+            self.kept.add(batch, []);
+            return Ok(());
+        }
+        let turns = open.turns.as_ref().map(|(turns, _)| turns.clone());
         let producer = open.producer.clone();
         let begin = exactly_once && !std::mem::replace(&mut open.in_transaction, true);
-        let refused = blocking(move || {
+        let (refused, spoilt, batch) = blocking(move || {
             if begin {
                 producer.begin_transaction().map_err(|e| transaction_error("beginning a transaction", e))?;
             }
-            let refused = producer::send(&producer, topic.as_deref(), &messages, &batch.origin, tolerant)?;
-            Ok(refused.into_iter().map(|(row, reason)| batch.bad_row(row, "sink", reason)).collect::<Vec<_>>())
+            let sent = producer::send(&producer, topic.as_deref(), &messages, &batch.origin, tolerant, turns.as_ref());
+            match sent {
+                Ok(refused) => Ok((refused, false, batch)),
+                Err(_) if tolerant && producer.context().is_spoilt() && producer.context().has_refused() => {
+                    Ok((Vec::new(), true, batch))
+                }
+                Err(error) => Err(error),
+            }
         })
         .await?;
-        self.refused.extend(refused);
+        if tolerant {
+            self.kept.add(batch, refused);
+            self.kept.waiting = spoilt;
+        }
         Ok(())
     }
 
     async fn prepare(&mut self, _: u64) -> Result<Vec<BadRow>> {
-        Ok(std::mem::take(&mut self.refused))
+        let (mut kept, exactly_once, topic) = (std::mem::take(&mut self.kept), self.exactly_once, self.topic.clone());
+        let open = self.opened()?;
+        if kept.is_empty() {
+            return Ok(Vec::new());
+        }
+        let (producer, layout, exact) = (open.producer.clone(), open.layout.clone(), open.exact);
+        blocking(move || {
+            Way { producer, layout, topic, exactly_once, exact }.settle(&mut kept)?;
+            Ok(kept.bad_rows())
+        })
+        .await
     }
 
     async fn commit(&mut self, commit: &Commit) -> Result<()> {
-        let (exactly_once, faults) = (self.exactly_once, self.faults.clone());
+        let (exactly_once, faults, topic) = (self.exactly_once, self.faults.clone(), self.topic.clone());
         let open = self.opened()?;
         let producer = open.producer.clone();
         if !exactly_once {
-            return blocking(move || producer::flush(&producer)).await;
+            return blocking(move || {
+                producer::flush(&producer)?;
+                producer.context().forget();
+                Ok(())
+            })
+            .await;
         }
         let begun = std::mem::take(&mut open.in_transaction);
         let held = open.last.is_some_and(|last| commit.batch_id <= last);
@@ -180,14 +243,19 @@ impl Sink for KafkaSink {
             }
             finish(&producer, &track, &note, &faults)
         })
-        .await?;
+        .await
+        // The brokers do not always say which topic they mean.
+        .map_err(|error| match (error.kind(), topic) {
+            (ErrorKind::Config, Some(topic)) => error.context(format!("topic '{topic}'")),
+            _ => error,
+        })?;
         let open = self.opened()?;
         open.last = open.last.max(Some(commit.batch_id));
         Ok(())
     }
 
     async fn abort(&mut self, _: u64) -> Result<()> {
-        self.refused.clear();
+        self.kept = Kept::default();
         let open = self.opened()?;
         if !std::mem::take(&mut open.in_transaction) {
             return Ok(());
@@ -212,18 +280,24 @@ impl Sink for KafkaSink {
 
 /// Sends the progress record, waits until everything has arrived, and commits the transaction. Blocks.
 pub(crate) fn finish(producer: &Producer, track: &Track, note: &Note, faults: &Faults) -> Result<()> {
-    let record = note.encode()?;
-    let record = BaseRecord::to(&track.topic).key(track.key.as_bytes()).payload(record.as_slice()).partition(0);
-    producer::enqueue(producer, record)?;
+    let note = note.encode()?;
+    let record = Record::with_opaque_to(&track.topic, NO_ROW).key(track.key.as_bytes());
+    if let Err(error) = producer::enqueue(producer, record.payload(&note).partition(0)) {
+        producer::await_reports(producer);
+        producer.context().check()?;
+        return Err(error);
+    }
     producer::flush(producer).map_err(uncertain)?;
     faults.at("kafka.sink.flushed")?;
     end(producer)?;
+    producer.context().forget();
     faults.at("kafka.sink.committed")
 }
 
-fn abort(producer: &Producer) -> Result<()> {
-    producer::while_served(producer, || producer.abort_transaction(PATIENCE))
-        .map_err(|e| transaction_error("aborting a transaction", e))
+pub(super) fn abort(producer: &Producer) -> Result<()> {
+    let aborted = producer::while_served(producer, || producer.abort_transaction(PATIENCE));
+    producer.context().forget();
+    aborted.map_err(|e| transaction_error("aborting a transaction", e))
 }
 
 /// Commits the transaction.

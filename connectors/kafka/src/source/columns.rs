@@ -47,7 +47,17 @@ impl Buffer {
 
     /// What was pushed, as the messages of partition `index`; the buffer is empty then.
     pub(super) fn finish(&mut self, index: usize) -> Messages {
-        let taken = std::mem::replace(self, Self::new(self.headers.is_some()));
+        let (rows, headers) = (self.offsets.len(), self.headers.is_some().then(Headers::default));
+        // The next piece is likely of the same size: growing into it would copy it once more.
+        let next = Self {
+            offsets: Vec::with_capacity(rows),
+            timestamps: Vec::with_capacity(rows),
+            timestamp_types: Vec::with_capacity(rows),
+            keys: self.keys.like(rows),
+            values: self.values.like(rows),
+            headers,
+        };
+        let taken = std::mem::replace(self, next);
         Messages {
             index,
             offsets: taken.offsets.into(),
@@ -69,7 +79,18 @@ struct Payloads {
     valid: Option<Vec<bool>>,
 }
 
+/// A large message is no measure for those after it.
+const ROOM: usize = 2 << 20;
+
 impl Payloads {
+    /// An empty column with room for as much.
+    fn like(&self, rows: usize) -> Self {
+        let bytes = self.data.len();
+        // Messages are of different lengths: one that is a little longer must not double all.
+        let room = if bytes > ROOM { 0 } else { bytes + bytes / 16 };
+        Self { data: Vec::with_capacity(room), ends: Vec::with_capacity(rows), valid: None }
+    }
+
     #[inline]
     fn push(&mut self, payload: Option<&[u8]>) {
         match payload {

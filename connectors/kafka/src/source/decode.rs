@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use arrow::array::{
     Array, ArrayRef, BinaryArray, Int32Array, Int64Array, RecordBatch, RecordBatchOptions, StringArray,
-    TimestampMicrosecondArray, UInt32Array,
+    TimestampMicrosecondArray, UInt32Array, new_null_array,
 };
 use arrow::compute::take;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
@@ -40,6 +40,21 @@ impl Metadata {
             _ => return None,
         })
     }
+
+    /// Its column, beside a key of this schema.
+    fn field(self, key: &SchemaRef, prefix: &str) -> Field {
+        let (name, data_type) = match self {
+            Self::Key => ("key", key.field(0).data_type().clone()),
+            Self::Topic => ("topic", DataType::Utf8),
+            Self::Partition => ("partition", DataType::Int32),
+            Self::Offset => ("offset", DataType::Int64),
+            Self::Timestamp => ("timestamp", ddl::timestamp_type()),
+            Self::TimestampType if prefix.is_empty() => ("timestampType", DataType::Int32),
+            Self::TimestampType => ("timestamp_type", DataType::Int32),
+            Self::Headers => ("headers", headers_type()),
+        };
+        Field::new(format!("{prefix}{name}"), data_type, true)
+    }
 }
 
 /// Decodes messages.
@@ -50,9 +65,13 @@ pub(super) struct Decoder {
     metadata: Vec<Metadata>,
     /// Whether the value stands between key and the others.
     raw: bool,
+    /// What stands before the metadata's names.
+    prefix: String,
     schema: SchemaRef,
     /// Whether rows keep the messages that they are made of.
     keeps: bool,
+    /// The metadata that nobody looks at: nulls stand in its place.
+    unread: Vec<Metadata>,
 }
 
 impl Decoder {
@@ -98,7 +117,7 @@ impl Decoder {
         }
         let prefix = config.string_opt("metadata.prefix").unwrap_or_else(|| if raw { "" } else { "_" }.to_owned());
         let schema = schema_of(&key.schema(), &value.schema(), &metadata, raw, &prefix)?;
-        Ok(Self { key, value, metadata, raw, schema, keeps: false })
+        Ok(Self { key, value, metadata, raw, schema, keeps: false, unread: Vec::new(), prefix })
     }
 
     /// Lets rows keep the messages that they are made of, as long as they are under way: they may become dead letters.
@@ -106,12 +125,19 @@ impl Decoder {
         self.keeps = true;
     }
 
+    /// Only these columns are looked at.
+    pub(super) fn only(&mut self, columns: &[String]) {
+        self.value.only(columns);
+        let unread = |kind: &Metadata| !columns.contains(kind.field(&self.key.schema(), &self.prefix).name());
+        self.unread = self.metadata.iter().copied().filter(unread).collect();
+    }
+
     pub(super) fn schema(&self) -> SchemaRef {
         self.schema.clone()
     }
 
     pub(super) fn with_headers(&self) -> bool {
-        self.metadata.contains(&Metadata::Headers)
+        self.metadata.contains(&Metadata::Headers) && !self.unread.contains(&Metadata::Headers)
     }
 
     /// The rows of messages of one partition, called `label`, and those that are none.
@@ -140,6 +166,11 @@ impl Decoder {
         let origins = converted.origins.map(UInt32Array::from);
         let mut metadata = Vec::with_capacity(self.metadata.len());
         for column in &self.metadata {
+            if self.unread.contains(column) {
+                let field = column.field(&self.key.schema(), &self.prefix);
+                metadata.push(new_null_array(field.data_type(), rows));
+                continue;
+            }
             let array = match column {
                 Metadata::Key => {
                     let keys = self.key.convert(&messages.keys)?;
@@ -246,19 +277,7 @@ fn arrange<T: Clone>(metadata: Vec<T>, payload: &[T], kinds: &[Metadata], raw: b
 }
 
 fn schema_of(key: &SchemaRef, value: &SchemaRef, metadata: &[Metadata], raw: bool, prefix: &str) -> Result<SchemaRef> {
-    let field = |kind: &Metadata| {
-        let (name, data_type) = match kind {
-            Metadata::Key => ("key", key.field(0).data_type().clone()),
-            Metadata::Topic => ("topic", DataType::Utf8),
-            Metadata::Partition => ("partition", DataType::Int32),
-            Metadata::Offset => ("offset", DataType::Int64),
-            Metadata::Timestamp => ("timestamp", ddl::timestamp_type()),
-            Metadata::TimestampType if prefix.is_empty() => ("timestampType", DataType::Int32),
-            Metadata::TimestampType => ("timestamp_type", DataType::Int32),
-            Metadata::Headers => ("headers", headers_type()),
-        };
-        Arc::new(Field::new(format!("{prefix}{name}"), data_type, true))
-    };
+    let field = |kind: &Metadata| Arc::new(kind.field(key, prefix));
     let fields = arrange(metadata.iter().map(field).collect(), value.fields(), metadata, raw);
     for (i, field) in fields.iter().enumerate() {
         if fields.iter().skip(i + 1).any(|other| other.name() == field.name()) {

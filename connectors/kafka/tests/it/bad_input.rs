@@ -73,3 +73,78 @@ async fn a_row_that_is_too_large_comes_back_while_errors_are_tolerated() {
     let mut source = topic.open(&[("value.converter", "string"), ("metadata.columns", "")], &Offsets::new()).await;
     assert_eq!(read(&mut *source, 2).await.rows, [r#"{"value": "first"}"#, r#"{"value": "last"}"#]);
 }
+
+/// What a topic that takes 100,000 bytes at once holds after rows of which two are too large for it, and what was refused.
+async fn into_a_narrow_topic(
+    options: &[(&str, &str)],
+    named: bool,
+    tolerant: bool,
+) -> Result<(Vec<String>, Vec<BadRow>)> {
+    let kafka = Kafka::shared().expect("it was asked for before");
+    let topic = Topic::with(kafka, 1, &[("max.message.bytes", "100000")]).await;
+    // More than a batch of the client's, so that one of several messages would be refused, too.
+    let large = |i: usize| if i == 70 || i == 300 { "x".repeat(200_000) } else { "y".repeat(1000) };
+    let values: Vec<_> = (0..400).map(|i| format!("{i} {}", large(i))).collect();
+    let mut columns = vec![("value", Arc::new(StringArray::from(values)) as arrow::array::ArrayRef)];
+    let mut given = options.to_vec();
+    match named {
+        true => columns.push(("_topic", Arc::new(StringArray::from(vec![topic.name.as_str(); 400])) as _)),
+        false => given.push(("topic", &topic.name)),
+    }
+    let rows = RecordBatch::try_from_iter(columns).unwrap();
+    let mut sink = sink(kafka.bootstrap(), &given);
+    let context = TaskContext { tolerant, ..TaskContext::new(unique("narrow")) };
+    sink.open(&context, rows.schema(), OutputMode::Append).await?;
+    let mut refused = Vec::new();
+    for batch_id in 0..2 {
+        let begin = batch_id * 200;
+        for first in [begin, begin + 100] {
+            let origin = Origin::exact("in.txt", "line", first as u64);
+            sink.write(batch_id as u64, Batch::with_origin(rows.slice(first, 100), origin)).await?;
+        }
+        refused.extend(sink.prepare(batch_id as u64).await?);
+        sink.commit(&Commit { batch_id: batch_id as u64, epoch: 1, offsets: Offsets::new() }).await?;
+    }
+    sink.close().await?;
+    let mut source = topic.open(&[("value.converter", "string"), ("metadata.columns", "")], &Offsets::new()).await;
+    let end = source.latest().await?;
+    let mut found = crate::support::until(&mut *source, end, usize::MAX).await.rows;
+    found.sort();
+    Ok((found, refused))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_brokers_refuse_for_its_size_comes_back_and_the_others_arrive_once() {
+    if Kafka::shared().is_none() {
+        return;
+    }
+    let once = [("kafka.linger.ms", "50")];
+    let least = [("kafka.linger.ms", "50"), ("delivery.guarantee", "at-least-once")];
+    for (options, named) in [(&once[..], false), (&once[..], true), (&least[..], false), (&least[..], true)] {
+        let (found, refused) = into_a_narrow_topic(options, named, true).await.unwrap();
+        let places: Vec<_> = refused.iter().map(|row| (row.position.as_str(), row.stage.as_str())).collect();
+        assert_eq!(places, [("in.txt, line 70", "sink"), ("in.txt, line 300", "sink")], "{options:?}, named: {named}");
+        assert!(refused[0].reason.contains("max.message.bytes of the topic"), "{}", refused[0].reason);
+        let mut expected: Vec<_> = (0..400)
+            .filter(|i| ![70, 300].contains(i))
+            .map(|i| format!(r#"{{"value": "{i} {}"}}"#, "y".repeat(1000)))
+            .collect();
+        expected.sort();
+        assert!(found == expected, "{} rows, {options:?}, named: {named}", found.len());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_brokers_refuse_for_its_size_is_an_error_with_its_place() {
+    if Kafka::shared().is_none() {
+        return;
+    }
+    for options in [&[][..], &[("delivery.guarantee", "at-least-once")]] {
+        let since = std::time::Instant::now();
+        let error = into_a_narrow_topic(options, false, false).await.unwrap_err();
+        assert_eq!((error.kind(), error.retry()), (ErrorKind::Data, Retry::Permanent), "{error}");
+        let text = error.to_string();
+        assert!(text.contains("in.txt, line 70") && text.contains("max.message.bytes of the topic"), "{text}");
+        assert!(since.elapsed() < PATIENCE, "{:?}", since.elapsed());
+    }
+}

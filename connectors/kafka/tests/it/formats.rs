@@ -110,3 +110,28 @@ async fn compressed_messages_are_written_and_read() {
         assert_eq!(got.rows.len(), 1000, "{codec}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn columns_that_nobody_reads_cost_nothing_and_are_null() {
+    let Some(kafka) = Kafka::shared() else { return };
+    let topic = Topic::new(kafka, 1).await;
+    topic.write_full(0, Some("k"), Some(r#"{"a": 1, "b": "x", "c": 2.5}"#), None, None);
+    let options = [
+        ("value.converter", "json"),
+        ("value.converter.schema", "a INT, b STRING, c DOUBLE"),
+        ("key.converter", "string"),
+        ("metadata.columns", "key,offset"),
+    ];
+    for (tolerant, row) in [
+        (false, r#"{"a": null, "b": "x", "c": null, "_key": null, "_offset": 0}"#),
+        // A dead letter shows the whole.
+        (true, r#"{"a": 1, "b": "x", "c": 2.5, "_key": "k", "_offset": 0}"#),
+    ] {
+        let mut source = topic.source(&options);
+        source.schema().await.unwrap();
+        source.only(&["b".to_owned(), "_offset".to_owned()]);
+        let context = TaskContext { tolerant, ..TaskContext::new(&topic.name) };
+        source.open(&context, &Offsets::new()).await.unwrap();
+        assert_eq!(trigger(&mut *source, 0).await.rows, [row]);
+    }
+}

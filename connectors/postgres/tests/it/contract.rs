@@ -1,7 +1,6 @@
 //! The contract of every sink.
 
 use arrow::array::{Float64Array, Int64Array, RecordBatch, StringArray};
-use arrow::datatypes::SchemaRef;
 use levada_connector_api::testkit::{SinkTarget, canonical_rows, sink_conformance};
 use levada_connector_api::{Sink, SinkCapabilities, SinkPlugin as _, async_trait};
 use levada_connector_postgres::PostgresSinkPlugin;
@@ -38,10 +37,6 @@ impl SinkTarget for Target {
         let raw = raw.map(|(k, v)| (k.to_owned(), v.to_owned())).collect();
         let config = levada_connector_api::Plugin::config_def(&PostgresSinkPlugin).parse(&raw, "").unwrap();
         PostgresSinkPlugin.capabilities(&config)
-    }
-
-    fn schema(&self) -> SchemaRef {
-        self.rows(0).schema()
     }
 
     fn rows(&self, seed: u64) -> RecordBatch {

@@ -2,6 +2,7 @@
 
 use std::io::Cursor;
 
+use arrow::array::RecordBatch;
 use arrow::ipc::CompressionType;
 use arrow::ipc::reader::StreamReader;
 use arrow::ipc::writer::{IpcWriteOptions, StreamWriter};
@@ -10,27 +11,39 @@ use levada_connector_api::{Error, Result, StateImage, StateSection};
 
 use super::record::{SectionEntry, StateEntry};
 
+/// State with more rows than these is encoded by several threads.
+const MANY: usize = 100_000;
+
 /// Encodes the state of the transform `transform`.
 ///
 /// # Errors
 /// Arrow cannot encode the batches: they are not of one schema.
 pub fn encode_image(transform: &str, image: &StateImage) -> Result<StateEntry> {
+    let rows: usize = image.sections.iter().flat_map(|section| &section.batches).map(RecordBatch::num_rows).sum();
+    let cores = std::thread::available_parallelism().map_or(1, usize::from).min(image.sections.len());
+    let threads = if rows < MANY { 1 } else { cores };
+    let of_thread = |thread: usize| -> Result<Vec<Vec<u8>>> {
+        image.sections.iter().skip(thread).step_by(threads).map(encode_section).collect()
+    };
+    let encoded = std::thread::scope(|scope| {
+        let others: Vec<_> = (1..threads).map(|thread| scope.spawn(move || of_thread(thread))).collect();
+        let mut encoded = vec![of_thread(0)?.into_iter()];
+        for other in others {
+            let of_other = other.join().map_err(|_| Error::internal("a thread that encoded state panicked"))??;
+            encoded.push(of_other.into_iter());
+        }
+        Ok::<_, Error>(encoded)
+    });
+    let mut encoded = encoded?;
     let mut data = Vec::new();
     let mut sections = Vec::with_capacity(image.sections.len());
-    for section in &image.sections {
-        let start = data.len();
-        if let Some(first) = section.batches.first() {
-            let options = IpcWriteOptions::default().try_with_compression(Some(CompressionType::LZ4_FRAME))?;
-            let mut writer = StreamWriter::try_new_with_options(&mut data, &first.schema(), options)?;
-            for batch in &section.batches {
-                writer.write(batch)?;
-            }
-            writer.finish()?;
-        }
+    for (at, section) in image.sections.iter().enumerate() {
+        let bytes = encoded.get_mut(at % threads.max(1)).and_then(Iterator::next).unwrap_or_default();
+        data.extend_from_slice(&bytes);
         sections.push(SectionEntry {
             partition: section.partition,
             rows: section.batches.iter().map(|batch| batch.num_rows() as u64).sum(),
-            bytes: (data.len() - start) as u64,
+            bytes: bytes.len() as u64,
         });
     }
     Ok(StateEntry {
@@ -40,6 +53,19 @@ pub fn encode_image(transform: &str, image: &StateImage) -> Result<StateEntry> {
         sections,
         data: data.into(),
     })
+}
+
+fn encode_section(section: &StateSection) -> Result<Vec<u8>> {
+    let mut data = Vec::new();
+    if let Some(first) = section.batches.first() {
+        let options = IpcWriteOptions::default().try_with_compression(Some(CompressionType::LZ4_FRAME))?;
+        let mut writer = StreamWriter::try_new_with_options(&mut data, &first.schema(), options)?;
+        for batch in &section.batches {
+            writer.write(batch)?;
+        }
+        writer.finish()?;
+    }
+    Ok(data)
 }
 
 /// Decodes state.
@@ -71,7 +97,7 @@ pub fn decode_image(entry: &StateEntry) -> Result<StateImage> {
 mod tests {
     use std::sync::Arc;
 
-    use arrow::array::{Int64Array, RecordBatch, StringArray};
+    use arrow::array::{Int64Array, StringArray};
     use levada_connector_api::StateKind;
 
     use super::*;

@@ -4,14 +4,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
+use arrow::array::RecordBatch;
 use levada_connector_api::{
-    BadRow, Commit, DeadLetter, Error, EventTime, Result, Sink, Stage, StateStats, TaskContext,
+    BadRow, Commit, DeadLetter, Error, EventTime, Result, Sink, Stage, StateImage, StateStats, TaskContext,
 };
 use tokio::sync::mpsc;
 
 use super::inputs::of_source;
 use super::messages::{BatchDone, BatchRead, Committed, Work};
-use crate::checkpoint::{Checkpoint, Prepared};
+use crate::checkpoint::{Checkpoint, Prepared, StateEntry, encode_image};
 use crate::dead_letters::{DeadLetters, refusal};
 use crate::progress::{Durations, EventTimeProgress, Progress, SinkProgress, SourceProgress, StateProgress};
 use crate::{Observer, PipelineSpec};
@@ -138,8 +139,10 @@ impl Committer {
 
         let before = Instant::now();
         faults.at("sink.prepare.before")?;
-        let refused =
-            self.sink.prepare(batch_id).await.map_err(|e| self.at_sink(e).context(format!("batch {batch_id}")))?;
+        // A batch that is repeated has its state in the checkpoint.
+        let deltas = if read.repeated { Vec::new() } else { deltas };
+        let (refused, state) = tokio::join!(self.sink.prepare(batch_id), encode(deltas));
+        let refused = refused.map_err(|e| self.at_sink(e).context(format!("batch {batch_id}")))?;
         faults.at("sink.prepare.after")?;
         if let Some(first) = refused.first() {
             self.spec.bad_row_log.log(&refused);
@@ -164,7 +167,7 @@ impl Committer {
                     rows: read.num_rows(),
                     ranges: read.ranges.clone(),
                     watermarks,
-                    state: deltas,
+                    state: state?,
                 })
                 .await?;
             faults.at("prepare.after")?;
@@ -192,7 +195,7 @@ impl Committer {
         faults.at("commit.after")?;
         if let Some(state) = snapshot {
             faults.at("roll.before")?;
-            self.checkpoint.roll(state).await?;
+            self.checkpoint.roll(encode(state).await?).await?;
             faults.at("roll.after")?;
         } else if self.checkpoint.roll_due() {
             self.snapshot_due.store(true, Ordering::Release);
@@ -283,4 +286,24 @@ fn iso8601(ms: i64) -> String {
     chrono::DateTime::from_timestamp_millis(ms)
         .map(|time| time.to_rfc3339_opts(chrono::SecondsFormat::Millis, true))
         .unwrap_or_default()
+}
+
+/// Encodes states while the worker goes on: with many rows that takes its time.
+async fn encode(images: Vec<(String, StateImage)>) -> Result<Vec<StateEntry>> {
+    const FEW: usize = 4096;
+    let rows = |image: &StateImage| -> usize {
+        image.sections.iter().flat_map(|section| &section.batches).map(RecordBatch::num_rows).sum()
+    };
+    let few = images.iter().map(|(_, image)| rows(image)).sum::<usize>() < FEW;
+    let all = move || -> Result<Vec<StateEntry>> {
+        let encoded = images
+            .iter()
+            .map(|(alias, image)| encode_image(alias, image).map_err(|e| e.context(format!("transform '{alias}'"))));
+        encoded.collect()
+    };
+    if few {
+        return all();
+    }
+    let encoded = tokio::task::spawn_blocking(all).await;
+    encoded.map_err(|e| Error::internal(format!("encoding the state ended early: {e}")))?
 }

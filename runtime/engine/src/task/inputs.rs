@@ -74,6 +74,13 @@ impl Inputs {
         Ok(schemas)
     }
 
+    /// Of the source at `at` only these columns are looked at.
+    pub(crate) fn only(&mut self, at: usize, columns: &[String]) {
+        if let Some(input) = self.list.get_mut(at) {
+            input.source.only(columns);
+        }
+    }
+
     pub(crate) async fn open(&mut self, context: &TaskContext, from: &Offsets) -> Result<()> {
         let several = self.several();
         self.check(from)?;

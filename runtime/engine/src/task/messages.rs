@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use levada_connector_api::{BadRow, Batch, EventTime, OffsetRanges, Offsets, Stage, StateStats};
+use levada_connector_api::{BadRow, Batch, EventTime, OffsetRanges, Offsets, Stage, StateImage, StateStats};
 
-use crate::checkpoint::{StateEntry, Watermarks};
+use crate::checkpoint::Watermarks;
 
 /// From the reader to the worker.
 pub(crate) enum Read {
@@ -57,9 +57,9 @@ pub(crate) enum Work {
 pub(crate) struct BatchDone {
     pub(crate) read: BatchRead,
     /// What the batch changed in the state.
-    pub(crate) deltas: Vec<StateEntry>,
+    pub(crate) deltas: Vec<(String, StateImage)>,
     /// All of the state, when a new segment is due.
-    pub(crate) snapshot: Option<Vec<StateEntry>>,
+    pub(crate) snapshot: Option<Vec<(String, StateImage)>>,
     pub(crate) stats: Vec<StateStats>,
     /// Transforms' metrics, by alias.
     pub(crate) metrics: serde_json::Map<String, serde_json::Value>,

@@ -78,7 +78,9 @@ impl Task {
         let spec = &self.spec;
         let location = format!("{}/tasks/{}", self.checkpoint_base(), self.number);
         let mut sources = inputs::Inputs::make(spec)?;
-        let plan::Chain { mut steps, output, closes, plan } = plan::bind(spec, &mut sources).await?;
+        let chain = plan::bind(spec, &mut sources).await?;
+        plan::spare(&chain, &mut sources);
+        let plan::Chain { mut steps, output, closes, plan } = chain;
         let (mut checkpoint, mut recovered) = Checkpoint::open(&location, &spec.name).await?;
         if let Some(shares) = &self.shares {
             shares.adopt(&mut recovered, &location)?;

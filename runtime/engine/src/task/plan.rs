@@ -1,5 +1,7 @@
 //! Checking a chain before it runs.
 
+use std::collections::{BTreeSet, HashMap};
+
 use arrow::datatypes::SchemaRef;
 use levada_connector_api::{BindContext, Bound, Error, OutputMode, Result, Transform};
 
@@ -27,7 +29,7 @@ pub async fn plan(spec: &PipelineSpec) -> Result<Plan> {
 }
 
 /// Where rows come from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Port {
     /// The source of that number.
     Source(usize),
@@ -84,18 +86,39 @@ pub(crate) async fn bind(spec: &PipelineSpec, inputs: &mut Inputs) -> Result<Cha
     Ok(Chain { steps, output, closes, plan: Plan { inputs: sources, output: last.schema, stateful } })
 }
 
+/// How many transforms from `at` on are of one plugin, each read by the next and by nobody else.
+fn run_length(spec: &PipelineSpec, at: usize) -> usize {
+    let Some(first) = spec.transforms.get(at) else { return 0 };
+    let next_reads = |number: usize| {
+        let (Some(one), Some(next)) = (spec.transforms.get(number), spec.transforms.get(number + 1)) else {
+            return false;
+        };
+        let by_name = spec.transforms.iter().filter(|other| other.inputs.contains(&one.alias)).count();
+        let follows = match next.inputs.as_slice() {
+            [] => by_name == 0,
+            [only] => *only == one.alias && by_name == 1,
+            _ => false,
+        };
+        follows && next.plugin.name() == first.plugin.name()
+    };
+    1 + (at..).take_while(|number| next_reads(*number)).count()
+}
+
 /// Makes the transforms and joins each to its inputs.
 fn place(spec: &PipelineSpec) -> Result<Vec<Step>> {
     let mut steps: Vec<Step> = Vec::new();
-    for (at, stage) in spec.transforms.iter().enumerate() {
-        let transform = stage.plugin.create(&stage.config).map_err(|e| in_step(&stage.alias, e))?;
+    // The step that does the work of each transform.
+    let mut step_of: Vec<usize> = Vec::new();
+    let mut at = 0;
+    while let Some(stage) = spec.transforms.get(at) {
         let port = |name: &String| {
-            let step = spec.transforms.iter().take(at).position(|other| other.alias == *name).map(Port::Step);
+            let step = spec.transforms.iter().zip(&step_of).find(|(other, _)| other.alias == *name);
+            let step = step.map(|(_, step)| Port::Step(*step));
             step.or_else(|| spec.sources.iter().position(|source| source.alias == *name).map(Port::Source))
         };
         let mut inputs: Vec<Port> = stage.inputs.iter().filter_map(port).collect();
         if inputs.is_empty() {
-            inputs.push(match at {
+            inputs.push(match steps.len() {
                 0 if spec.sources.len() > 1 => {
                     return Err(Error::config(format!(
                         "transforms.{}.inputs: missing; there are several sources",
@@ -104,10 +127,29 @@ fn place(spec: &PipelineSpec) -> Result<Vec<Step>> {
                     .hint("name the one that it reads, or all of them for a Union"));
                 }
                 0 => Port::Source(0),
-                at => Port::Step(at - 1),
+                count => Port::Step(count - 1),
             });
         }
+        let transform = stage.plugin.create(&stage.config).map_err(|e| in_step(&stage.alias, e))?;
+        let mut made = (transform, stage, 1);
+        let run = spec.transforms.get(at..at + run_length(spec, at)).unwrap_or_default();
+        for stage in run.iter().skip(1) {
+            stage.plugin.create(&stage.config).map_err(|e| in_step(&stage.alias, e))?;
+        }
+        let parts: Vec<_> = run.iter().map(|stage| (stage.alias.as_str(), &stage.config)).collect();
+        // The longest part of the run that can be one.
+        for count in (2..=run.len()).rev() {
+            if let (Some(parts), Some(last)) = (parts.get(..count), run.get(count - 1))
+                && let Some(chained) = stage.plugin.chain(parts)
+            {
+                made = (chained, last, count);
+                break;
+            }
+        }
+        let (transform, stage, count) = made;
+        step_of.extend(std::iter::repeat_n(steps.len(), count));
         steps.push(Step { alias: stage.alias.clone(), transform, inputs, stateful: false });
+        at += count;
     }
     let count = steps.len();
     let read = |port: Port| steps.iter().any(|step| step.inputs.contains(&port));
@@ -124,6 +166,31 @@ fn place(spec: &PipelineSpec) -> Result<Vec<Step>> {
         }
     }
     Ok(steps)
+}
+
+/// Tells the sources which columns are looked at by anybody.
+pub(crate) fn spare(chain: &Chain, inputs: &mut Inputs) {
+    // Of each port the columns that somebody wants; `None`: all.
+    let mut wanted: HashMap<Port, Option<BTreeSet<String>>> = HashMap::from([(chain.output, None)]);
+    for (at, step) in chain.steps.iter().enumerate().rev() {
+        let own = match wanted.get(&Port::Step(at)) {
+            Some(Some(names)) => Some(names.iter().cloned().collect::<Vec<_>>()),
+            _ => None,
+        };
+        let reads = step.transform.reads(own.as_deref());
+        for port in &step.inputs {
+            let known = wanted.entry(*port).or_insert_with(|| Some(BTreeSet::new()));
+            match (known.as_mut(), &reads) {
+                (Some(names), Some(reads)) => names.extend(reads.iter().cloned()),
+                _ => *known = None,
+            }
+        }
+    }
+    for (port, names) in wanted {
+        if let (Port::Source(at), Some(names)) = (port, names) {
+            inputs.only(at, &names.into_iter().collect::<Vec<_>>());
+        }
+    }
 }
 
 /// Moves conditions to before the watermarks below them, as far as they go, as Spark's optimizer does.

@@ -4,14 +4,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use levada_connector_api::{
-    BadRow, Batch, BatchInfo, Emitted, Error, EventTime, Result, Stage, StateKind, TaskContext,
+    BadRow, Batch, BatchInfo, Emitted, Error, EventTime, Result, Stage, StateImage, StateKind, TaskContext,
 };
 use tokio::sync::{mpsc, watch};
 
 use super::messages::{BatchDone, BatchRead, Read, Work, Worked};
 use super::plan::{Port, Step};
 use super::watermark::Tracker;
-use crate::checkpoint::{StateEntry, Watermarks, encode_image};
+use crate::checkpoint::Watermarks;
 use crate::dead_letters::refusal;
 use crate::{ErrorTolerance, PipelineSpec};
 
@@ -143,15 +143,14 @@ impl Worker {
         Ok(())
     }
 
-    async fn images(&mut self, kind: StateKind) -> Result<Vec<StateEntry>> {
-        let mut entries = Vec::new();
+    /// The state of the steps, by alias.
+    async fn images(&mut self, kind: StateKind) -> Result<Vec<(String, StateImage)>> {
+        let mut images = Vec::new();
         for step in self.steps.iter_mut().filter(|step| step.stateful) {
-            let place = |e| in_step(&step.alias, e);
-            if let Some(image) = step.transform.checkpoint(kind).await.map_err(place)? {
-                entries.push(encode_image(&step.alias, &image).map_err(place)?);
-            }
+            let image = step.transform.checkpoint(kind).await.map_err(|e| in_step(&step.alias, e))?;
+            images.extend(image.map(|image| (step.alias.clone(), image)));
         }
-        Ok(entries)
+        Ok(images)
     }
 
     async fn reject(&mut self, batch_id: u64, stage: Stage, rows: Vec<BadRow>) -> Result<()> {

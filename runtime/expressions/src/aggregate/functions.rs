@@ -169,6 +169,17 @@ pub(crate) fn is_aggregate(name: &str) -> bool {
     NAMES.iter().any(|(known, _)| *known == name) || MISSING.contains(&name)
 }
 
+impl AggregateFunction {
+    /// Whether the order of rows decides the result, so that parts must be put together in the order in which rows came.
+    pub fn is_ordered(self) -> bool {
+        use AggregateFunction as F;
+        matches!(
+            self,
+            F::First | F::FirstValid | F::Last | F::LastValid | F::MaxBy | F::MinBy | F::CollectList | F::CollectSet
+        )
+    }
+}
+
 /// Compiles a call of an aggregate.
 pub(crate) fn plan(
     planner: &Planner<'_>,

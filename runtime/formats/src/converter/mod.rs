@@ -41,6 +41,11 @@ pub trait Converter: Send + Sync {
     /// The columns that it gives.
     fn schema(&self) -> SchemaRef;
 
+    /// Only these columns are looked at: the others may be null, where they may.
+    fn only(&mut self, columns: &[String]) {
+        let _ = columns;
+    }
+
     /// Decodes payloads. A null payload is a tombstone.
     ///
     /// # Errors
@@ -167,6 +172,10 @@ struct Json(JsonDecoder);
 impl Converter for Json {
     fn schema(&self) -> SchemaRef {
         self.0.schema().clone()
+    }
+
+    fn only(&mut self, columns: &[String]) {
+        self.0.only(columns);
     }
 
     fn convert(&mut self, payloads: &BinaryArray) -> Result<Converted> {

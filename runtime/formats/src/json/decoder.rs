@@ -1,7 +1,7 @@
 //! The decoder.
 
-use arrow::array::{RecordBatch, StructArray};
-use arrow::datatypes::{Fields, SchemaRef};
+use arrow::array::{ArrayRef, RecordBatch, StructArray, new_null_array};
+use arrow::datatypes::{DataType, Fields, SchemaRef};
 use levada_connector_api::Result;
 
 use super::cursor::{Cursor, Syntax};
@@ -62,6 +62,8 @@ pub struct JsonDecoder {
     options: JsonOptions,
     record: Record,
     rows: Rows,
+    /// The fields that are not decoded: in their places stand nulls.
+    left_out: Vec<(usize, DataType)>,
     top: Nulls,
     scratch: Scratch,
 }
@@ -76,12 +78,32 @@ impl JsonDecoder {
         if strict {
             record.required = required(&data);
         }
-        Ok(Self { record, rows, top: Nulls::default(), scratch: Scratch::new(options.mode, strict), options })
+        Ok(Self {
+            record,
+            rows,
+            left_out: Vec::new(),
+            top: Nulls::default(),
+            scratch: Scratch::new(options.mode, strict),
+            options,
+        })
     }
 
     /// The schema of the batches. Where rows or fields may become null, every column is nullable.
     pub fn schema(&self) -> &SchemaRef {
         &self.rows.schema
+    }
+
+    /// Decodes only these columns from now on; the others are null. Nothing is left out where any field may make a row a
+    /// bad one. Called before anything is decoded.
+    pub fn only(&mut self, columns: &[String]) {
+        if self.options.fields == MalformedFields::Error || self.rows.has_corrupt() || !self.left_out.is_empty() {
+            return;
+        }
+        let schema = self.rows.schema.clone();
+        let unread = schema.fields().iter().enumerate().filter(|(_, f)| f.is_nullable() && !columns.contains(f.name()));
+        self.left_out = unread.map(|(at, field)| (at, field.data_type().clone())).collect();
+        let numbers: Vec<_> = self.left_out.iter().map(|(at, _)| *at).collect();
+        self.record.leave_out(&numbers);
     }
 
     /// The rows decoded since the last `finish`.
@@ -131,7 +153,7 @@ impl JsonDecoder {
     /// The rows and the rejected records since the last `finish`, which this empties.
     pub fn finish(&mut self) -> Result<(RecordBatch, Vec<Rejected>)> {
         self.top.finish(self.rows.len);
-        let columns = self.record.finish()?;
+        let columns = self.columns()?;
         self.rows.batch(columns)
     }
 
@@ -139,11 +161,19 @@ impl JsonDecoder {
     /// Rejected records are null too: take them with [`rejected`](Self::rejected) before.
     pub fn finish_struct(&mut self) -> Result<StructArray> {
         let rows = self.rows.len;
-        let columns = self.record.finish()?;
+        let columns = self.columns()?;
         let columns = self.rows.columns(columns)?;
         let nulls = self.top.finish(rows);
         self.rows.take_rejected();
         struct_array(self.rows.schema.fields().clone(), columns, nulls, rows)
+    }
+
+    fn columns(&mut self) -> Result<Vec<ArrayRef>> {
+        let mut columns = self.record.finish()?;
+        for (at, data_type) in &self.left_out {
+            columns.insert((*at).min(columns.len()), new_null_array(data_type, self.rows.len));
+        }
+        Ok(columns)
     }
 
     /// The records rejected since the last `finish`.

@@ -40,6 +40,16 @@ impl Record {
         }
     }
 
+    /// Leaves out the columns of these names, in the order of their numbers: what they name is skipped.
+    pub(crate) fn leave_out(&mut self, left_out: &[usize]) {
+        let kept = |number: &usize| !left_out.contains(number);
+        let mut columns = std::mem::take(&mut self.columns).into_iter().enumerate();
+        self.columns.extend(columns.by_ref().filter(|(number, _)| kept(number)).map(|(_, column)| column));
+        let mut next = 0..;
+        let place = |number: usize| if kept(&number) { next.next().unwrap_or(usize::MAX) } else { usize::MAX };
+        self.names.columns = (0..self.names.names.len()).map(place).collect();
+    }
+
     pub(crate) fn finish(&mut self) -> Result<Vec<ArrayRef>> {
         self.columns.iter_mut().map(Column::finish).collect()
     }
@@ -56,6 +66,8 @@ struct Name {
 /// The names of the columns, and which is likely to come next.
 pub(crate) struct Names {
     names: Vec<Name>,
+    /// The column of each name; beyond all columns where it has none.
+    pub(super) columns: Vec<usize>,
     table: HashMap<Box<[u8]>, usize>,
     next: usize,
 }
@@ -84,7 +96,8 @@ impl Names {
                 table.entry(name.bytes.clone()).or_insert(index);
             }
         }
-        Self { names, table, next: 0 }
+        let columns = (0..names.len()).collect();
+        Self { names, columns, table, next: 0 }
     }
 
     /// Starts a new object.
@@ -93,7 +106,7 @@ impl Names {
         self.next = 0;
     }
 
-    /// Reads a name after its opening quote, with the closing one, and finds its column.
+    /// Reads a name after its opening quote, with the closing one, and finds its number.
     #[inline(always)]
     pub(crate) fn read(
         &mut self,

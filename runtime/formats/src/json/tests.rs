@@ -265,3 +265,39 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn columns_that_nobody_reads_are_null_and_the_others_as_ever() {
+    let ddl = "a INT, b STRING, c STRUCT<x: INT>, d DOUBLE, e ARRAY<INT>";
+    let records = [
+        r#"{"a": 1, "b": "one", "c": {"x": 1}, "d": 1.5, "e": [1]}"#,
+        r#"{"e": [2], "d": 2.5, "a": "bad", "b": 7, "f": [{}], "c": {"x": 2}}"#,
+        r#"{"b": "twice", "d": 3.5, "b": "again"}"#,
+        "{}",
+    ];
+    let options = JsonOptions { fields: MalformedFields::Null, mode: JsonMode::Message, ..JsonOptions::default() };
+    let mut decoder = JsonDecoder::new(Arc::new(parse_schema(ddl).unwrap()), options).unwrap();
+    decoder.only(&["d".to_owned(), "b".to_owned()]);
+    for _ in 0..2 {
+        records.iter().for_each(|r| decoder.push(r.as_bytes()));
+        // What is skipped must be JSON nevertheless.
+        decoder.push(br#"{"b": "x", "a": 1.}"#);
+        decoder.push_null();
+        let (rows, rejected) = decoder.finish().unwrap();
+        assert_eq!(rows.schema(), *decoder.schema());
+        let expected = r#"{"b":"one","d":1.5}
+{"b":"7","d":2.5}
+{"b":"again","d":3.5}
+{}
+{}
+"#;
+        assert_eq!(text(&rows), expected);
+        assert!(rejected.len() == 1 && rejected[0].index == 4, "{rejected:?}");
+    }
+    // Where a bad field makes a bad row, each is looked at.
+    let options = JsonOptions { fields: MalformedFields::Error, mode: JsonMode::Message, ..JsonOptions::default() };
+    let mut decoder = JsonDecoder::new(Arc::new(parse_schema("a INT, b INT").unwrap()), options).unwrap();
+    decoder.only(&["a".to_owned()]);
+    decoder.push(br#"{"a": 1, "b": "bad"}"#);
+    assert_eq!(decoder.finish().unwrap().1.len(), 1);
+}

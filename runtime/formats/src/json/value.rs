@@ -68,6 +68,7 @@ pub(crate) fn object(
             }
             cursor.at += 1;
             let index = names.read(&mut cursor, quote, &mut scratch.text)?;
+            let index = index.and_then(|number| names.columns.get(number).copied());
             cursor.skip_blanks();
             cursor.expect(b':', "expected a colon after the name")?;
             cursor.skip_blanks();

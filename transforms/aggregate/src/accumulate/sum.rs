@@ -85,14 +85,20 @@ impl Addend for i128 {
 struct Sums<T: ArrowPrimitiveType> {
     rule: Rule,
     ty: DataType,
-    sums: Vec<T::Native>,
+    sums: Vec<Sum<T::Native>>,
+}
+
+/// A sum and its count, which are always read together.
+#[derive(Debug, Clone, Copy, Default)]
+struct Sum<N> {
+    sum: N,
     /// How many values were added; negative once the sum left its type's range for good.
-    counts: Vec<i64>,
+    count: i64,
 }
 
 impl<T: ArrowPrimitiveType> Sums<T> {
     fn new(rule: Rule, ty: DataType) -> Self {
-        Self { rule, ty, sums: Vec::new(), counts: Vec::new() }
+        Self { rule, ty, sums: Vec::new() }
     }
 }
 
@@ -103,25 +109,22 @@ where
 {
     #[inline]
     fn add(&mut self, group: usize, value: T::Native, count: i64) -> Result<()> {
-        let (sum, right) = self.sums[group].plus(value);
+        let own = &mut self.sums[group];
+        let (sum, right) = own.sum.plus(value);
         if right {
-            self.sums[group] = sum;
-            if self.counts[group] >= 0 && count >= 0 {
-                self.counts[group] += count;
-            } else {
-                self.counts[group] = -1;
-            }
+            own.sum = sum;
+            own.count = if own.count >= 0 && count >= 0 { own.count + count } else { -1 };
             return Ok(());
         }
         match self.rule {
             Rule::Whole(Overflow::Error) => Err(overflow("long overflow in sum")),
             Rule::Whole(Overflow::Wrap) => {
-                self.sums[group] = sum;
-                self.counts[group] += count;
+                own.sum = sum;
+                own.count += count;
                 Ok(())
             }
             _ => {
-                self.counts[group] = -1;
+                own.count = -1;
                 Ok(())
             }
         }
@@ -135,8 +138,7 @@ where
     Sums<T>: Finish,
 {
     fn grow(&mut self, groups: usize) {
-        self.sums.resize(groups, T::Native::default());
-        self.counts.resize(groups, 0);
+        self.sums.resize(groups, Sum::default());
     }
 
     fn update(&mut self, values: &[ArrayRef], groups: &[u32], filter: Option<&BooleanArray>) -> Result<()> {
@@ -148,25 +150,24 @@ where
     fn merge(&mut self, other: &dyn Accumulator, from: &[u32], to: &[u32]) -> Result<()> {
         let other: &Self = same(other)?;
         for (from, to) in from.iter().zip(to) {
-            let from = *from as usize;
-            self.add(*to as usize, other.sums[from], other.counts[from])?;
+            let Sum { sum, count } = other.sums[*from as usize];
+            self.add(*to as usize, sum, count)?;
         }
         Ok(())
     }
 
     fn fuse(&mut self, from: u32, to: u32) -> Result<()> {
-        let (sum, count) = (self.sums[from as usize], self.counts[from as usize]);
+        let Sum { sum, count } = self.sums[from as usize];
         self.add(to as usize, sum, count)
     }
 
     fn reset(&mut self, group: u32) {
-        self.sums[group as usize] = T::Native::default();
-        self.counts[group as usize] = 0;
+        self.sums[group as usize] = Sum::default();
     }
 
     fn state(&self, groups: &[u32]) -> Result<Vec<ArrayRef>> {
-        let sums = PrimitiveArray::<T>::from_iter_values(groups.iter().map(|group| self.sums[*group as usize]));
-        let counts = Int64Array::from_iter_values(groups.iter().map(|group| self.counts[*group as usize]));
+        let sums = PrimitiveArray::<T>::from_iter_values(groups.iter().map(|group| self.sums[*group as usize].sum));
+        let counts = Int64Array::from_iter_values(groups.iter().map(|group| self.sums[*group as usize].count));
         Ok(vec![Arc::new(sums.with_data_type(self.ty.clone())), Arc::new(counts)])
     }
 
@@ -174,8 +175,7 @@ where
         let sums = column(state, 0)?.as_primitive_opt::<T>().ok_or_else(unfit)?;
         let counts = column(state, 1)?.as_primitive_opt::<Int64Type>().ok_or_else(unfit)?;
         for ((group, sum), count) in groups.iter().zip(sums.values()).zip(counts.values()) {
-            self.sums[*group as usize] = *sum;
-            self.counts[*group as usize] = *count;
+            self.sums[*group as usize] = Sum { sum: *sum, count: *count };
         }
         Ok(())
     }
@@ -189,7 +189,7 @@ where
     }
 
     fn memory(&self) -> usize {
-        self.sums.capacity() * size_of::<T::Native>() + self.counts.capacity() * size_of::<i64>()
+        self.sums.capacity() * size_of::<Sum<T::Native>>()
     }
 
     fn as_any(&self) -> &dyn Any {
@@ -205,7 +205,7 @@ trait Finish {
 #[allow(clippy::indexing_slicing, reason = "numbers of groups are valid by contract")]
 impl Finish for Sums<Int64Type> {
     fn finish(&self, groups: &[u32]) -> Result<ArrayRef> {
-        let value = |group: &u32| (self.counts[*group as usize] > 0).then_some(self.sums[*group as usize]);
+        let value = |group: &u32| (self.sums[*group as usize].count > 0).then_some(self.sums[*group as usize].sum);
         Ok(Arc::new(groups.iter().map(value).collect::<Int64Array>()))
     }
 }
@@ -215,7 +215,7 @@ impl Finish for Sums<Float64Type> {
     fn finish(&self, groups: &[u32]) -> Result<ArrayRef> {
         let mean = matches!(self.rule, Rule::Mean);
         let value = |group: &u32| {
-            let (sum, count) = (self.sums[*group as usize], self.counts[*group as usize]);
+            let (sum, count) = (self.sums[*group as usize].sum, self.sums[*group as usize].count);
             (count > 0).then_some(if mean { sum / count as f64 } else { sum })
         };
         Ok(Arc::new(groups.iter().map(value).collect::<Float64Array>()))
@@ -235,7 +235,7 @@ impl Finish for Sums<Decimal128Type> {
         };
         let mut values = Vec::with_capacity(groups.len());
         for group in groups {
-            let (sum, count) = (self.sums[*group as usize], self.counts[*group as usize]);
+            let (sum, count) = (self.sums[*group as usize].sum, self.sums[*group as usize].count);
             let value = match (self.rule, count) {
                 (_, 0) => {
                     values.push(None);

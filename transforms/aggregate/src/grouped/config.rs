@@ -132,7 +132,7 @@ impl Plugin for WindowedAggregate {
                     "threads",
                     ConfigType::Int,
                     Low,
-                    "How many threads aggregate. Not given: as many as the machine has cores.",
+                    "How many threads aggregate. Not given: as many as the machine has cores. Aggregates that depend on the order of rows, such as first and collect_list, take one.",
                 )
                 .optional()
                 .validator(Validator::between(1, 64)),

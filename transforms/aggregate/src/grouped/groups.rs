@@ -1,11 +1,11 @@
-//! Groups of rows with equal keys, in windows or not: what a thread counts, and the state of a state partition.
+//! Groups of rows with equal keys, not in windows: what a thread counts, and the state of a state partition.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 
 use arrow::array::{ArrayRef, AsArray, RecordBatch};
 use levada_connector_api::{OutputMode, Result};
 
-use super::plan::{Plan, Shape, Windows};
+use super::plan::{Plan, Shape};
 use crate::accumulate::Accumulator;
 use crate::keys::{KeyCodec, Keys, PREFIX, hash, with_prefix};
 use crate::times::closing_times;
@@ -45,13 +45,12 @@ impl Delta {
         self.keys.memory() + self.bare.capacity() * 8 + self.numbers.capacity() * 4 + held
     }
 
-    /// Counts rows, each at a time when the plan has one.
-    pub(super) fn add(&mut self, plan: &Plan, batch: &RecordBatch, times: &[i64]) -> Result<()> {
+    /// Counts rows.
+    pub(super) fn add(&mut self, plan: &Plan, batch: &RecordBatch) -> Result<()> {
         let rows = batch.num_rows();
         let values: Vec<ArrayRef> =
             plan.grouping.keys().iter().map(|key| key.evaluate(batch)).collect::<Result<_>>()?;
         let prefix = match &plan.shape {
-            Shape::Windows(windows) => times.iter().map(|time| windows.pane_of(*time)).collect(),
             Shape::Timed(at) => values.get(*at).map(closing_times).unwrap_or_default(),
             _ => Vec::new(),
         };
@@ -160,7 +159,7 @@ impl Shard {
             self.is_changed.resize(bound, false);
             self.touched_in[number as usize] = 0;
             if plan.expires {
-                self.closing.entry(plan.closes(prefix_of(key))).or_default().push(number);
+                self.closing.entry(prefix_of(key)).or_default().push(number);
             }
         }
         if self.touched_in[number as usize] != self.batch {
@@ -177,13 +176,16 @@ impl Shard {
     /// Takes over what a thread counted in this partition. Groups that closed at or before `late`, in microseconds, are
     /// dropped.
     pub(super) fn merge(&mut self, plan: &Plan, delta: &Delta, groups: &[u32], late: i64) -> Result<()> {
-        let (from, to) = match &plan.shape {
-            // Of windows that do not overlap each is its own pane.
-            Shape::Windows(windows) if windows.slide < windows.size => {
-                self.place_in_windows(plan, *windows, delta, groups, late)?
+        let (mut from, mut to) = (Vec::with_capacity(groups.len()), Vec::with_capacity(groups.len()));
+        for number in groups {
+            let key = delta.keys.get(*number);
+            if plan.expires && prefix_of(key) <= late {
+                self.dropped += 1;
+                continue;
             }
-            _ => self.place(plan, delta, groups, late)?,
-        };
+            to.push(self.group(plan, delta.keys.hash_of(*number), key)?);
+            from.push(*number);
+        }
         let bound = self.keys.bound();
         for ((accumulator, counted), call) in
             self.accumulators.iter_mut().zip(&delta.accumulators).zip(plan.grouping.calls())
@@ -193,76 +195,6 @@ impl Shard {
             merged.map_err(|e| e.context(format!("aggregate \"{}\"", call.name)))?;
         }
         Ok(())
-    }
-
-    /// The groups of this partition that the groups of a delta are parts of, each beside its part.
-    fn place(&mut self, plan: &Plan, delta: &Delta, groups: &[u32], late: i64) -> Result<(Vec<u32>, Vec<u32>)> {
-        let (mut from, mut to) = (Vec::with_capacity(groups.len()), Vec::with_capacity(groups.len()));
-        for number in groups {
-            let key = delta.keys.get(*number);
-            if plan.expires && plan.closes(prefix_of(key)) <= late {
-                self.dropped += 1;
-                continue;
-            }
-            to.push(self.group(plan, delta.keys.hash_of(*number), key)?);
-            from.push(*number);
-        }
-        Ok((from, to))
-    }
-
-    /// The same for panes: each is a part of the windows that hold it. Panes are taken key by key in the order of time, so
-    /// that a window is looked up once for all its panes.
-    fn place_in_windows(
-        &mut self,
-        plan: &Plan,
-        windows: Windows,
-        delta: &Delta,
-        groups: &[u32],
-        late: i64,
-    ) -> Result<(Vec<u32>, Vec<u32>)> {
-        let each = (windows.size / windows.slide) as usize + 1;
-        let mut order: Vec<(u64, i64, u32)> = groups
-            .iter()
-            .map(|number| (delta.bare[*number as usize], prefix_of(delta.keys.get(*number)), *number))
-            .collect();
-        order.sort_unstable();
-        let room = groups.len().saturating_mul(each.min(64));
-        let (mut from, mut to) = (Vec::with_capacity(room), Vec::with_capacity(room));
-        let mut scratch: Vec<u8> = Vec::new();
-        // The windows of the key that were found last, by their starts; `None`: late.
-        let mut found: VecDeque<(i64, Option<u32>)> = VecDeque::new();
-        for (bare, pane, number) in order {
-            let key = delta.keys.get(number);
-            if scratch.get(PREFIX..) != key.get(PREFIX..) {
-                scratch.clear();
-                scratch.extend_from_slice(key);
-                found.clear();
-            }
-            while found.front().is_some_and(|(start, _)| start + windows.size <= pane) {
-                found.pop_front();
-            }
-            let newest = found.back().map(|(start, _)| *start);
-            let new: Vec<i64> =
-                windows.of_pane(pane).take_while(|start| newest.is_none_or(|newest| *start > newest)).collect();
-            for start in new.into_iter().rev() {
-                let is_late = plan.expires && start + windows.size <= late;
-                let group = if is_late {
-                    self.dropped += 1;
-                    None
-                } else {
-                    scratch[..PREFIX].copy_from_slice(&start.to_le_bytes());
-                    Some(self.group(plan, with_prefix(bare, start), &scratch)?)
-                };
-                found.push_back((start, group));
-            }
-            for (_, group) in &found {
-                if let Some(group) = group {
-                    to.push(*group);
-                    from.push(number);
-                }
-            }
-        }
-        Ok((from, to))
     }
 
     /// There is a group even when no row came: an aggregation without keys.
@@ -312,13 +244,7 @@ impl Shard {
 
     fn results(&self, plan: &Plan, numbers: &[u32]) -> Result<RecordBatch> {
         let keys: Vec<&[u8]> = numbers.iter().map(|number| self.keys.get(*number)).collect();
-        let mut columns = Vec::new();
-        if let Shape::Windows(windows) = &plan.shape {
-            let starts: Vec<i64> = keys.iter().map(|key| prefix_of(key)).collect();
-            let ends = starts.iter().map(|start| start + windows.size).collect();
-            columns.push(plan.window_column(starts, ends));
-        }
-        columns.extend(self.codec.decode(&keys)?);
+        let mut columns = self.codec.decode(&keys)?;
         for (accumulator, call) in self.accumulators.iter().zip(plan.grouping.calls()) {
             let values = accumulator.evaluate(numbers);
             columns.push(values.map_err(|e| e.context(format!("aggregate \"{}\"", call.name)))?);

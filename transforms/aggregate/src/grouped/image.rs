@@ -1,7 +1,7 @@
 //! The state as Arrow columns, and back.
 //!
-//! A row is a group, or a session: `from` and `to` (a window's start or a session's span; microseconds), the keys, and the
-//! columns of the aggregates. A first section of one row says up to when groups were closed: a delta removes those.
+//! A row is a group, a pane or a session: `from` and `to` (a pane's start or a session's span; microseconds), the keys, and
+//! the columns of the aggregates. A first section of one row says up to when groups were closed: a delta removes those.
 
 use std::sync::Arc;
 
@@ -10,53 +10,37 @@ use arrow::datatypes::{DataType, Field, Int64Type, Schema};
 use levada_connector_api::{Error, Result, StateImage, StateKind, StateSection};
 
 use super::PARTITIONS;
-use super::plan::Plan;
+use super::lanes::guarded;
+use super::plan::{Plan, Shape};
 use super::state::{Shard, State};
 use crate::keys::{PREFIX, hash, with_prefix};
 
 /// The number of the section that is no state partition.
 const CLOSED: u32 = u32::MAX;
 
+/// With more groups than these the state partitions are written by several threads.
+const MANY: u64 = 100_000;
+
 /// The state, or what changed. `closed`: up to when groups were closed, in microseconds.
 pub(super) fn image(state: &State, kind: StateKind, closed: i64) -> Result<Option<StateImage>> {
     let plan = &state.plan;
-    let mut sections = Vec::new();
     let schema = schema(plan)?;
-    for (number, mut shard) in state.shards() {
-        let mut batches = Vec::new();
-        let mut add = |from: Vec<i64>, to: Vec<i64>, columns: Vec<ArrayRef>| {
-            let mut all: Vec<ArrayRef> = vec![Arc::new(Int64Array::from(from)), Arc::new(Int64Array::from(to))];
-            all.extend(columns);
-            batches.push(RecordBatch::try_new(schema.clone(), all).map_err(|e| Error::internal(e.to_string()))?);
-            Ok::<(), Error>(())
-        };
-        // Pieces, since the text of one column of one batch can have two gigabytes at most.
-        match &mut *shard {
-            Shard::Groups(shard) => {
-                let numbers = match kind {
-                    StateKind::Snapshot => shard.all(),
-                    StateKind::Delta => shard.take_changed(),
-                };
-                for numbers in numbers.chunks(super::ROWS) {
-                    let (from, columns) = shard.state(numbers)?;
-                    add(from, vec![0; numbers.len()], columns)?;
-                }
-            }
-            Shard::Sessions(shard) => {
-                let keys = match kind {
-                    StateKind::Snapshot => shard.all(),
-                    StateKind::Delta => shard.take_changed(),
-                };
-                for keys in keys.chunks(super::ROWS) {
-                    let (from, to, columns) = shard.state(keys)?;
-                    add(from, to, columns)?;
-                }
-            }
+    let groups: u64 = state.shards().map(|(_, shard)| shard.counts().0).sum();
+    let threads = if groups < MANY { 1 } else { plan.threads };
+    let of_thread = |thread: usize| -> Result<Vec<StateSection>> {
+        let own = (0..PARTITIONS).filter(|number| number % threads == thread);
+        let sections = own.filter_map(|number| section(state, &schema, number, kind).transpose());
+        sections.collect()
+    };
+    let mut sections = std::thread::scope(|scope| {
+        let others: Vec<_> = (1..threads).map(|thread| scope.spawn(move || guarded(|| of_thread(thread)))).collect();
+        let mut sections = of_thread(0)?;
+        for other in others {
+            sections.extend(other.join().map_err(|_| Error::internal("a thread that wrote state panicked"))??);
         }
-        if !batches.is_empty() {
-            sections.push(StateSection { partition: number as u32, batches });
-        }
-    }
+        Ok::<_, Error>(sections)
+    })?;
+    sections.sort_by_key(|section| section.partition);
     if plan.expires && closed > 0 {
         let column: ArrayRef = Arc::new(Int64Array::from(vec![closed]));
         let batch = RecordBatch::try_from_iter([("closed", column)]).map_err(|e| Error::internal(e.to_string()))?;
@@ -66,6 +50,52 @@ pub(super) fn image(state: &State, kind: StateKind, closed: i64) -> Result<Optio
         return Ok(None);
     }
     Ok(Some(StateImage { kind, fingerprint: plan.fingerprint.clone(), sections }))
+}
+
+/// A state partition, or what changed in it.
+fn section(state: &State, schema: &Arc<Schema>, number: usize, kind: StateKind) -> Result<Option<StateSection>> {
+    let Some(mut shard) = state.shard(number) else { return Ok(None) };
+    let mut batches = Vec::new();
+    let mut add = |from: Vec<i64>, to: Vec<i64>, columns: Vec<ArrayRef>| {
+        let mut all: Vec<ArrayRef> = vec![Arc::new(Int64Array::from(from)), Arc::new(Int64Array::from(to))];
+        all.extend(columns);
+        batches.push(RecordBatch::try_new(schema.clone(), all).map_err(|e| Error::internal(e.to_string()))?);
+        Ok::<(), Error>(())
+    };
+    // Pieces, since the text of one column of one batch can have two gigabytes at most.
+    match &mut *shard {
+        Shard::Groups(shard) => {
+            let numbers = match kind {
+                StateKind::Snapshot => shard.all(),
+                StateKind::Delta => shard.take_changed(),
+            };
+            for numbers in numbers.chunks(super::ROWS) {
+                let (from, columns) = shard.state(numbers)?;
+                add(from, vec![0; numbers.len()], columns)?;
+            }
+        }
+        Shard::Panes(shard) => {
+            let panes = match kind {
+                StateKind::Snapshot => shard.all(),
+                StateKind::Delta => shard.take_changed(),
+            };
+            for panes in panes.chunks(super::ROWS) {
+                let (from, columns) = shard.state(panes)?;
+                add(from, vec![0; panes.len()], columns)?;
+            }
+        }
+        Shard::Sessions(shard) => {
+            let keys = match kind {
+                StateKind::Snapshot => shard.all(),
+                StateKind::Delta => shard.take_changed(),
+            };
+            for keys in keys.chunks(super::ROWS) {
+                let (from, to, columns) = shard.state(keys)?;
+                add(from, to, columns)?;
+            }
+        }
+    }
+    Ok((!batches.is_empty()).then_some(StateSection { partition: number as u32, batches }))
 }
 
 fn schema(plan: &Plan) -> Result<Arc<Schema>> {
@@ -97,7 +127,7 @@ pub(super) fn restore(state: &State, image: &StateImage) -> Result<()> {
             if section.partition == CLOSED {
                 let closed = batch.columns().first().and_then(|column| column.as_primitive_opt::<Int64Type>());
                 let closed = closed.filter(|closed| closed.len() == 1).ok_or_else(|| unfit("is damaged"))?;
-                state.shards().for_each(|(_, mut shard)| shard.expire(closed.value(0)));
+                state.shards().for_each(|(_, mut shard)| shard.expire(plan, closed.value(0)));
                 continue;
             }
             let types = |schema: &Schema| -> Vec<DataType> {
@@ -150,9 +180,11 @@ fn load(state: &State, batch: &RecordBatch) -> Result<()> {
             .iter()
             .map(|column| arrow::compute::take(column, &take, None).map_err(|e| Error::internal(e.to_string())))
             .collect::<Result<_>>()?;
-        match &mut *shard {
-            Shard::Groups(shard) => shard.load(plan, &own, &states)?,
-            Shard::Sessions(shard) => shard.load(plan, &own, &spans, &states)?,
+        match (&mut *shard, &plan.shape) {
+            (Shard::Groups(shard), _) => shard.load(plan, &own, &states)?,
+            (Shard::Panes(shard), Shape::Windows(windows)) => shard.load(plan, windows, &own, &spans, &states)?,
+            (Shard::Panes(_), _) => return Err(unfit("is of another shape than the query")),
+            (Shard::Sessions(shard), _) => shard.load(plan, &own, &spans, &states)?,
         }
     }
     Ok(())

@@ -39,13 +39,13 @@ fn gone() -> Error {
 }
 
 impl Lanes {
-    /// Starts `count` threads.
+    /// Starts the plan's threads.
     ///
     /// # Errors
     /// The system does not give one.
-    pub(super) fn start(plan: &Arc<Plan>, count: usize) -> Result<Self> {
+    pub(super) fn start(plan: &Arc<Plan>) -> Result<Self> {
         let mut lanes = Self { queues: Vec::new(), threads: Vec::new(), next: 0 };
-        for number in 0..count {
+        for number in 0..plan.threads {
             let (sender, receiver) = mpsc::channel(QUEUE);
             let delta = Delta::new(plan)?;
             let plan = plan.clone();
@@ -142,7 +142,7 @@ fn run(plan: &Plan, mut delta: Delta, mut queue: mpsc::Receiver<Job>) {
     }
 }
 
-fn guarded<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
+pub(super) fn guarded<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|payload| {
         let text = payload.downcast_ref::<&str>().map(|text| (*text).to_owned());
         let text = text.or_else(|| payload.downcast_ref::<String>().cloned()).unwrap_or_default();

@@ -8,11 +8,14 @@ mod gap;
 mod groups;
 mod image;
 mod lanes;
+mod panes;
 mod plan;
 mod sessions;
+mod slots;
 mod spans;
 mod state;
 mod transform;
+mod windows;
 
 pub use config::WindowedAggregate;
 pub use plan::{GroupedSpec, TimeSpec};

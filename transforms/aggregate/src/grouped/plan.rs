@@ -8,6 +8,7 @@ use levada_connector_api::{BindContext, Error, OutputMode, Result, WATERMARK, wa
 use levada_expressions::{Expression, Grouping, GroupingSpec, SqlOptions};
 
 use super::gap::Gap;
+use super::windows::Windows;
 use crate::accumulate::{Accumulator, accumulator, state_fields};
 use crate::keys::KeyCodec;
 
@@ -69,36 +70,16 @@ pub(super) enum Shape {
     Sessions(Gap),
 }
 
-/// Windows of one size. Rows are first counted in panes, of which each window is made.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Windows {
-    pub(super) size: i64,
-    pub(super) slide: i64,
-    pub(super) offset: i64,
-    pub(super) pane: i64,
-}
-
-impl Windows {
-    /// The start of the pane of a time.
-    #[inline]
-    pub(super) fn pane_of(&self, time: i64) -> i64 {
-        time - (time - self.offset).rem_euclid(self.pane)
-    }
-
-    /// The starts of the windows that hold a pane, latest first.
-    pub(super) fn of_pane(&self, pane: i64) -> impl Iterator<Item = i64> {
-        let (size, slide) = (self.size, self.slide);
-        let last = pane - (pane - self.offset).rem_euclid(slide);
-        (0i64..).map(move |back| last - back * slide).take_while(move |start| start + size > pane)
-    }
-}
-
 /// A grouped aggregation that was compiled for its input.
 pub(super) struct Plan {
     pub(super) grouping: Grouping,
     pub(super) shape: Shape,
     time: Option<(Expression, bool)>,
     pub(super) mode: OutputMode,
+    /// How many threads aggregate.
+    pub(super) threads: usize,
+    /// Whether the order of rows decides a result.
+    pub(super) ordered: bool,
     /// Whether a watermark closes groups.
     pub(super) expires: bool,
     /// The type of event times.
@@ -133,6 +114,7 @@ impl Plan {
             wanted.made.insert(0, (window_field(&name, &time_type, delay), spec.window_meanings.clone()));
         }
         let grouping = Grouping::compile(&wanted, input, options)?;
+        let ordered = grouping.calls().iter().any(|call| call.function.is_ordered());
         let keys = grouping.keys();
         let key_fields = grouping.grouped().fields().get(wanted.made.len()..).unwrap_or_default();
         let timed = key_fields.iter().take(keys.len()).position(|field| watermark_delay(field).is_some());
@@ -142,12 +124,12 @@ impl Plan {
                 None => (Shape::Whole, false),
             },
             TimeSpec::Window { size, slide, offset, .. } => {
-                let pane = gcd(*size, *slide);
-                let windows = Windows { size: *size, slide: *slide, offset: *offset, pane };
+                let windows = Windows::new(*size, *slide, *offset, ordered);
                 (Shape::Windows(windows), delay.is_some())
             }
             TimeSpec::Session { gap, .. } => (Shape::Sessions(Gap::compile(gap, input, options)?), delay.is_some()),
         };
+        let cores = || std::thread::available_parallelism().map_or(1, usize::from);
         let session = matches!(shape, Shape::Sessions(_));
         check_mode(context, expires, session)?;
         let key_types: Vec<DataType> = keys.iter().map(|key| key.data_type().clone()).collect();
@@ -157,6 +139,8 @@ impl Plan {
             shape,
             time: time.map(|time| (time.expression, time.window)),
             mode: context.output_mode,
+            threads: spec.threads.unwrap_or_else(cores).clamp(1, 64),
+            ordered,
             expires: expires && context.output_mode != OutputMode::Complete,
             time_type,
             fingerprint,
@@ -164,9 +148,9 @@ impl Plan {
         })
     }
 
-    /// Whether keys have a number in front: a window's start, or the time that closes the group.
+    /// Whether keys have a number in front: the time that closes the group.
     pub(super) fn prefixed(&self) -> bool {
-        matches!(self.shape, Shape::Windows(_) | Shape::Timed(_))
+        matches!(self.shape, Shape::Timed(_))
     }
 
     pub(super) fn codec(&self) -> Result<KeyCodec> {
@@ -183,14 +167,6 @@ impl Plan {
         let states = self.accumulators()?;
         let states = states.iter().enumerate().flat_map(|(i, accumulator)| state_fields(i, accumulator.as_ref()));
         Ok(keys.chain(states).collect())
-    }
-
-    /// When a group with this prefix closes, in microseconds.
-    pub(super) fn closes(&self, prefix: i64) -> i64 {
-        match &self.shape {
-            Shape::Windows(windows) => prefix.saturating_add(windows.size),
-            _ => prefix,
-        }
     }
 
     /// The times of the rows of a batch, and the rows without the ones that have none. The third part names rows whose
@@ -235,10 +211,6 @@ impl Plan {
         let fields = window_fields(&self.time_type);
         Arc::new(arrow::array::StructArray::new(fields, vec![column(starts), column(ends)], None))
     }
-}
-
-fn gcd(a: i64, b: i64) -> i64 {
-    if b == 0 { a } else { gcd(b, a % b) }
 }
 
 /// A column with event times.
@@ -343,27 +315,5 @@ fn fingerprint(time: &TimeSpec, timed: Option<usize>, grouping: &Grouping, keys:
     };
     let keys: Vec<String> = keys.iter().map(ToString::to_string).collect();
     let calls: Vec<String> = grouping.calls().iter().map(|call| format!("{} {}", call.name, call.ty)).collect();
-    format!("aggregation 1: {time}; keys {}; {}", keys.join(", "), calls.join(", "))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn windows_hold_their_panes() {
-        let windows = Windows { size: 10, slide: 4, offset: 1, pane: 2 };
-        assert_eq!(windows.pane_of(0), -1);
-        assert_eq!(windows.pane_of(1), 1);
-        assert_eq!(windows.of_pane(1).collect::<Vec<_>>(), [1, -3, -7]);
-        assert_eq!(windows.of_pane(3).collect::<Vec<_>>(), [1, -3]);
-        for time in -50..50i64 {
-            let of_pane: Vec<i64> = windows.of_pane(windows.pane_of(time)).collect();
-            let by_hand: Vec<i64> = (-100..100)
-                .rev()
-                .filter(|start| (start - 1i64).rem_euclid(4) == 0 && *start <= time && time < start + 10)
-                .collect();
-            assert_eq!(of_pane, by_hand, "{time}");
-        }
-    }
+    format!("aggregation 2: {time}; keys {}; {}", keys.join(", "), calls.join(", "))
 }

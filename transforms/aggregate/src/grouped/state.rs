@@ -3,15 +3,20 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arrow::array::RecordBatch;
-use levada_connector_api::Result;
+use levada_connector_api::{Error, Result};
 
 use super::plan::{Plan, Shape};
-use super::{PARTITIONS, groups, sessions};
+use super::{PARTITIONS, groups, panes, sessions};
 use crate::keys::hash;
+
+fn misshapen() -> Error {
+    Error::internal("the state of an aggregation is of another shape than its plan")
+}
 
 /// What one thread counts of a micro-batch.
 pub(super) enum Delta {
     Groups(groups::Delta),
+    Panes(panes::Delta),
     Sessions(sessions::Delta),
 }
 
@@ -19,6 +24,7 @@ impl Delta {
     pub(super) fn new(plan: &Plan) -> Result<Self> {
         Ok(match plan.shape {
             Shape::Sessions(_) => Self::Sessions(sessions::Delta::new(plan)?),
+            Shape::Windows(_) => Self::Panes(panes::Delta::new(plan)?),
             _ => Self::Groups(groups::Delta::new(plan)?),
         })
     }
@@ -26,6 +32,7 @@ impl Delta {
     pub(super) fn is_empty(&self) -> bool {
         match self {
             Self::Groups(delta) => delta.len() == 0,
+            Self::Panes(delta) => delta.len() == 0,
             Self::Sessions(delta) => delta.len() == 0,
         }
     }
@@ -33,20 +40,24 @@ impl Delta {
     pub(super) fn memory(&self) -> usize {
         match self {
             Self::Groups(delta) => delta.memory(),
+            Self::Panes(delta) => delta.memory(),
             Self::Sessions(delta) => delta.memory(),
         }
     }
 
     pub(super) fn add(&mut self, plan: &Plan, batch: &RecordBatch, times: &[i64], late: i64) -> Result<()> {
-        match self {
-            Self::Groups(delta) => delta.add(plan, batch, times),
-            Self::Sessions(delta) => delta.add(plan, batch, times, late),
+        match (self, &plan.shape) {
+            (Self::Panes(delta), Shape::Windows(windows)) => delta.add(plan, windows, batch, times),
+            (Self::Sessions(delta), _) => delta.add(plan, batch, times, late),
+            (Self::Groups(delta), _) => delta.add(plan, batch),
+            _ => Err(misshapen()),
         }
     }
 
     fn partitions(&self) -> Vec<Vec<u32>> {
         match self {
             Self::Groups(delta) => delta.partitions(PARTITIONS),
+            Self::Panes(delta) => delta.partitions(PARTITIONS),
             Self::Sessions(delta) => delta.partitions(PARTITIONS),
         }
     }
@@ -55,6 +66,7 @@ impl Delta {
 /// A state partition.
 pub(super) enum Shard {
     Groups(groups::Shard),
+    Panes(panes::Shard),
     Sessions(sessions::Shard),
 }
 
@@ -62,6 +74,7 @@ impl Shard {
     fn new(plan: &Plan) -> Result<Self> {
         Ok(match plan.shape {
             Shape::Sessions(_) => Self::Sessions(sessions::Shard::new(plan)?),
+            Shape::Windows(_) => Self::Panes(panes::Shard::new(plan)?),
             _ => Self::Groups(groups::Shard::new(plan)?),
         })
     }
@@ -70,15 +83,18 @@ impl Shard {
     pub(super) fn counts(&self) -> (u64, u64, u64, u64, u64) {
         match self {
             Self::Groups(s) => (s.len() as u64, s.updated, s.removed, s.dropped, s.memory() as u64),
+            Self::Panes(s) => (s.len() as u64, s.updated, s.removed, s.dropped, s.memory() as u64),
             Self::Sessions(s) => (s.len() as u64, s.updated, s.removed, 0, s.memory() as u64),
         }
     }
 
     /// Removes what closed at or before `watermark`, in microseconds.
-    pub(super) fn expire(&mut self, watermark: i64) {
-        match self {
-            Self::Groups(shard) => shard.expire(watermark),
-            Self::Sessions(shard) => shard.expire(watermark),
+    pub(super) fn expire(&mut self, plan: &Plan, watermark: i64) {
+        match (self, &plan.shape) {
+            (Self::Groups(shard), _) => shard.expire(watermark),
+            (Self::Panes(shard), Shape::Windows(windows)) => shard.expire(windows, watermark),
+            (Self::Panes(_), _) => {}
+            (Self::Sessions(shard), _) => shard.expire(watermark),
         }
     }
 }
@@ -111,25 +127,31 @@ impl Merge {
         let Some(mut shard) = self.state.shard(number) else { return Ok(Vec::new()) };
         match &mut *shard {
             Shard::Groups(shard) => shard.dropped = 0,
+            Shard::Panes(shard) => shard.dropped = 0,
             Shard::Sessions(shard) => shard.updated = 0,
         }
         for (delta, partitions) in self.deltas.iter().zip(&self.partitions) {
             let Some(own) = partitions.get(number).filter(|own| !own.is_empty()) else { continue };
-            match (&mut *shard, delta) {
-                (Shard::Groups(shard), Delta::Groups(delta)) => shard.merge(plan, delta, own, self.late)?,
-                (Shard::Sessions(shard), Delta::Sessions(delta)) => shard.merge(plan, delta, own)?,
-                _ => {}
+            match (&mut *shard, delta, &plan.shape) {
+                (Shard::Groups(shard), Delta::Groups(delta), _) => shard.merge(plan, delta, own, self.late)?,
+                (Shard::Panes(shard), Delta::Panes(delta), Shape::Windows(windows)) => {
+                    shard.merge(plan, windows, delta, own, self.late)?;
+                }
+                (Shard::Sessions(shard), Delta::Sessions(delta), _) => shard.merge(plan, delta, own)?,
+                _ => return Err(misshapen()),
             }
         }
-        match &mut *shard {
-            Shard::Groups(shard) => {
-                let global = matches!(plan.shape, Shape::Whole) && plan.grouping.keys().is_empty();
+        match (&mut *shard, &plan.shape) {
+            (Shard::Groups(shard), shape) => {
+                let global = matches!(shape, Shape::Whole) && plan.grouping.keys().is_empty();
                 if global && number == super::partition_of(hash(&[]), PARTITIONS) {
                     shard.ensure(plan)?;
                 }
                 shard.finish(plan, self.watermark)
             }
-            Shard::Sessions(shard) => shard.finish(plan, self.watermark),
+            (Shard::Panes(shard), Shape::Windows(windows)) => shard.finish(plan, windows, self.late, self.watermark),
+            (Shard::Panes(_), _) => Err(misshapen()),
+            (Shard::Sessions(shard), _) => shard.finish(plan, self.watermark),
         }
     }
 
@@ -140,7 +162,7 @@ impl Merge {
             .iter()
             .filter_map(|delta| match delta {
                 Delta::Sessions(delta) => Some(delta),
-                Delta::Groups(_) => None,
+                _ => None,
             })
             .collect();
         sessions::late_groups(&sessions)

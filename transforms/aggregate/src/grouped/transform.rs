@@ -177,14 +177,14 @@ impl Transform for Grouped {
         let (rows, times, bad) = plan.times(batch.rows.clone())?;
         let rejected = bad_rows(&self.alias, &batch, bad);
         let late = micros(self.batch.late);
-        if rows.num_rows() < INLINE {
+        // Threads take turns: where the order of rows decides, one counts them all.
+        if rows.num_rows() < INLINE || plan.ordered {
             let delta = self.delta.as_mut().ok_or_else(not_bound)?;
             delta.add(&plan, &rows, &times, late)?;
             return Ok(Emitted { batches: Vec::new(), rejected });
         }
         if self.lanes.is_none() {
-            let cores = || std::thread::available_parallelism().map_or(1, usize::from);
-            self.lanes = Some(Lanes::start(&plan, self.spec.threads.unwrap_or_else(cores).clamp(1, 64))?);
+            self.lanes = Some(Lanes::start(&plan)?);
         }
         let Some(lanes) = &mut self.lanes else { return Err(not_bound()) };
         let total = rows.num_rows();

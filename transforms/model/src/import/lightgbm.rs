@@ -20,7 +20,7 @@ pub(super) fn read(bytes: &[u8]) -> Result<Model> {
     if !text.lines().any(|line| line == "end of trees") {
         return Err(Error::corrupt("'end of trees' is missing: the file is truncated"));
     }
-    let mut forest = Forest::new(features, per_round, Fold::Sum64, Feature::TinyIsZero);
+    let mut forest = Forest::new(features, per_round, Fold::Sum64, Feature::TinyIsZero)?;
     let mut lines = text.lines();
     let mut number = 0;
     while let Some(line) = lines.next() {

@@ -1,5 +1,6 @@
 //! Models as the libraries save them.
 
+mod document;
 mod lightgbm;
 mod onnx;
 mod onnx_graph;
@@ -11,14 +12,16 @@ mod spark_stages;
 mod ubjson;
 mod xgboost;
 
+use std::fs::File;
+use std::io::Read;
 use std::path::Path;
 
 use levada_connector_api::{Error, Result};
 
 use crate::model::{Format, Model};
 
-/// The largest file that is read as a model, in bytes.
-pub const LARGEST: u64 = 2 << 30;
+/// The largest file that is read as a model, in bytes; also the most bytes that Spark's Parquet files may hold, unpacked.
+pub const LARGEST: u64 = 512 << 20;
 
 /// Reads the model at `path`: a file, or a folder of Spark ML. The format is told by the content.
 ///
@@ -27,17 +30,33 @@ pub const LARGEST: u64 = 2 << 30;
 pub fn load(path: &Path) -> Result<Model> {
     let place = path.display().to_string();
     let metadata = std::fs::metadata(path).map_err(|error| Error::io(&place, error))?;
-    let mut model = if metadata.is_dir() {
-        spark::load(path)
-    } else if metadata.len() > LARGEST {
-        Err(Error::unsupported(format!("the file has {} bytes, a model may have {LARGEST}", metadata.len())))
-    } else {
-        let bytes = std::fs::read(path).map_err(|error| Error::io(&place, error))?;
-        parse(&bytes)
+    let read = || {
+        if metadata.is_dir() {
+            let mut model = spark::load(path)?;
+            model.version = version(path)?;
+            return Ok(model);
+        }
+        let bytes = content(path)?;
+        let mut model = parse(&bytes)?;
+        model.version = START;
+        fold_bytes(&bytes, &mut model.version);
+        Ok(model)
+    };
+    read().map_err(|error: Error| error.context(format!("model '{place}'")))
+}
+
+/// The bytes of a file that is not too large.
+fn content(path: &Path) -> Result<Vec<u8>> {
+    let failed = |error| Error::io(path.display(), error);
+    let mut bytes = Vec::new();
+    let file = File::open(path).map_err(failed)?;
+    let length = file.metadata().map_err(failed)?.len();
+    // The file may grow while it is read.
+    if length <= LARGEST && file.take(LARGEST + 1).read_to_end(&mut bytes).map_err(failed)? as u64 <= LARGEST {
+        return Ok(bytes);
     }
-    .map_err(|error| error.context(format!("model '{place}'")))?;
-    model.version = version(path)?;
-    Ok(model)
+    Err(Error::unsupported(format!("the file has {length} bytes, a model may have {LARGEST}"))
+        .hint("fewer or smaller trees, or another format: text is larger than UBJSON"))
 }
 
 /// Reads a model from the bytes of its file.
@@ -51,9 +70,9 @@ pub fn parse(bytes: &[u8]) -> Result<Model> {
         [b'{', b'"' | b' ' | b'\n' | b'\r' | b'\t', ..] => {
             let value = serde_json::from_slice(start)
                 .map_err(|error| Error::corrupt(format!("it is no whole JSON document: {error}")))?;
-            xgboost::read(value, Format::XgboostJson)
+            xgboost::read(&value, Format::XgboostJson)
         }
-        [b'{', ..] => xgboost::read(ubjson::parse(start)?, Format::XgboostUbj),
+        [b'{', ..] => xgboost::read(&ubjson::parse(start)?, Format::XgboostUbj),
         [b't', b'r', b'e', b'e', b'\n' | b'\r', ..] => lightgbm::read(start),
         // The first field of an ONNX model is its version, a varint of number 1.
         [0x08, ..] => onnx::read(start),
@@ -62,12 +81,15 @@ pub fn parse(bytes: &[u8]) -> Result<Model> {
     }
 }
 
+/// What a hash begins with.
+const START: u64 = 0xcbf2_9ce4_8422_2325;
+
 /// A hash of what is at `path`: of a file's content, or of the names and contents below a folder.
 ///
 /// # Errors
-/// Something cannot be read.
+/// Something cannot be read, or is larger than [`LARGEST`].
 pub fn version(path: &Path) -> Result<u64> {
-    let mut hash = 0xcbf2_9ce4_8422_2325;
+    let mut hash = START;
     fold_path(path, &mut hash)?;
     Ok(hash)
 }
@@ -88,7 +110,7 @@ fn fold_path(path: &Path, hash: &mut u64) -> Result<()> {
         }
         return Ok(());
     }
-    fold_bytes(&std::fs::read(path).map_err(failed)?, hash);
+    fold_bytes(&content(path)?, hash);
     Ok(())
 }
 

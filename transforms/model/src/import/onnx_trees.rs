@@ -22,12 +22,12 @@ pub(super) fn read(operator: &Operator, features: Option<usize>, double: bool) -
 
 fn empty(operator: &Operator, features: Option<usize>, targets: usize, double: bool, fold: Fold) -> Result<Forest> {
     let asked = operator.ints("nodes_featureids").iter().max().copied().unwrap_or(0).clamp(0, 1 << 24) as usize + 1;
-    if targets == 0 || targets > 1 << 20 {
+    if targets == 0 {
         return Err(Error::corrupt(format!("{} votes for {targets} targets", operator.kind)));
     }
     let feature = if double { Feature::F64 } else { Feature::F32 };
     let fold = if fold == Fold::Sum32 && double { Fold::Sum64 } else { fold };
-    Ok(Forest::new(features.unwrap_or(asked), targets, fold, feature))
+    Forest::new(features.unwrap_or(asked), targets, fold, feature)
 }
 
 fn post(name: &str) -> Result<Post> {

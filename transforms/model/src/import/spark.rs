@@ -151,7 +151,7 @@ fn trees(folder: &Path, about: &Value) -> Result<Model> {
     {
         return Err(Error::corrupt(format!("the metadata has {count} trees, the data {}", saved.len())));
     }
-    let mut forest = Forest::new(features, classes, Fold::Sum64, Feature::F64);
+    let mut forest = Forest::new(features, classes, Fold::Sum64, Feature::F64)?;
     for (number, (tree, nodes)) in saved.iter().enumerate() {
         if number as i32 != *tree {
             return Err(Error::corrupt(format!("tree {number} is missing")));

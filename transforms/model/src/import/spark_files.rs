@@ -31,7 +31,8 @@ pub(super) fn metadata(folder: &Path) -> Result<Value> {
         return Err(Error::new(ErrorKind::NotFound, message));
     }
     for part in parts(&place, "")? {
-        let text = std::fs::read_to_string(&part).map_err(|error| Error::io(part.display(), error))?;
+        let text = String::from_utf8(super::content(&part)?)
+            .map_err(|_| Error::corrupt("it is no UTF-8").context(part.display().to_string()))?;
         if let Some(line) = text.lines().find(|line| !line.trim().is_empty()) {
             return serde_json::from_str(line)
                 .map_err(|error| Error::corrupt(error.to_string()).context(part.display().to_string()));
@@ -43,6 +44,7 @@ pub(super) fn metadata(folder: &Path) -> Result<Value> {
 /// All rows of the Parquet files in `folder`.
 pub(super) fn rows(folder: &Path) -> Result<Vec<RecordBatch>> {
     let mut batches = Vec::new();
+    let mut room = super::LARGEST;
     let parts = parts(folder, ".parquet")?;
     if parts.is_empty() {
         return Err(Error::corrupt("there is no Parquet file").context(folder.display().to_string()));
@@ -54,7 +56,13 @@ pub(super) fn rows(folder: &Path) -> Result<Vec<RecordBatch>> {
             .and_then(ParquetRecordBatchReaderBuilder::build)
             .map_err(|error| damaged(error.to_string()))?;
         for batch in reader {
-            batches.push(batch.map_err(|error| damaged(error.to_string()))?);
+            let batch = batch.map_err(|error| damaged(error.to_string()))?;
+            let size = batch.get_array_memory_size() as u64;
+            room = room.checked_sub(size).ok_or_else(|| {
+                Error::unsupported(format!("the nodes need more than {} bytes", super::LARGEST))
+                    .context(part.display().to_string())
+            })?;
+            batches.push(batch);
         }
     }
     Ok(batches)

@@ -1,13 +1,16 @@
 //! UBJSON as XGBoost writes it: big-endian, keys without a mark of their own, typed arrays.
 
+use std::collections::HashMap;
+
 use levada_connector_api::{Error, Result};
-use serde_json::{Map, Number, Value};
+
+use super::document::Document;
 
 /// How deep values may stand in each other.
 const DEEPEST: usize = 64;
 
 /// Reads a document.
-pub(super) fn parse(bytes: &[u8]) -> Result<Value> {
+pub(super) fn parse(bytes: &[u8]) -> Result<Document> {
     let mut reader = Reader { bytes, at: 0 };
     let mark = reader.byte()?;
     reader.value(mark, 0)
@@ -73,30 +76,30 @@ impl<'a> Reader<'a> {
         String::from_utf8(bytes.to_vec()).map_err(|_| self.damaged("text that is no UTF-8"))
     }
 
-    fn value(&mut self, mark: u8, depth: usize) -> Result<Value> {
+    fn value(&mut self, mark: u8, depth: usize) -> Result<Document> {
         if depth > DEEPEST {
             return Err(self.damaged("too many levels"));
         }
         Ok(match mark {
             b'{' => self.object(depth)?,
             b'[' => self.list(depth)?,
-            b'S' => Value::String(self.text()?),
-            b'C' => Value::String(char::from(self.byte()?).to_string()),
-            b'T' => Value::Bool(true),
-            b'F' => Value::Bool(false),
-            b'Z' | b'N' => Value::Null,
-            b'd' => float(f64::from(f32::from_be_bytes(self.array()?))),
-            b'D' => float(f64::from_be_bytes(self.array()?)),
+            b'S' => Document::Text(self.text()?),
+            b'C' => Document::Text(char::from(self.byte()?).to_string()),
+            b'T' => Document::Flag(true),
+            b'F' => Document::Flag(false),
+            b'Z' | b'N' => Document::Null,
+            b'd' => Document::Number(f64::from(f32::from_be_bytes(self.array()?))),
+            b'D' => Document::Number(f64::from_be_bytes(self.array()?)),
             b'H' => {
                 let text = self.text()?;
-                text.parse().map(float).map_err(|_| self.damaged("a wrong number"))?
+                text.parse().map(Document::Number).map_err(|_| self.damaged("a wrong number"))?
             }
-            _ => Value::Number(Number::from(self.integer(mark)?)),
+            _ => Document::Number(self.integer(mark)? as f64),
         })
     }
 
-    fn object(&mut self, depth: usize) -> Result<Value> {
-        let mut object = Map::new();
+    fn object(&mut self, depth: usize) -> Result<Document> {
+        let mut object = HashMap::new();
         let mut left = None;
         if self.peek() == Some(b'#') {
             self.at += 1;
@@ -116,11 +119,10 @@ impl<'a> Reader<'a> {
             let mark = self.byte()?;
             object.insert(key, self.value(mark, depth + 1)?);
         }
-        Ok(Value::Object(object))
+        Ok(Document::Object(object))
     }
 
-    fn list(&mut self, depth: usize) -> Result<Value> {
-        let mut list = Vec::new();
+    fn list(&mut self, depth: usize) -> Result<Document> {
         let mut kind = None;
         if self.peek() == Some(b'$') {
             self.at += 1;
@@ -128,25 +130,22 @@ impl<'a> Reader<'a> {
         }
         if self.peek() == Some(b'#') {
             self.at += 1;
-            for _ in 0..self.length()? {
+            let mut left = self.length()?;
+            return Document::list(|| {
+                if left == 0 {
+                    return Ok(None);
+                }
+                left -= 1;
                 let mark = match kind {
                     Some(kind) => kind,
                     None => self.byte()?,
                 };
-                list.push(self.value(mark, depth + 1)?);
-            }
-            return Ok(Value::Array(list));
+                self.value(mark, depth + 1).map(Some)
+            });
         }
-        loop {
-            match self.byte()? {
-                b']' => return Ok(Value::Array(list)),
-                mark => list.push(self.value(mark, depth + 1)?),
-            }
-        }
+        Document::list(|| match self.byte()? {
+            b']' => Ok(None),
+            mark => self.value(mark, depth + 1).map(Some),
+        })
     }
-}
-
-/// JSON has no NaN and no infinities; where a model has them, they are text.
-fn float(x: f64) -> Value {
-    Number::from_f64(x).map_or_else(|| Value::String(x.to_string()), Value::Number)
 }

@@ -1,37 +1,40 @@
 //! XGBoost's models, once their JSON or UBJSON is read.
 
 use levada_connector_api::{Error, Result};
-use serde_json::Value;
 
+use super::document::{Document, wrong};
 use crate::forest::{Feature, Fold, Forest, Raw, Rounding, Set, Test};
 use crate::head::{Head, Link};
 use crate::model::{Format, Input, Invalid, Model};
 use crate::prepare::{Labels, Stage};
 
-pub(super) fn read(document: Value, format: Format) -> Result<Model> {
+pub(super) fn read(document: &Document, format: Format) -> Result<Model> {
     let learner =
-        get(&document, "learner").map_err(|_| Error::corrupt("there is no 'learner': this is no XGBoost model"))?;
-    let booster = get(learner, "gradient_booster")?;
-    let name = get(booster, "name")?.as_str().unwrap_or_default();
+        document.need("learner").map_err(|_| Error::corrupt("there is no 'learner': this is no XGBoost model"))?;
+    let booster = learner.need("gradient_booster")?;
+    let name = booster.need("name")?.text().unwrap_or_default();
     let (trees_of, drop) = match name {
-        "gbtree" => (get(booster, "model")?, None),
-        "dart" => (get(get(booster, "gbtree")?, "model")?, Some(numbers(booster, "weight_drop")?)),
+        "gbtree" => (booster.need("model")?, None),
+        "dart" => (booster.need("gbtree")?.need("model")?, Some(booster.numbers("weight_drop")?)),
         other => return Err(Error::unsupported(format!("the booster '{other}' has no trees"))),
     };
-    let parameters = get(learner, "learner_model_param")?;
-    let features = count(parameters, "num_feature")?;
-    let classes = count(parameters, "num_class")?.max(count(parameters, "num_target").unwrap_or(1)).max(1);
-    let objective = get(get(learner, "objective")?, "name")?.as_str().unwrap_or_default();
+    let parameters = learner.need("learner_model_param")?;
+    let features = parameters.count("num_feature")?;
+    let classes = parameters.count("num_class")?.max(parameters.count("num_target").unwrap_or(1)).max(1);
+    let objective = learner.need("objective")?.need("name")?.text().unwrap_or_default();
     let (link, to_margin) = link(objective)?;
     if classes > 1 && !matches!(link, Link::Softmax | Link::Argmax) {
         return Err(Error::unsupported(format!("{objective} of {classes} targets")));
     }
-    let mut forest = Forest::new(features, classes, Fold::Sum32, Feature::F32);
+    let mut forest = Forest::new(features, classes, Fold::Sum32, Feature::F32)?;
     forest.start = base(parameters, classes, to_margin)?;
-    let info = numbers(trees_of, "tree_info")?;
-    let trees = get(trees_of, "trees")?.as_array().ok_or_else(|| wrong("trees"))?;
-    for (number, tree) in trees.iter().enumerate() {
-        let class = info.get(number).copied().unwrap_or(0.0) as u32;
+    let info = trees_of.numbers("tree_info")?;
+    let trees = trees_of.need("trees")?.items().ok_or_else(|| wrong("trees"))?;
+    if info.len() != trees.len() {
+        return Err(Error::corrupt(format!("tree_info is of {} trees, {} are there", info.len(), trees.len())));
+    }
+    for (number, (tree, class)) in trees.iter().zip(info).enumerate() {
+        let class = class as u32;
         let weight = match &drop {
             None => 1.0,
             Some(drop) => *drop.get(number).ok_or_else(|| Error::corrupt("weight_drop is shorter than trees"))?,
@@ -40,7 +43,7 @@ pub(super) fn read(document: Value, format: Format) -> Result<Model> {
             if error.to_string().contains("tree ") { error } else { error.context(format!("tree {number}")) }
         })?;
     }
-    let names = strings(learner, "feature_names");
+    let names = learner.texts("feature_names");
     let named = names.len() == features && features > 0;
     let labels = labels(trees_of, features)?;
     let inputs = (0..features)
@@ -94,10 +97,11 @@ fn link(objective: &str) -> Result<(Link, ToMargin)> {
 }
 
 /// The base score: a number, a number in text, or a list in text, one for each target or one for all.
-fn base(parameters: &Value, classes: usize, to_margin: ToMargin) -> Result<Vec<f64>> {
+fn base(parameters: &Document, classes: usize, to_margin: ToMargin) -> Result<Vec<f64>> {
     let text = match parameters.get("base_score") {
-        Some(Value::String(text)) => text.clone(),
-        Some(other) => other.to_string(),
+        Some(Document::Text(text)) => text.clone(),
+        Some(Document::Number(number)) => number.to_string(),
+        Some(_) => return Err(wrong("base_score")),
         None => "0.5".to_owned(),
     };
     let list = text.trim().trim_start_matches('[').trim_end_matches(']');
@@ -113,25 +117,25 @@ fn base(parameters: &Value, classes: usize, to_margin: ToMargin) -> Result<Vec<f
     }
 }
 
-fn grow(forest: &mut Forest, tree: &Value, class: u32, weight: f32) -> Result<()> {
-    let lefts = numbers(tree, "left_children")?;
-    let rights = numbers(tree, "right_children")?;
-    let conditions = numbers(tree, "split_conditions")?;
-    let indices = numbers(tree, "split_indices")?;
-    let defaults = numbers(tree, "default_left")?;
-    let types = numbers(tree, "split_type").unwrap_or_default();
+fn grow(forest: &mut Forest, tree: &Document, class: u32, weight: f32) -> Result<()> {
+    let lefts = tree.numbers("left_children")?;
+    let rights = tree.numbers("right_children")?;
+    let conditions = tree.numbers("split_conditions")?;
+    let indices = tree.numbers("split_indices")?;
+    let defaults = tree.numbers("default_left")?;
+    let types = tree.numbers("split_type").unwrap_or_default();
     let count = lefts.len();
     if [rights.len(), conditions.len(), indices.len(), defaults.len()].iter().any(|length| *length != count) {
         return Err(Error::corrupt("the lists of the nodes differ in length"));
     }
-    let wide = tree.get("tree_param").and_then(|parameters| self::count(parameters, "size_leaf_vector").ok());
+    let wide = tree.get("tree_param").and_then(|parameters| parameters.count("size_leaf_vector").ok());
     if wide.is_some_and(|wide| wide > 1) {
         return Err(Error::unsupported("trees with a vector at each leaf (multi_strategy multi_output_tree)"));
     }
-    let categories = numbers(tree, "categories").unwrap_or_default();
-    let nodes = numbers(tree, "categories_nodes").unwrap_or_default();
-    let segments = numbers(tree, "categories_segments").unwrap_or_default();
-    let sizes = numbers(tree, "categories_sizes").unwrap_or_default();
+    let categories = tree.numbers("categories").unwrap_or_default();
+    let nodes = tree.numbers("categories_nodes").unwrap_or_default();
+    let segments = tree.numbers("categories_segments").unwrap_or_default();
+    let sizes = tree.numbers("categories_sizes").unwrap_or_default();
     let at = |list: &[f64], place: usize| list.get(place).copied().unwrap_or(-1.0);
     forest.grow(0, count, |forest, node| {
         let value = at(&conditions, node) as f32;
@@ -149,7 +153,8 @@ fn grow(forest: &mut Forest, tree: &Value, class: u32, weight: f32) -> Result<()
         let place = nodes.iter().position(|of| *of == node as f64);
         let place = place.ok_or_else(|| Error::corrupt("it is categorical and has no categories"))?;
         let (from, size) = (at(&segments, place), at(&sizes, place));
-        let piece = (from >= 0.0 && size >= 0.0).then(|| categories.get(from as usize..from as usize + size as usize));
+        let piece = (from >= 0.0 && size >= 0.0)
+            .then(|| categories.get(from as usize..(from as usize).saturating_add(size as usize)));
         let piece = piece.flatten().ok_or_else(|| Error::corrupt("its categories are not there"))?;
         if piece.iter().any(|category| !(0.0..16_777_216.0).contains(category)) {
             return Err(Error::corrupt("a category is out of range"));
@@ -162,15 +167,15 @@ fn grow(forest: &mut Forest, tree: &Value, class: u32, weight: f32) -> Result<()
 }
 
 /// The labels of categorical features, where the model has them as text.
-fn labels(model: &Value, features: usize) -> Result<Vec<Labels>> {
-    let Some(encodings) = model.get("cats").and_then(|cats| cats.get("enc")).and_then(Value::as_array) else {
+fn labels(model: &Document, features: usize) -> Result<Vec<Labels>> {
+    let Some(encodings) = model.get("cats").and_then(|cats| cats.get("enc")).and_then(Document::items) else {
         return Ok(Vec::new());
     };
     let mut all = Vec::new();
     for (feature, encoding) in encodings.iter().enumerate().take(features) {
         // Numbers need no offsets: they are codes that features hold as they are.
-        let Ok(offsets) = numbers(encoding, "offsets") else { continue };
-        let bytes: Vec<u8> = numbers(encoding, "values")?.iter().map(|byte| *byte as i64 as u8).collect();
+        let Ok(offsets) = encoding.numbers("offsets") else { continue };
+        let bytes: Vec<u8> = encoding.numbers("values")?.iter().map(|byte| *byte as i64 as u8).collect();
         let mut labels = Vec::new();
         for pair in offsets.windows(2) {
             let &[from, to] = pair else { continue };
@@ -184,35 +189,4 @@ fn labels(model: &Value, features: usize) -> Result<Vec<Labels>> {
         }
     }
     Ok(all)
-}
-
-fn wrong(key: &str) -> Error {
-    Error::corrupt(format!("'{key}' is not there or is not what it should be"))
-}
-
-fn get<'a>(value: &'a Value, key: &str) -> Result<&'a Value> {
-    value.get(key).ok_or_else(|| wrong(key))
-}
-
-fn number(value: &Value) -> Option<f64> {
-    match value {
-        Value::Bool(flag) => Some(f64::from(u8::from(*flag))),
-        Value::String(text) => text.parse().ok(),
-        other => other.as_f64(),
-    }
-}
-
-fn numbers(value: &Value, key: &str) -> Result<Vec<f64>> {
-    let list = value.get(key).and_then(Value::as_array).ok_or_else(|| wrong(key))?;
-    list.iter().map(|item| number(item).ok_or_else(|| wrong(key))).collect()
-}
-
-fn count(value: &Value, key: &str) -> Result<usize> {
-    let number = value.get(key).and_then(number).filter(|number| (0.0..1e9).contains(number));
-    number.map(|number| number as usize).ok_or_else(|| wrong(key))
-}
-
-fn strings(value: &Value, key: &str) -> Vec<String> {
-    let list = value.get(key).and_then(Value::as_array);
-    list.into_iter().flatten().filter_map(|item| item.as_str().map(str::to_owned)).collect()
 }

@@ -54,10 +54,14 @@ impl Counters {
         self.refusal = Some(why);
     }
 
+    /// A batch took this long: to score, to look at, and to make columns of.
+    pub(super) fn took(&mut self, time: Duration) {
+        self.took += time;
+    }
+
     /// Rows were scored.
-    pub(super) fn scored(&mut self, scores: &Scores, rows: Option<&[Row]>, took: Duration) {
+    pub(super) fn scored(&mut self, scores: &Scores, rows: Option<&[Row]>) {
         self.rows += scores.rows as u64;
-        self.took += took;
         for row in rows.unwrap_or_default() {
             match row {
                 Row::Bad(_) => self.bad += 1,

@@ -76,7 +76,7 @@ pub(super) fn columns(options: &Options, model: &Model, scores: Scores) -> Vec<A
     }
     if options.version.is_some() {
         let version = format!("{:016x}", model.version);
-        columns.push(Arc::new(StringArray::from_iter_values(std::iter::repeat_n(version, rows))));
+        columns.push(Arc::new(StringArray::from_iter_values(std::iter::repeat_n(version.as_str(), rows))));
     }
     columns
 }

@@ -107,14 +107,14 @@ impl DecisionTreeTransform {
         let inputs = inputs.ok_or_else(|| Error::internal("a batch does not fit the schema it was bound to"))?;
         let ask = Ask {
             raw: options.raw.is_some(),
+            probability: options.probability.is_some(),
             leaves: options.leaf.is_some(),
             variance: options.variance.is_some(),
             invalid: options.invalid,
             threads: options.threads,
         };
-        let before = Instant::now();
         let scored = ready.scorer.score(&inputs, rows, &ask)?;
-        self.counters.scored(&scored.scores, scored.rows.as_deref(), before.elapsed());
+        self.counters.scored(&scored.scores, scored.rows.as_deref());
         if options.drift {
             self.counters.watch(model, &inputs, &scored.scores, scored.rows.as_deref());
         }
@@ -222,7 +222,10 @@ impl Transform for DecisionTreeTransform {
     }
 
     async fn process(&mut self, batch: Batch) -> Result<Emitted> {
-        self.score(batch)
+        let before = Instant::now();
+        let emitted = self.score(batch);
+        self.counters.took(before.elapsed());
+        emitted
     }
 
     fn begin(&mut self, _batch: &BatchInfo) -> Result<()> {

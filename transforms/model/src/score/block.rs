@@ -1,7 +1,7 @@
 //! Blocks of rows: features are laid out, trees walk, votes are put together.
 
-use super::Ask;
 use super::compile::{Compiled, Number, Plain, Shape, Single};
+use super::{Ask, Finish};
 use crate::forest::{Feature, Fold, Forest};
 use crate::head::{Head, Lightgbm, Link, Scores};
 use crate::model::Model;
@@ -36,10 +36,7 @@ fn run<T: Number>(
 ) -> Scores {
     let forest = &model.forest;
     let targets = forest.targets;
-    let mut scores = model.empty(to - from);
-    if plain(model) && !ask.raw {
-        (scores.raws, scores.raw) = (0, Vec::new());
-    }
+    let mut scores = model.empty(to - from, ask);
     if ask.leaves {
         scores.trees = forest.trees.len();
         scores.leaves = vec![0; (to - from) * scores.trees];
@@ -57,6 +54,7 @@ fn run<T: Number>(
         sums: vec![0.0; targets * ROWS],
         touched: vec![false; if tracks { targets * ROWS } else { 0 }],
     };
+    let mut finish = Finish::new(model);
     let mut start = from;
     while start < to {
         let rows = ROWS.min(to - start);
@@ -69,7 +67,7 @@ fn run<T: Number>(
                 state.answer(forest, number, start - from, rows, &mut scores);
             }
         }
-        state.finish(model, start - from, rows, &mut scores);
+        state.finish(&mut finish, start - from, rows, &mut scores);
         start += rows;
     }
     scores
@@ -102,7 +100,7 @@ impl<T: Number> State<T> {
             let range = start..start + rows;
             let found = match values {
                 Values::F64(values) => copy(to, values.get(range).unwrap_or_default(), T::of),
-                Values::Owned(values) => copy(to, values.get(range).unwrap_or_default(), T::of),
+                Values::Made(values) => copy(to, values.get(range).unwrap_or_default(), T::of),
                 Values::F32(values) => copy(to, values.get(range).unwrap_or_default(), T::of32),
             };
             if change == Feature::TinyIsZero {
@@ -200,27 +198,18 @@ impl<T: Number> State<T> {
         }
     }
 
-    fn finish(&mut self, model: &Model, at: usize, rows: usize, scores: &mut Scores) {
-        let targets = model.forest.targets;
-        let (classes, raws) = (scores.classes, scores.raws);
-        let predictions = model.head.predictions(targets);
-        if plain(model) {
+    fn finish(&mut self, finish: &mut Finish<'_>, at: usize, rows: usize, scores: &mut Scores) {
+        let targets = finish.model.forest.targets;
+        if plain(finish.model) {
             let sums = self.sums.iter().take(rows);
             scores.prediction.iter_mut().skip(at).zip(sums.clone()).for_each(|(prediction, sum)| *prediction = *sum);
             scores.raw.iter_mut().skip(at).zip(sums).for_each(|(raw, sum)| *raw = *sum);
             return;
         }
         for row in 0..rows {
-            let (Some(sums), Some(prediction), Some(probability), Some(raw)) = (
-                self.sums.get_mut(row * targets..(row + 1) * targets),
-                scores.prediction.get_mut((at + row) * predictions..(at + row + 1) * predictions),
-                scores.probability.get_mut((at + row) * classes..(at + row + 1) * classes),
-                scores.raw.get_mut((at + row) * raws..(at + row + 1) * raws),
-            ) else {
-                continue;
-            };
+            let Some(sums) = self.sums.get_mut(row * targets..(row + 1) * targets) else { continue };
             let touched = self.touched.get(row * targets..(row + 1) * targets).unwrap_or_default();
-            model.head.finish(sums, touched, prediction, probability, raw);
+            finish.row(at + row, sums, touched, scores);
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::block::ROWS;
 use super::kernel::Nodes;
-use crate::forest::{Feature, Forest, Node, TINY, Test, Tree};
+use crate::forest::{Feature, Forest, Node, Test, Tree};
 
 /// A tree.
 #[derive(Debug)]
@@ -33,16 +33,16 @@ pub(super) trait Number: Copy + PartialOrd + Default + Send + Sync + 'static {
     fn wide(self) -> f64;
     fn next_down(self) -> Self;
     fn is_nan(self) -> bool;
+    /// Numbers of this type, if they are.
+    fn same<F: Number>(numbers: &[F]) -> Option<&[Self]>;
     /// The numbers, if they are `f32`.
     fn floats(numbers: &[Self]) -> Option<&[f32]>;
     /// The numbers, if they are `f64`.
     fn doubles(numbers: &[Self]) -> Option<&[f64]>;
-    /// Zero, where the number is at most [`TINY`] in magnitude.
-    fn tiny_is_zero(self) -> Self;
 }
 
 macro_rules! number {
-    ($type:ident, $floats:expr, $doubles:expr) => {
+    ($type:ident, $same:ident, $floats:expr, $doubles:expr) => {
         impl Number for $type {
             const INFINITY: Self = $type::INFINITY;
             #[inline(always)]
@@ -74,15 +74,14 @@ macro_rules! number {
                 $doubles(numbers)
             }
             #[inline(always)]
-            fn tiny_is_zero(self) -> Self {
-                // The limit is a float: both precisions have it.
-                if self.abs() <= TINY as $type { 0.0 } else { self }
+            fn same<F: Number>(numbers: &[F]) -> Option<&[Self]> {
+                F::$same(numbers)
             }
         }
     };
 }
-number!(f32, Some, |_| None);
-number!(f64, |_| None, Some);
+number!(f32, floats, Some, |_| None);
+number!(f64, doubles, |_| None, Some);
 
 /// The vote of a leaf, where every leaf of every tree votes once and a tree always for the same target.
 #[derive(Debug)]

@@ -23,8 +23,10 @@ const THREAD_ROWS: usize = 1 << 15;
 /// What is asked of the scorer beside predictions.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Ask {
-    /// Raw predictions, where they are nothing but the predictions; others are always there.
+    /// Raw predictions.
     pub raw: bool,
+    /// The classes' probabilities.
+    pub probability: bool,
     /// The leaf of each tree.
     pub leaves: bool,
     /// The variance at the leaf of the first tree.
@@ -56,7 +58,7 @@ impl Scorer {
     /// Compiles a model.
     pub fn new(model: Model) -> Self {
         let compiled = Compiled::new(&model.forest);
-        let quick = Quick::new(&model.forest);
+        let quick = Quick::new(&model);
         Self { model, compiled, quick }
     }
 
@@ -85,9 +87,7 @@ impl Scorer {
 
     fn piece(&self, prepared: &Prepared<'_>, from: usize, to: usize, ask: &Ask) -> Scores {
         match &self.quick {
-            Some(quick) if !ask.leaves && !ask.variance => {
-                quick.score(&self.model, &self.compiled, prepared, (from, to), ask)
-            }
+            Some(quick) if !ask.leaves && !ask.variance => quick.score(&self.model, prepared, (from, to), ask),
             _ => block::score(&self.model, &self.compiled, prepared, from, to, ask),
         }
     }
@@ -125,5 +125,44 @@ impl Scorer {
             }
         }
         all
+    }
+}
+
+/// What turns the sums of rows into their scores.
+struct Finish<'a> {
+    model: &'a Model,
+    predictions: usize,
+    /// Room for what is not asked for.
+    probability: Vec<f64>,
+    raw: Vec<f64>,
+}
+
+impl<'a> Finish<'a> {
+    fn new(model: &'a Model) -> Self {
+        let targets = model.forest.targets;
+        let room = |count: usize| vec![0.0; count];
+        Self {
+            model,
+            predictions: model.head.predictions(targets),
+            probability: room(model.head.classes(targets)),
+            raw: room(model.head.raws(targets)),
+        }
+    }
+
+    /// Scores `row` from its sums. `touched`: which targets had votes.
+    fn row(&mut self, row: usize, sums: &mut [f64], touched: &[bool], scores: &mut Scores) {
+        let part = |width: usize| row * width..(row + 1) * width;
+        let Some(prediction) = scores.prediction.get_mut(part(self.predictions)) else { return };
+        let probability = match scores.classes {
+            0 => Some(self.probability.as_mut_slice()),
+            classes => scores.probability.get_mut(part(classes)),
+        };
+        let raw = match scores.raws {
+            0 => Some(self.raw.as_mut_slice()),
+            raws => scores.raw.get_mut(part(raws)),
+        };
+        if let (Some(probability), Some(raw)) = (probability, raw) {
+            self.model.head.finish(sums, touched, prediction, probability, raw);
+        }
     }
 }

@@ -1,98 +1,70 @@
-//! Growing the tree.
+//! Growing a tree.
 
-use super::{Parameters, TrainedNode};
+use super::bins::Bins;
+use super::forest::Chance;
+use super::{Aim, Parameters, TrainedNode};
 
-/// What a node's rows become: the split, its gain.
+/// What a node's rows become.
 struct Best {
     feature: usize,
+    /// The last bin that goes left.
+    bin: usize,
     threshold: f64,
     gain: f64,
 }
 
-/// Grows the tree's nodes, in pre-order.
-pub(super) fn grow(
-    columns: &[Vec<f64>],
-    targets: &[usize],
-    classes: usize,
-    parameters: &Parameters,
-) -> Vec<TrainedNode> {
-    let candidates: Vec<Vec<f64>> = columns.iter().map(|column| thresholds(column, parameters.max_bins - 1)).collect();
-    let mut grower = Grower { columns, targets, classes, parameters, candidates, nodes: Vec::new() };
-    grower.node((0..targets.len() as u32).collect(), 0);
-    grower.prune(0);
-    compact(&grower.nodes)
-}
-
-/// The candidates for a feature's thresholds: at most `most`, midpoints between neighbouring values.
-fn thresholds(column: &[f64], most: usize) -> Vec<f64> {
-    let mut sorted = column.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    // Distinct values with how many rows have them.
-    let mut values: Vec<(f64, usize)> = Vec::new();
-    for x in sorted {
-        match values.last_mut() {
-            Some((last, count)) if *last == x => *count += 1,
-            _ => values.push((x, 1)),
-        }
-    }
-    let middle = |low: f64, high: f64| (low + high) / 2.0;
-    let pairs = values.windows(2).filter_map(|pair| if let [a, b] = pair { Some((*a, *b)) } else { None });
-    if values.len() <= most + 1 {
-        return pairs.map(|((low, _), (high, _))| middle(low, high)).filter(|at| at.is_finite()).collect();
-    }
-    // Where a share of the rows is full, and one value more would be further from it, there is a candidate.
-    let stride = column.len() as f64 / (most + 1) as f64;
-    let mut found = Vec::new();
-    let (mut sum, mut target) = (0.0, stride);
-    for ((low, count), (high, next)) in pairs {
-        sum += count as f64;
-        if (sum - target).abs() < (sum + next as f64 - target).abs() {
-            found.push(middle(low, high));
-            target += stride;
-        }
-    }
-    found.retain(|at| at.is_finite());
-    found
-}
-
-struct Grower<'a> {
-    columns: &'a [Vec<f64>],
-    targets: &'a [usize],
-    classes: usize,
+pub(super) struct Grower<'a> {
+    features: &'a [Bins],
+    aim: &'a Aim,
     parameters: &'a Parameters,
-    candidates: Vec<Vec<f64>>,
+    /// How often each row counts; empty: each once.
+    times: Vec<u32>,
+    /// How many features a node may split by.
+    few: usize,
+    chance: Chance,
     nodes: Vec<TrainedNode>,
+    /// A feature's statistics, bin after bin.
+    bins: Vec<f64>,
 }
 
-impl Grower<'_> {
-    fn counts(&self, rows: &[u32]) -> Vec<f64> {
-        let mut counts = vec![0.0; self.classes];
-        for row in rows {
-            let class = self.targets.get(*row as usize).copied().unwrap_or(0);
-            if let Some(count) = counts.get_mut(class) {
-                *count += 1.0;
-            }
-        }
-        counts
+impl<'a> Grower<'a> {
+    pub(super) fn new(
+        features: &'a [Bins],
+        aim: &'a Aim,
+        parameters: &'a Parameters,
+        times: Vec<u32>,
+        few: usize,
+        chance: Chance,
+    ) -> Self {
+        Self { features, aim, parameters, times, few, chance, nodes: Vec::new(), bins: Vec::new() }
+    }
+
+    /// Grows the tree: its nodes, in pre-order.
+    pub(super) fn grow(mut self) -> Vec<TrainedNode> {
+        let sampled = |row: &u32| self.times.is_empty() || self.times.get(*row as usize).is_some_and(|n| *n > 0);
+        let rows = (0..self.aim.rows() as u32).filter(sampled).collect();
+        self.node(rows, 0);
+        self.prune(0);
+        compact(&self.nodes)
+    }
+
+    fn times(&self, row: u32) -> f64 {
+        self.times.get(row as usize).map_or(1.0, |times| f64::from(*times))
     }
 
     /// Adds the node of `rows` and those below it; levels are few, so this may call itself.
     fn node(&mut self, rows: Vec<u32>, level: u32) -> usize {
-        let counts = self.counts(&rows);
-        let impurity = self.parameters.impurity.of(&counts);
-        let mut prediction = 0;
-        for (class, count) in counts.iter().enumerate() {
-            if *count > counts.get(prediction).copied().unwrap_or(0.0) {
-                prediction = class;
-            }
-        }
+        let mut stats = vec![0.0; self.aim.width()];
+        rows.iter().for_each(|row| self.aim.add(*row as usize, self.times(*row), &mut stats));
+        let measure = self.parameters.impurity;
+        let (impurity, prediction, count) = (measure.of(&stats), measure.prediction(&stats), measure.count(&stats));
         let at = self.nodes.len();
-        let best = if level < self.parameters.max_depth { self.best(&rows, &counts, impurity) } else { None };
+        let best = if level < self.parameters.max_depth { self.best(&rows, &stats, impurity) } else { None };
         let gain = best.as_ref().map_or(-1.0, |best| best.gain);
-        self.nodes.push(TrainedNode { prediction, impurity, counts, gain, split: None });
-        if let Some(Best { feature, threshold, .. }) = best {
-            let column = self.columns.get(feature).map_or(&[][..], Vec::as_slice);
-            let goes_left = |row: &u32| column.get(*row as usize).is_some_and(|x| *x <= threshold);
+        self.nodes.push(TrainedNode { prediction, impurity, stats, count, gain, split: None });
+        if let Some(Best { feature, bin, threshold, .. }) = best {
+            let places = self.features.get(feature).map_or(&[][..], |bins| &bins.places);
+            let goes_left = |row: &u32| places.get(*row as usize).is_some_and(|place| usize::from(*place) <= bin);
             let (left, right): (Vec<u32>, Vec<u32>) = rows.into_iter().partition(goes_left);
             let left = self.node(left, level + 1);
             let right = self.node(right, level + 1);
@@ -104,42 +76,45 @@ impl Grower<'_> {
     }
 
     /// The split that gains most: of equal ones the first.
-    fn best(&self, rows: &[u32], counts: &[f64], impurity: f64) -> Option<Best> {
+    fn best(&mut self, rows: &[u32], stats: &[f64], impurity: f64) -> Option<Best> {
         let mut best: Option<Best> = None;
+        let measure = self.parameters.impurity;
         let least = self.parameters.min_instances_per_node.max(1) as f64;
-        let total: f64 = counts.iter().sum();
-        for (feature, (column, candidates)) in self.columns.iter().zip(&self.candidates).enumerate() {
-            // Rows by bin and class; what is at most a candidate is in the bins up to its place.
-            let mut bins = vec![0.0; (candidates.len() + 1) * self.classes];
+        let total = measure.count(stats);
+        let width = self.aim.width();
+        let (mut left, mut right) = (vec![0.0; width], vec![0.0; width]);
+        let mut bins = std::mem::take(&mut self.bins);
+        for feature in self.chance.choose(self.few, self.features.len()) {
+            let Some(Bins { thresholds, places }) = self.features.get(feature) else { continue };
+            bins.clear();
+            bins.resize((thresholds.len() + 1) * width, 0.0);
             for row in rows {
-                let x = column.get(*row as usize).copied().unwrap_or(0.0);
-                let bin = candidates.partition_point(|candidate| x > *candidate);
-                let class = self.targets.get(*row as usize).copied().unwrap_or(0);
-                if let Some(count) = bins.get_mut(bin * self.classes + class) {
-                    *count += 1.0;
+                let place = places.get(*row as usize).map_or(0, |place| usize::from(*place));
+                if let Some(bin) = bins.get_mut(place * width..(place + 1) * width) {
+                    self.aim.add(*row as usize, self.times(*row), bin);
                 }
             }
-            let mut left = vec![0.0; self.classes];
-            for (bin, threshold) in bins.chunks_exact(self.classes).zip(candidates) {
+            left.fill(0.0);
+            for (at, (bin, threshold)) in bins.chunks_exact(width).zip(thresholds).enumerate() {
                 left.iter_mut().zip(bin).for_each(|(left, bin)| *left += bin);
-                let right: Vec<f64> = counts.iter().zip(&left).map(|(all, left)| all - left).collect();
-                let (of_left, of_right) = (left.iter().sum::<f64>(), right.iter().sum::<f64>());
+                right.iter_mut().zip(stats).zip(&left).for_each(|((right, all), left)| *right = all - left);
+                let (of_left, of_right) = (measure.count(&left), measure.count(&right));
                 if of_left < least || of_right < least {
                     continue;
                 }
-                let impurity_of = |counts: &[f64]| self.parameters.impurity.of(counts);
-                let gain = impurity - of_left / total * impurity_of(&left) - of_right / total * impurity_of(&right);
+                let gain = impurity - of_left / total * measure.of(&left) - of_right / total * measure.of(&right);
                 let enough = gain > 0.0 && gain >= self.parameters.min_info_gain;
                 if enough && best.as_ref().is_none_or(|best| gain > best.gain) {
-                    best = Some(Best { feature, threshold: *threshold, gain });
+                    best = Some(Best { feature, bin: at, threshold: *threshold, gain });
                 }
             }
         }
+        self.bins = bins;
         best
     }
 
     /// Makes a leaf of every node below which all leaves predict the same, as Spark does; what they predict, if so.
-    fn prune(&mut self, at: usize) -> Option<usize> {
+    fn prune(&mut self, at: usize) -> Option<f64> {
         let node = self.nodes.get(at)?;
         let Some((_, _, left, right)) = node.split else { return Some(node.prediction) };
         let (left, right) = (self.prune(left), self.prune(right));

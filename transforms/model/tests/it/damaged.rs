@@ -1,8 +1,12 @@
 //! What is wrong with a model is said with tree and node.
 
+use std::fs::File;
 use std::path::Path;
 
-use levada_transform_model::{load, parse};
+use levada_transform_model::{LARGEST, load, parse};
+
+use crate::formats::{Flat, Shape, flats, lightgbm, onnx_of};
+use crate::spark_format::save;
 
 fn xgboost(left: &str, right: &str, index: &str) -> String {
     format!(
@@ -87,6 +91,106 @@ fn sparks_folders_are_checked_too() {
     }
     let text = load(folder.path()).unwrap_err().to_string();
     assert!(text.contains("stage 2 (DecisionTreeClassifier_") && text.contains(".parquet"), "{text}");
+}
+
+/// A tree of three nodes, damaged in each way that a file of lists can be, and what is said about it.
+fn damages() -> [(Vec<Vec<Flat>>, &'static str); 4] {
+    let leaf = |value| Box::new(Shape::Leaf(value));
+    let tree = Shape::Split { feature: 0, at: 0.5, nan_left: false, left: leaf(1.0), right: leaf(2.0) };
+    let damaged = |change: &dyn Fn(&mut Flat)| {
+        let mut flats = flats(&[tree.clone(), tree.clone()]);
+        change(&mut flats[1][0]);
+        flats
+    };
+    [
+        (damaged(&|node| node.children = Some((0, 2))), "tree 1, node 0: two ways lead to it"),
+        (damaged(&|node| node.children = Some((1, 1))), "tree 1, node 1: two ways lead to it"),
+        (damaged(&|node| node.children = Some((1, 8))), "tree 1, node 8: there is no such node, the tree has 3"),
+        (damaged(&|node| node.feature = 9), "tree 1, node 0: it asks for feature 9, the model has 4"),
+    ]
+}
+
+/// What loading the model at `path` says, which must begin with the file.
+fn refusal(path: &Path) -> String {
+    let text = load(path).unwrap_err().to_string();
+    assert!(text.starts_with(&format!("model '{}': ", path.display())), "{text}");
+    text
+}
+
+#[test]
+fn onnx_files_and_sparks_folders_name_file_tree_and_node() {
+    let folder = tempfile::tempdir().unwrap();
+    for (number, (flats, says)) in damages().into_iter().enumerate() {
+        let path = folder.path().join(format!("{number}.onnx"));
+        std::fs::write(&path, onnx_of(&flats, 4, "BRANCH_LEQ")).unwrap();
+        assert!(refusal(&path).contains(says), "{} does not say {says}", refusal(&path));
+        let path = folder.path().join(format!("{number}"));
+        save(&path, &flats, "RandomForestRegressionModel");
+        assert!(refusal(&path).contains(says), "{} does not say {says}", refusal(&path));
+    }
+}
+
+#[test]
+fn lightgbm_names_file_tree_and_node() {
+    let folder = tempfile::tempdir().unwrap();
+    let leaf = |value| Box::new(Shape::Leaf(value));
+    let tree = Shape::Split { feature: 0, at: 0.5, nan_left: false, left: leaf(1.0), right: leaf(2.0) };
+    let text = lightgbm(&[tree.clone(), tree], 2, 0);
+    let second = text.rfind("Tree=1").unwrap();
+    let damages = [
+        ("left_child=-1", "left_child=0", "tree 1, node 0: two ways lead to it"),
+        ("left_child=-1", "left_child=-9", "tree 1, node 9: there is no such node, the tree has 3"),
+        ("split_feature=0", "split_feature=7", "tree 1, node 0: it asks for feature 7, the model has 2"),
+        ("threshold=", "threshold=x", "tree 1: threshold: 'x5e-1' is no number"),
+        ("leaf_value=", "leaf_value=3 ", "tree 1: it has 3 leaf_value for 2 leaves"),
+        ("decision_type=0", "decision_type=1", "tree 1, node 0: its categories are not there"),
+    ];
+    for (from, to, says) in damages {
+        let path = folder.path().join("model.txt");
+        std::fs::write(&path, format!("{}{}", &text[..second], text[second..].replacen(from, to, 1))).unwrap();
+        assert!(refusal(&path).contains(says), "{} does not say {says}", refusal(&path));
+    }
+}
+
+#[test]
+fn what_is_too_large_is_refused_unread() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("huge.json");
+    // A hole in the file: it takes no room.
+    File::create(&path).unwrap().set_len(1 << 30).unwrap();
+    let text = refusal(&path);
+    assert!(text.contains(&format!("the file has 1073741824 bytes, a model may have {LARGEST}")), "{text}");
+    let metadata = folder.path().join("spark/metadata");
+    std::fs::create_dir_all(&metadata).unwrap();
+    File::create(metadata.join("part-0")).unwrap().set_len(1 << 30).unwrap();
+    assert!(
+        refusal(&folder.path().join("spark")).contains("a model may have"),
+        "{}",
+        refusal(&folder.path().join("spark"))
+    );
+    // A few bytes that promise much.
+    let wide = xgboost("[-1,-1,-1]", "[-1,-1,-1]", "[0,0,0]");
+    let features = wide.replace("\"num_feature\":\"2\"", "\"num_feature\":\"999999999\"");
+    assert_eq!(error(&features), "the model has 999999999 features, 1048576 are the most");
+    let classes = wide
+        .replace("\"num_class\":\"0\"", "\"num_class\":\"999999999\"")
+        .replace("reg:squarederror", "multi:softprob");
+    assert_eq!(error(&classes), "the model has 999999999 targets, 1048576 are the most");
+    let mut flats = flats(&[Shape::Leaf(1.0)]);
+    flats[0][0] = Flat { children: Some((1 << 40, (1 << 40) + 1)), ..flats[0][0] };
+    let text = parse(&onnx_of(&flats, 4, "BRANCH_LEQ")).unwrap_err().to_string();
+    assert!(text.contains("tree 0, node 1099511627776: there is no such node"), "{text}");
+}
+
+#[test]
+fn a_lists_length_must_fit() {
+    let text = xgboost("[1,-1,-1]", "[2,-1,-1]", "[0,0]");
+    assert_eq!(error(&text), "tree 0: the lists of the nodes differ in length");
+    let text = xgboost("[1,-1,-1]", "[2,-1,-1]", "[0,0,0]").replace("\"tree_info\":[0]", "\"tree_info\":[0,0]");
+    assert_eq!(error(&text), "tree_info is of 2 trees, 1 are there");
+    let text = xgboost("[1,-1,-1]", "[2,-1,-1]", "[0,0,0]")
+        .replace("\"split_conditions\":[0,1,2]", "\"split_conditions\":[0,\"a\",2]");
+    assert_eq!(error(&text), "tree 0: 'split_conditions' is not there or is not what it should be");
 }
 
 pub(crate) fn copy(from: &Path, to: &Path) {

@@ -175,7 +175,11 @@ fn number(field: u64, value: u64, to: &mut Vec<u8>) {
 
 /// An ONNX model of one TreeEnsembleRegressor whose nodes all have `mode`.
 pub(crate) fn onnx(trees: &[Shape], features: usize, mode: &str) -> Vec<u8> {
-    let flats = flats(trees);
+    onnx_of(&flats(trees), features, mode)
+}
+
+/// The same of lists of nodes, which need not be trees.
+pub(crate) fn onnx_of(flats: &[Vec<Flat>], features: usize, mode: &str) -> Vec<u8> {
     let all = || {
         flats.iter().enumerate().flat_map(|(tree, nodes)| nodes.iter().enumerate().map(move |(at, n)| (tree, at, n)))
     };

@@ -6,5 +6,6 @@ mod docs;
 mod formats;
 mod property;
 mod spark;
+mod spark_format;
 mod stream;
 mod training;

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 
 use crate::formats::{Flat, Shape, flats, lightgbm, onnx, ubjson, xgboost_json};
 
-const FEATURES: usize = 4;
+pub(crate) const FEATURES: usize = 4;
 
 /// Thresholds: few, so that features meet them.
 fn threshold() -> impl Strategy<Value = f32> {
@@ -55,7 +55,7 @@ fn chain() -> impl Strategy<Value = Shape> {
 }
 
 /// Features: each tree's thresholds, one step beside them in both precisions, and what is special.
-fn rows(trees: &[Shape], seed: u64) -> Vec<[f64; FEATURES]> {
+pub(crate) fn rows(trees: &[Shape], seed: u64) -> Vec<[f64; FEATURES]> {
     let mut values = vec![
         f64::NAN,
         f64::INFINITY,
@@ -85,7 +85,7 @@ fn rows(trees: &[Shape], seed: u64) -> Vec<[f64; FEATURES]> {
     (0..601).map(|_| std::array::from_fn(|_| pick())).collect()
 }
 
-fn columns(rows: &[[f64; FEATURES]]) -> Vec<ArrayRef> {
+pub(crate) fn columns(rows: &[[f64; FEATURES]]) -> Vec<ArrayRef> {
     let column = |at: usize| Arc::new(Float64Array::from_iter_values(rows.iter().map(|row| row[at]))) as ArrayRef;
     (0..FEATURES).map(column).collect()
 }
@@ -107,7 +107,11 @@ fn check(model: Model, rows: &[[f64; FEATURES]], expected: impl Fn(&[f64]) -> f6
     let given = columns(rows);
     for threads in [1, 3] {
         let scored = scorer
-            .score(&given, rows.len(), &Ask { raw: true, leaves: threads == 3, threads, ..Ask::default() })
+            .score(
+                &given,
+                rows.len(),
+                &Ask { raw: true, probability: true, leaves: threads == 3, threads, ..Ask::default() },
+            )
             .unwrap();
         for (row, features) in rows.iter().enumerate() {
             let wanted = expected(features);
@@ -124,7 +128,7 @@ fn check(model: Model, rows: &[[f64; FEATURES]], expected: impl Fn(&[f64]) -> f6
     Ok(())
 }
 
-fn trees() -> impl Strategy<Value = Vec<Shape>> {
+pub(crate) fn trees() -> impl Strategy<Value = Vec<Shape>> {
     prop::collection::vec(prop_oneof![4 => shape(), 1 => chain()], 1..6)
 }
 

@@ -64,6 +64,109 @@ fn queries_without_groups_are_filters_and_projections() {
     assert_eq!(run(nested, ROWS), [r#"{"tag":"x"}"#, r#"{"tag":"x"}"#]);
 }
 
+/// Runs queries one over the other, as one transform or one by one: the rows as JSON, and who refused rows why.
+fn chain(queries: &[&str], as_one: bool) -> (Vec<String>, Vec<String>) {
+    let configs: Vec<(String, _)> = queries
+        .iter()
+        .enumerate()
+        .map(|(at, query)| {
+            let raw: RawConfig = [("query".to_owned(), (*query).to_owned())].into_iter().collect();
+            let alias = format!("q{at}");
+            let config = SqlPlugin.config_def().parse(&raw, &format!("transforms.{alias}.")).unwrap();
+            (alias, config)
+        })
+        .collect();
+    let parts: Vec<_> = configs.iter().map(|(alias, config)| (alias.as_str(), config)).collect();
+    let mut steps: Vec<(&str, Box<dyn Transform>)> = if as_one {
+        vec![(parts.last().unwrap().0, SqlPlugin.chain(&parts).unwrap())]
+    } else {
+        parts.iter().map(|(alias, config)| (*alias, SqlPlugin.create(config).unwrap())).collect()
+    };
+    let mut schema = schema();
+    for (alias, step) in &mut steps {
+        schema = step.bind(&schema, &BindContext::new(*alias, OutputMode::Complete)).unwrap().schema;
+    }
+    let mut reader = ReaderBuilder::new(self::schema()).build(std::io::Cursor::new(ROWS.to_owned())).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let (mut batches, mut refused) = (vec![Batch::new(reader.next().unwrap().unwrap())], Vec::new());
+    runtime.block_on(async {
+        for (_, step) in &mut steps {
+            step.begin(&BatchInfo { batch_id: 0, watermark: 0, late: 0 }).unwrap();
+            let mut next = Vec::new();
+            for batch in batches.drain(..) {
+                let emitted = step.process(batch).await.unwrap();
+                next.extend(emitted.batches);
+                refused.extend(emitted.rejected.into_iter().map(|bad| format!("{}: {}", bad.stage, bad.reason)));
+            }
+            next.extend(step.finish(0).await.unwrap().batches);
+            batches = next;
+        }
+    });
+    let mut writer = LineDelimitedWriter::new(Vec::new());
+    batches.iter().for_each(|batch| {
+        assert_eq!(batch.rows.schema(), schema);
+        writer.write(&batch.rows).unwrap();
+    });
+    writer.finish().unwrap();
+    let text = String::from_utf8(writer.into_inner()).unwrap();
+    (text.lines().map(str::to_owned).collect(), refused)
+}
+
+#[test]
+fn a_chain_of_queries_is_one_query_with_the_same_rows() {
+    for queries in [
+        vec![
+            "SELECT word, n + 1 AS m FROM input WHERE n > 1",
+            "SELECT upper(word) AS w, m * 2 AS d FROM input WHERE m < 4",
+        ],
+        vec![
+            "SELECT *, n * 10 AS t FROM input",
+            "SELECT word AS w, t, n FROM input",
+            "SELECT n, w FROM input WHERE t >= 20",
+        ],
+        // A computed column that is read twice stays computed once.
+        vec!["SELECT n * n AS s FROM input", "SELECT s + s AS d, s FROM input"],
+        // The division would fail for a row that the first condition drops.
+        vec!["SELECT word, n - 1 AS z FROM input WHERE n > 1", "SELECT word FROM input WHERE 6 / z > 3"],
+        vec!["SELECT unnest(tags) AS tag, n FROM input", "SELECT concat(tag, '!') AS tag FROM input WHERE n = 1"],
+        vec![
+            "SELECT n, tags FROM input WHERE n < 3",
+            "SELECT unnest(tags) AS tag FROM input",
+            "SELECT upper(tag) AS u FROM input",
+        ],
+        vec![
+            "SELECT word AS w, n FROM input",
+            "SELECT w, n AS m FROM input WHERE n > 0",
+            "SELECT w, sum(m) AS s FROM input GROUP BY w",
+        ],
+        vec!["SELECT 1 AS one, n FROM input", "SELECT one, count(*) AS c FROM input WHERE n > 1 GROUP BY one"],
+    ] {
+        let (one, single) = (chain(&queries, true), chain(&queries, false));
+        assert_eq!(one, single, "{queries:?}");
+        assert!(!one.0.is_empty() && one.1.is_empty(), "{queries:?}: {one:?}");
+    }
+}
+
+#[test]
+fn a_bad_row_in_a_chain_is_told_with_the_alias() {
+    let queries = ["SELECT word, n - 1 AS z FROM input WHERE n > 0", "SELECT word FROM input WHERE 6 / z > 3"];
+    let (rows, refused) = chain(&queries, true);
+    assert_eq!((rows, refused.clone()), chain(&queries, false));
+    assert_eq!(refused.len(), 1);
+    assert!(refused[0].starts_with("q1: ") && refused[0].contains("6 / z > 3"), "{refused:?}");
+}
+
+#[test]
+fn only_the_last_of_a_chain_may_aggregate() {
+    let config = |query: &str| {
+        let raw: RawConfig = [("query".to_owned(), query.to_owned())].into_iter().collect();
+        SqlPlugin.config_def().parse(&raw, "transforms.q.").unwrap()
+    };
+    let (plain, grouped) = (config("SELECT * FROM input"), config("SELECT n, count(*) AS c FROM input GROUP BY n"));
+    assert!(SqlPlugin.chain(&[("a", &plain), ("b", &grouped)]).is_some());
+    assert!(SqlPlugin.chain(&[("a", &grouped), ("b", &plain)]).is_none());
+}
+
 #[test]
 fn groups_windows_and_sessions() {
     assert_eq!(

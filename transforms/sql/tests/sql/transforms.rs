@@ -141,3 +141,15 @@ fn configurations_are_checked() {
             .starts_with("transforms.t.rename: unknown column 'agee' (did you mean 'age'?")
     );
 }
+
+#[test]
+fn what_is_read_is_told() {
+    let names = |columns: &[&str]| Some(columns.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>());
+    let (select, _) = bind("Select", &[("columns", "upper(Name) AS n, size(tags) > 0 AS t")]).unwrap();
+    assert_eq!(select.reads(None), names(&["name", "tags"]));
+    let (select, _) = bind("Select", &[("rename", "name:n")]).unwrap();
+    assert_eq!(select.reads(None), names(&["name", "age", "tags"]));
+    let (filter, _) = bind("Filter", &[("condition", "age > 17")]).unwrap();
+    assert_eq!(filter.reads(names(&["tags"]).as_deref()), names(&["tags", "age"]));
+    assert_eq!(filter.reads(None), None);
+}

@@ -38,6 +38,8 @@ pub(crate) struct KafkaSource {
     consumer: Option<Arc<Closing>>,
     share: Share,
     tolerant: bool,
+    /// The columns that somebody looks at.
+    only: Option<Vec<String>>,
     parts: Vec<Part>,
     drain: Option<Drain>,
     /// What is read is not what should be: the drain must be started anew.
@@ -67,6 +69,7 @@ impl KafkaSource {
             consumer: None,
             share: Share { task: 0, tasks: 1 },
             tolerant: false,
+            only: None,
             parts: Vec::new(),
             drain: None,
             stale: true,
@@ -286,6 +289,10 @@ impl Source for KafkaSource {
         Ok(schema)
     }
 
+    fn only(&mut self, columns: &[String]) {
+        self.only = Some(columns.to_vec());
+    }
+
     async fn open(&mut self, context: &TaskContext, from: &Offsets) -> Result<()> {
         let mut config = self.options.client.clone();
         let group = self.options.group.clone().unwrap_or_else(|| format!("levada-{}", context.pipeline));
@@ -325,8 +332,11 @@ impl Source for KafkaSource {
         self.options.min_offsets = self.options.min_offsets.map(|min| min.div_ceil(tasks as u64));
         self.share = share;
         self.tolerant = context.tolerant;
-        if let (true, Some(decoder)) = (context.tolerant, &mut self.decoder) {
-            decoder.keep();
+        match (&mut self.decoder, &self.only) {
+            // What becomes a dead letter is shown as a whole.
+            (Some(decoder), _) if context.tolerant => decoder.keep(),
+            (Some(decoder), Some(columns)) => decoder.only(columns),
+            _ => {}
         }
         self.parts = parts;
         Ok(())

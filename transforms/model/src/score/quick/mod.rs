@@ -13,9 +13,9 @@ mod tests;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
-use super::Ask;
 use super::block::plain;
-use super::compile::{Compiled, Number};
+use super::compile::Number;
+use super::{Ask, Finish};
 use crate::forest::{Feature, Fold, Forest};
 use crate::head::{Head, Post, Scores};
 use crate::model::Model;
@@ -39,6 +39,8 @@ pub(super) struct Quick {
     /// Ranks need two bytes.
     wide: bool,
     touched: Vec<bool>,
+    /// The scores of each leaf, where there is one tree: what it leads to is all that there is to say.
+    single: Option<Scores>,
     level: Level,
 }
 
@@ -50,7 +52,8 @@ enum AnyRanks {
 
 impl Quick {
     /// Compiles a forest. None: a tree is too large or asks for more than comparisons, or votes are not of the kind.
-    pub(super) fn new(forest: &Forest) -> Option<Self> {
+    pub(super) fn new(model: &Model) -> Option<Self> {
+        let forest = &model.forest;
         if !matches!(forest.fold, Fold::Sum32 | Fold::Sum64) || forest.trees.is_empty() || forest.targets == 0 {
             return None;
         }
@@ -70,23 +73,43 @@ impl Quick {
                 *touched = true;
             }
         }
-        Some(Self { ranks, trees, dense, wide, touched, level: Level::best() })
+        let mut quick = Self { ranks, trees, dense, wide, touched, single: None, level: Level::best() };
+        if let [tree] = &quick.trees[..] {
+            quick.single = Some(quick.leaves(model, tree));
+        }
+        Some(quick)
     }
 
-    /// Scores the rows from `from` to `to`. Blocks in which NaN asks for more than ranks are walked as `walks` has them.
+    /// The scores of each leaf of the only tree.
+    fn leaves(&self, model: &Model, tree: &Program) -> Scores {
+        let ask = Ask { raw: true, probability: true, ..Ask::default() };
+        let mut scores = model.empty(tree.leaves, &ask);
+        let mut sums = Sums::new(&model.forest);
+        let mut row = vec![0.0; model.forest.targets];
+        let mut finish = Finish::new(model);
+        sums.reset(&model.forest);
+        let leaves = std::array::from_fn(|leaf| leaf as u8);
+        sums.add(Level::Any, tree, self.dense, &leaves, 0);
+        for leaf in 0..tree.leaves {
+            sums.row(leaf, &mut row);
+            finish.row(leaf, &mut row, &self.touched, &mut scores);
+        }
+        scores
+    }
+
+    /// Scores the rows from `from` to `to`.
     pub(super) fn score(
         &self,
         model: &Model,
-        walks: &Compiled,
         prepared: &Prepared<'_>,
         (from, to): (usize, usize),
         ask: &Ask,
     ) -> Scores {
         match (&self.ranks, self.wide) {
-            (AnyRanks::F32(ranks), false) => self.run::<f32, u8>(ranks, model, walks, prepared, (from, to), ask),
-            (AnyRanks::F32(ranks), true) => self.run::<f32, u16>(ranks, model, walks, prepared, (from, to), ask),
-            (AnyRanks::F64(ranks), false) => self.run::<f64, u8>(ranks, model, walks, prepared, (from, to), ask),
-            (AnyRanks::F64(ranks), true) => self.run::<f64, u16>(ranks, model, walks, prepared, (from, to), ask),
+            (AnyRanks::F32(ranks), false) => self.run::<f32, u8>(ranks, model, prepared, (from, to), ask),
+            (AnyRanks::F32(ranks), true) => self.run::<f32, u16>(ranks, model, prepared, (from, to), ask),
+            (AnyRanks::F64(ranks), false) => self.run::<f64, u8>(ranks, model, prepared, (from, to), ask),
+            (AnyRanks::F64(ranks), true) => self.run::<f64, u16>(ranks, model, prepared, (from, to), ask),
         }
     }
 
@@ -94,60 +117,64 @@ impl Quick {
         &self,
         ranks: &[Ranks<T>],
         model: &Model,
-        walks: &Compiled,
         prepared: &Prepared<'_>,
         (from, to): (usize, usize),
         ask: &Ask,
     ) -> Scores {
         let forest = &model.forest;
-        let mut scores = model.empty(to - from);
-        if plain(model) && !ask.raw {
-            (scores.raws, scores.raw) = (0, Vec::new());
-        }
+        let mut scores = model.empty(to - from, ask);
         let level = self.level;
-        let mut block = vec![R::default(); ranks.len().max(1) * BLOCK];
+        let columns = ranks.iter().map(Ranks::columns).sum::<usize>();
+        let mut block = vec![R::default(); columns.max(1) * BLOCK];
         let mut buffer = vec![T::default(); BLOCK];
         let mut floats = vec![0.0f32; BLOCK];
         let mut slots = Slots::new();
         let mut sums = Sums::new(forest);
         let mut row = vec![0.0; forest.targets];
-        let tracks = matches!(model.head, Head::OnnxClassifier { .. } | Head::OnnxRegression { .. });
-        let touched = if tracks { self.touched.as_slice() } else { &[] };
+        let mut finish = Finish::new(model);
         let mut start = from;
         while start < to {
             let rows = BLOCK.min(to - start);
             let at = start - from;
-            let mut fits = true;
-            for (ranks, block) in ranks.iter().zip(block.chunks_exact_mut(BLOCK)) {
+            let mut place = 0;
+            for ranks in ranks {
+                let columns = ranks.columns() * BLOCK;
+                let Some(columns) = block.get_mut(place..place + columns) else { continue };
+                place += columns.len();
                 let Some(values) = prepared.features.get(ranks.feature) else { continue };
-                fits &= match (values, &ranks.narrow) {
+                match (values, &ranks.narrow) {
                     // Floats are above a threshold of doubles if they are above the next float at or below it.
                     (Values::F32(values), Some(narrow)) => {
-                        load(forest.feature, &Values::F32(values), start, rows, &mut floats);
-                        narrow.rank(level, &floats, rows, block)
+                        narrow.rank(level, piece(values, start, rows, &mut floats, |x| x), rows, columns);
                     }
-                    _ => {
-                        load(forest.feature, values, start, rows, &mut buffer);
-                        ranks.rank(level, &buffer, rows, block)
+                    (Values::F32(values), None) => {
+                        ranks.rank(level, piece(values, start, rows, &mut buffer, T::of32), rows, columns);
                     }
-                };
-            }
-            if !fits {
-                let walked = super::block::score(model, walks, prepared, start, start + rows, ask);
-                put(&mut scores.prediction, at * walked.prediction.len() / rows, &walked.prediction);
-                put(&mut scores.probability, at * scores.classes, &walked.probability);
-                put(&mut scores.raw, at * scores.raws, &walked.raw);
-                start += rows;
-                continue;
-            }
-            sums.reset(forest);
-            for tree in &self.trees {
-                for sub in 0..rows.div_ceil(ROWS) {
-                    kernel::run(level, tree, &block, sub, &mut slots);
-                    sums.add(level, tree, self.dense, slots.leaves(tree), sub);
+                    (Values::F64(values), _) => {
+                        ranks.rank(level, piece(values, start, rows, &mut buffer, T::of), rows, columns);
+                    }
+                    (Values::Made(values), _) => {
+                        ranks.rank(level, piece(values, start, rows, &mut buffer, T::of), rows, columns);
+                    }
                 }
             }
-            self.finish(model, &mut sums, touched, (at, rows), &mut row, &mut scores);
+            if let (Some(leaves), [tree]) = (&self.single, &self.trees[..]) {
+                for sub in 0..rows.div_ceil(ROWS) {
+                    kernel::run(level, tree, &block, sub, &mut slots);
+                    let found = slots.leaves(tree);
+                    let found = found.get(..ROWS.min(rows - sub * ROWS)).unwrap_or_default();
+                    copy_leaves(leaves, found, at + sub * ROWS, &mut scores);
+                }
+            } else {
+                sums.reset(forest);
+                for tree in &self.trees {
+                    for sub in 0..rows.div_ceil(ROWS) {
+                        kernel::run(level, tree, &block, sub, &mut slots);
+                        sums.add(level, tree, self.dense, slots.leaves(tree), sub);
+                    }
+                }
+                self.finish(&mut finish, &mut sums, (at, rows), &mut row, &mut scores);
+            }
             start += rows;
         }
         scores
@@ -155,26 +182,22 @@ impl Quick {
 
     fn finish(
         &self,
-        model: &Model,
+        finish: &mut Finish<'_>,
         sums: &mut Sums,
-        touched: &[bool],
         (at, rows): (usize, usize),
         row: &mut [f64],
         scores: &mut Scores,
     ) {
-        let (classes, raws) = (scores.classes, scores.raws);
+        let model = finish.model;
         let targets = model.forest.targets;
-        let predictions = model.head.predictions(targets);
         if plain(model) {
             let predictions = scores.prediction.iter_mut().skip(at).take(rows);
             match sums {
                 Sums::F32(sums) => predictions.zip(sums.iter()).for_each(|(to, sum)| *to = f64::from(*sum)),
                 Sums::F64(sums) => predictions.zip(sums.iter()).for_each(|(to, sum)| *to = *sum),
             }
-            if raws > 0 {
-                let from = scores.prediction.iter().skip(at).take(rows);
-                scores.raw.iter_mut().skip(at).zip(from).for_each(|(raw, prediction)| *raw = *prediction);
-            }
+            let from = scores.prediction.iter().skip(at).take(rows);
+            scores.raw.iter_mut().skip(at).zip(from).for_each(|(raw, prediction)| *raw = *prediction);
             return;
         }
         if let (Head::OnnxRegression { post, base, divide, .. }, 1) = (&model.head, targets)
@@ -188,39 +211,47 @@ impl Quick {
         }
         for number in 0..rows {
             sums.row(number, row);
-            let here = at + number;
-            let (Some(prediction), Some(probability), Some(raw)) = (
-                scores.prediction.get_mut(here * predictions..(here + 1) * predictions),
-                scores.probability.get_mut(here * classes..(here + 1) * classes),
-                scores.raw.get_mut(here * raws..(here + 1) * raws),
-            ) else {
-                continue;
-            };
-            model.head.finish(row, touched, prediction, probability, raw);
+            finish.row(at + number, row, &self.touched, scores);
         }
     }
 }
 
-fn put(to: &mut [f64], at: usize, from: &[f64]) {
-    to.iter_mut().skip(at).zip(from).for_each(|(to, from)| *to = *from);
+/// The scores of `found`, leaves of the only tree, for the rows from `at` on.
+fn copy_leaves(leaves: &Scores, found: &[u8], at: usize, scores: &mut Scores) {
+    let fill = |from: &[f64], width: usize, to: &mut [f64]| match width {
+        0 => {}
+        1 => {
+            let to = to.iter_mut().skip(at);
+            to.zip(found).for_each(|(to, leaf)| *to = from.get(usize::from(*leaf)).copied().unwrap_or(0.0));
+        }
+        _ => {
+            let to = to.chunks_exact_mut(width).skip(at);
+            for (to, leaf) in to.zip(found) {
+                let from = from.chunks_exact(width).nth(usize::from(*leaf)).unwrap_or_default();
+                to.iter_mut().zip(from).for_each(|(to, from)| *to = *from);
+            }
+        }
+    };
+    let predictions = leaves.prediction.len() / leaves.rows.max(1);
+    fill(&leaves.prediction, predictions, &mut scores.prediction);
+    fill(&leaves.probability, scores.classes, &mut scores.probability);
+    fill(&leaves.raw, scores.raws, &mut scores.raw);
 }
 
-/// A feature of a block's rows, as the trees compare it.
-fn load<T: Number>(change: Feature, values: &Values<'_>, start: usize, rows: usize, to: &mut [T]) {
-    let range = start..start + rows;
-    match values {
-        Values::F64(values) => copy(to, values.get(range).unwrap_or_default(), T::of),
-        Values::Owned(values) => copy(to, values.get(range).unwrap_or_default(), T::of),
-        Values::F32(values) => copy(to, values.get(range).unwrap_or_default(), T::of32),
+/// A feature of a block's rows, as the trees compare it: where it stands, if it is of that type and the block is full.
+fn piece<'a, T: Number, F: Number>(
+    values: &'a [F],
+    start: usize,
+    rows: usize,
+    room: &'a mut [T],
+    change: impl Fn(F) -> T,
+) -> &'a [T] {
+    let from = values.get(start..start + rows).unwrap_or_default();
+    if let Some(same) = T::same(from).filter(|same| same.len() == BLOCK) {
+        return same;
     }
-    if change == Feature::TinyIsZero {
-        to.iter_mut().for_each(|x| *x = x.tiny_is_zero());
-    }
-}
-
-#[inline(always)]
-fn copy<T, F: Copy>(to: &mut [T], from: &[F], change: impl Fn(F) -> T) {
-    to.iter_mut().zip(from).for_each(|(to, from)| *to = change(*from));
+    room.iter_mut().zip(from).for_each(|(to, from)| *to = change(*from));
+    room
 }
 
 /// The targets' sums of a block: target after target, in the precision that the format adds in.

@@ -3,7 +3,7 @@
 use super::super::compile::Number;
 use super::ranks::{Nan, Ranks};
 use super::{BLOCK, kernel::SLOTS};
-use crate::forest::{Fold, Forest, Node, Test, Tree};
+use crate::forest::{Feature, Fold, Forest, Node, TINY, Test, Tree};
 
 /// The most leaves of a tree: their numbers are bytes.
 const LEAVES: usize = 256;
@@ -47,9 +47,14 @@ pub(super) struct Shared<T> {
     pub(super) wide: bool,
 }
 
-/// What a node asks: above which number features go to the second child, and whether NaN does.
-fn limit<T: Number>(test: &Test) -> Option<(T, bool)> {
+/// What a node asks of features that are not changed: above which number they go to the second child, and whether NaN
+/// does.
+fn limit<T: Number>(test: &Test, change: Feature) -> Option<(T, bool)> {
     match *test {
+        // What is tiny is zero: it is on zero's side of the limit.
+        Test::AtMost { at, nan } if change == Feature::TinyIsZero && at.abs() <= TINY => {
+            Some((T::of(if at < 0.0 { (-TINY).next_down() } else { TINY }), !nan))
+        }
         Test::AtMost { at, nan } if !at.is_nan() => Some((T::of(at), !nan)),
         Test::Below { at, nan } if at > f64::NEG_INFINITY => Some((T::of(at).next_down(), !nan)),
         _ => None,
@@ -61,7 +66,7 @@ pub(super) fn compile<T: Number>(forest: &Forest) -> Option<Shared<T>> {
     for tree in &forest.trees {
         for node in &tree.nodes {
             let Node::Split(split) = node else { continue };
-            let (limit, second) = limit::<T>(&split.test)?;
+            let (limit, second) = limit::<T>(&split.test, forest.feature)?;
             let (limits, nan) = limits.get_mut(split.feature as usize)?;
             limits.push(limit);
             let wish = if second { Nan::Second } else { Nan::First };
@@ -69,19 +74,29 @@ pub(super) fn compile<T: Number>(forest: &Forest) -> Option<Shared<T>> {
         }
     }
     let mut ranks = Vec::new();
-    // Where each feature's ranks are in the block.
-    let mut places = vec![0; forest.features];
+    // Where each feature's ranks are in their list, and in the block.
+    let mut places = vec![(0, 0); forest.features];
+    let mut columns = 0;
     for (feature, (limits, nan)) in limits.into_iter().enumerate() {
         if let Some(nan) = nan {
-            *places.get_mut(feature)? = ranks.len();
-            ranks.push(Ranks::new(feature, limits, nan)?);
+            *places.get_mut(feature)? = (ranks.len(), columns);
+            let of = Ranks::new(feature, limits, nan)?;
+            columns += of.columns();
+            ranks.push(of);
         }
     }
     let wide = ranks.iter().any(|ranks| ranks.count > usize::from(u8::MAX));
     let dense = dense(forest)?;
     let mut trees = Vec::with_capacity(forest.trees.len());
     for tree in &forest.trees {
-        let mut writer = Writer { tree, ranks: &ranks, places: &places, steps: Vec::new(), leaves: Vec::new() };
+        let mut writer = Writer {
+            tree,
+            change: forest.feature,
+            ranks: &ranks,
+            places: &places,
+            steps: Vec::new(),
+            leaves: Vec::new(),
+        };
         let (root, count) = writer.node(0, 1)?;
         let (steps, leaves) = (writer.steps, writer.leaves);
         let mut program = Program { steps, root, leaves: count, target: 0, votes32: Vec::new(), votes64: Vec::new() };
@@ -116,8 +131,9 @@ fn dense(forest: &Forest) -> Option<bool> {
 
 struct Writer<'a, T> {
     tree: &'a Tree,
+    change: Feature,
     ranks: &'a [Ranks<T>],
-    places: &'a [usize],
+    places: &'a [(usize, usize)],
     steps: Vec<Step>,
     /// The forest's numbers of the leaves, from the first to the last.
     leaves: Vec<(usize, u32)>,
@@ -167,10 +183,13 @@ impl<T: Number> Writer<'_, T> {
         if free >= SLOTS {
             return None;
         }
-        let (above, _) = limit::<T>(&split.test)?;
-        let place = *self.places.get(split.feature as usize)?;
-        let limit = self.ranks.get(place)?.number(above)?;
-        let offset = u32::try_from(place.checked_mul(BLOCK)?).ok()?;
+        let (above, nan_second) = limit::<T>(&split.test, self.change)?;
+        let (place, column) = *self.places.get(split.feature as usize)?;
+        let ranks = self.ranks.get(place)?;
+        let limit = ranks.number(above)?;
+        // Of two columns the second one has NaN above all.
+        let column = column + usize::from(nan_second && ranks.nan == Nan::Mixed);
+        let offset = u32::try_from(column.checked_mul(BLOCK)?).ok()?;
         self.steps.push(Step { offset, limit, first, second, before: u8::try_from(yes).ok()?, to: free as u8 });
         Some((free as u8, yes + no))
     }

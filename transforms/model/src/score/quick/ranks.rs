@@ -13,7 +13,7 @@ pub(super) enum Nan {
     First,
     /// To the second child of each.
     Second,
-    /// To the first of some, the second of others.
+    /// To the first of some, the second of others: two columns of ranks, one for either.
     Mixed,
 }
 
@@ -25,7 +25,7 @@ pub(super) struct Ranks<T> {
     pub(super) count: usize,
     /// In order, each once, filled up with infinity to one less than a power of two, and one more to that power.
     pub(super) limits: Vec<T>,
-    nan: Nan,
+    pub(super) nan: Nan,
     /// The same for features that are floats, where these are doubles.
     pub(super) narrow: Option<Box<Ranks<f32>>>,
 }
@@ -48,30 +48,30 @@ impl<T: Number> Ranks<T> {
         Some(Self { feature, count, limits, nan, narrow })
     }
 
+    /// How many columns of ranks there are in a block.
+    pub(super) fn columns(&self) -> usize {
+        if self.nan == Nan::Mixed { 2 } else { 1 }
+    }
+
     /// The number of a threshold: what is above it has a rank above this.
     pub(super) fn number(&self, limit: T) -> Option<u16> {
         let limits = self.limits.get(..self.count)?;
         u16::try_from(limits.partition_point(|other| *other < limit)).ok()
     }
 
-    /// Ranks values; whether ranks say all about them.
-    pub(super) fn rank<R: Rank>(&self, level: Level, values: &[T], rows: usize, to: &mut [R]) -> bool {
-        let nan = super::kernel::rank(level, self, values, to);
-        if !nan {
-            return true;
+    /// Ranks values; `to` has as many columns of a block's length as [`columns`](Self::columns) says.
+    pub(super) fn rank<R: Rank>(&self, level: Level, values: &[T], rows: usize, to: &mut [R]) {
+        let Some((first, second)) = to.split_at_mut_checked(BLOCK) else { return };
+        let nan = super::kernel::rank(level, self, values, first);
+        second.iter_mut().zip(&*first).for_each(|(second, first)| *second = *first);
+        if !nan || self.nan == Nan::First {
+            return;
         }
         // Values beyond the last row are of an earlier block.
+        let to = if self.nan == Nan::Second { first } else { second };
         let highest = R::of(self.count);
-        let mut found = false;
-        for (x, to) in values.iter().zip(to).take(rows.min(BLOCK)) {
-            if x.is_nan() {
-                found = true;
-                if self.nan == Nan::Second {
-                    *to = highest;
-                }
-            }
-        }
-        !(found && self.nan == Nan::Mixed)
+        let missing = values.iter().zip(to).take(rows).filter(|(x, _)| x.is_nan());
+        missing.for_each(|(_, to)| *to = highest);
     }
 }
 

@@ -9,7 +9,6 @@ use super::{BLOCK, Quick};
 use crate::model::Model;
 use crate::prepare::{Prepared, Values};
 use crate::score::Ask;
-use crate::score::compile::Compiled;
 
 struct Random(u64);
 
@@ -58,7 +57,17 @@ fn model(trees: usize, leaves: usize, thresholds: usize, nan_left: &[usize]) -> 
 
 #[test]
 fn all_levels_agree_with_the_plain_walk() {
-    let sizes = [(3, 1, 4), (3, 2, 4), (5, 16, 20), (5, 33, 40), (4, 64, 200), (6, 65, 300), (8, 256, 2000)];
+    let sizes = [
+        (1, 8, 4),
+        (1, 256, 300),
+        (3, 1, 4),
+        (3, 2, 4),
+        (5, 16, 20),
+        (5, 33, 40),
+        (4, 64, 200),
+        (6, 65, 300),
+        (8, 256, 2000),
+    ];
     for (trees, leaves, thresholds) in sizes {
         // NaN goes one way at all nodes, or not.
         for nan_left in [&[0][..], &[1], &[0, 1]] {
@@ -76,11 +85,10 @@ fn all_levels_agree_with_the_plain_walk() {
             };
             let (a, b) = (column(), column());
             let prepared = Prepared { features: vec![Values::F32(&a), Values::F32(&b)], rows: None };
-            let walks = Compiled::new(&model.forest);
-            let mut quick = Quick::new(&model.forest).unwrap();
+            let mut quick = Quick::new(&model).unwrap();
             for level in Level::all() {
                 quick.level = level;
-                let scores = quick.score(&model, &walks, &prepared, (3, a.len()), &Ask::default());
+                let scores = quick.score(&model, &prepared, (3, a.len()), &Ask::default());
                 for row in 3..a.len() {
                     let wanted = model.walk(&[f64::from(a[row]), f64::from(b[row])]).prediction[0];
                     let got = scores.prediction[row - 3];
@@ -93,6 +101,6 @@ fn all_levels_agree_with_the_plain_walk() {
 
 #[test]
 fn what_does_not_fit_is_left_to_the_walks() {
-    assert!(Quick::new(&model(1, 256, 9, &[0]).forest).is_some());
-    assert!(Quick::new(&model(1, 257, 9, &[0]).forest).is_none(), "leaves' numbers are bytes");
+    assert!(Quick::new(&model(1, 256, 9, &[0])).is_some());
+    assert!(Quick::new(&model(1, 257, 9, &[0])).is_none(), "leaves' numbers are bytes");
 }

@@ -4,9 +4,9 @@
 use std::arch::x86_64::*;
 
 use super::super::compile::Number;
-use super::ROWS;
 use super::kernel::{Rank, SLOTS, Slots, rank_any, run_any};
 use super::program::Program;
+use super::{BLOCK, ROWS};
 
 #[target_feature(enable = "avx2")]
 pub(super) fn run8_avx2(tree: &Program, block: &[u8], sub: usize, slots: &mut Slots) {
@@ -110,6 +110,15 @@ pub(super) fn add32(count: usize, votes: &[f32; 256], leaves: &[u8; ROWS], sums:
     }
 }
 
+/// Asks for the line of memory that the next block has where `values` stand in this one: while this block is scored, it
+/// comes.
+#[inline(always)]
+fn ahead<T>(values: &[T]) {
+    let place = values.as_ptr().wrapping_add(BLOCK);
+    // SAFETY: a prefetch of any address does no harm.
+    unsafe { _mm_prefetch::<_MM_HINT_T1>(place.cast()) };
+}
+
 /// Ranks among limits of which there are a power of two, at least 16; the last is infinite. Whether there is NaN, which
 /// gets rank 0.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
@@ -123,6 +132,7 @@ pub(super) fn rank32<R: Rank>(limits: &[f32], values: &[f32], to: &mut [R]) -> b
     let zero = _mm512_setzero_si512();
     let mut nan = 0;
     for (values, to) in values.as_chunks::<16>().0.iter().zip(to.as_chunks_mut::<16>().0) {
+        ahead(values);
         let x = floats(values, 0);
         nan |= _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(x, x);
         let mut place = zero;
@@ -217,6 +227,8 @@ pub(super) fn rank64<R: Rank>(limits: &[f64], values: &[f64], to: &mut [R]) -> b
         _mm512_cvtepi64_epi32(place)
     };
     for (values, to) in values.as_chunks::<16>().0.iter().zip(to.as_chunks_mut::<16>().0) {
+        ahead(values);
+        ahead(values.get(8..).unwrap_or_default());
         let low = search(doubles(values, 0));
         let high = search(doubles(values, 1));
         let both = _mm512_inserti64x4::<1>(_mm512_castsi256_si512(low), high);

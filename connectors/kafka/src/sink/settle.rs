@@ -1,0 +1,134 @@
+//! Rows that the brokers refuse, told apart from the others (`errors.tolerance=all`).
+//!
+//! The brokers' answers come when most of a micro-batch has been sent, and one refusal spoils a transaction. So the rows are
+//! kept until the micro-batch is committed; if some are refused, the transaction is aborted and the others are sent again
+//! in a new one.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use levada_connector_api::{BadRow, Batch, Result};
+use rdkafka::producer::Producer as _;
+
+use super::producer::{self, Producer, transaction_error};
+use super::rows::{Layout, Messages};
+use super::writer::abort;
+
+/// What is known of the rows of the micro-batch under way, while bad rows are tolerated. Rows have the numbers that their
+/// messages carry.
+#[derive(Default)]
+pub(super) struct Kept {
+    /// The rows, in order.
+    batches: Vec<Batch>,
+    refused: BTreeMap<usize, String>,
+    /// The transaction is spoilt: rows wait to be sent.
+    pub(super) waiting: bool,
+}
+
+impl Kept {
+    /// Keeps rows, of which the client has refused some already.
+    pub(super) fn add(&mut self, batch: Batch, refused: impl IntoIterator<Item = (usize, String)>) {
+        let first = self.batches.iter().map(Batch::num_rows).sum::<usize>();
+        self.refused.extend(refused.into_iter().map(|(row, reason)| (first + row, reason)));
+        self.batches.push(batch);
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.batches.is_empty()
+    }
+
+    /// The rows that are refused.
+    pub(super) fn bad_rows(self) -> Vec<BadRow> {
+        let mut bad = Vec::with_capacity(self.refused.len());
+        let mut refused = self.refused.into_iter().peekable();
+        let mut first = 0;
+        for batch in &self.batches {
+            let end = first + batch.num_rows();
+            while let Some((row, reason)) = refused.next_if(|(row, _)| *row < end) {
+                bad.push(batch.bad_row(row - first, "sink", reason));
+            }
+            first = end;
+        }
+        bad
+    }
+}
+
+/// The way of rows into topics.
+pub(super) struct Way {
+    pub(super) producer: Producer,
+    pub(super) layout: Layout,
+    pub(super) topic: Option<Arc<str>>,
+    pub(super) exactly_once: bool,
+    /// Whether no batch of several messages is too large for the brokers: then a message is refused for its own sake.
+    pub(super) exact: bool,
+}
+
+impl Way {
+    /// Waits until all rows have arrived but those that are refused. Blocks.
+    pub(super) fn settle(&self, kept: &mut Kept) -> Result<()> {
+        // Rows that were refused together with others: each is tried alone.
+        let mut alone = BTreeSet::new();
+        loop {
+            producer::wait(&self.producer)?;
+            let found = self.producer.context().take_refused();
+            if found.is_empty() && !kept.waiting {
+                return self.producer.context().check();
+            }
+            let mut again = BTreeSet::new();
+            for (row, reason) in found {
+                if self.exact || !alone.insert(row) {
+                    kept.refused.insert(row, reason);
+                } else {
+                    again.insert(row);
+                }
+            }
+            kept.waiting = false;
+            if self.exactly_once {
+                abort(&self.producer)?;
+                self.producer.begin_transaction().map_err(|e| transaction_error("beginning a transaction", e))?;
+            }
+            self.producer.context().forget();
+            // Without a transaction the others have arrived.
+            let wanted = |row: &usize| self.exactly_once || again.contains(row);
+            self.send(kept, &alone, wanted)?;
+        }
+    }
+
+    fn send(&self, kept: &mut Kept, alone: &BTreeSet<usize>, wanted: impl Fn(&usize) -> bool) -> Result<()> {
+        for batch in &kept.batches {
+            let messages = self.layout.messages(&batch.rows)?;
+            let first = self.producer.context().expect(messages.rows, &batch.origin);
+            for row in (0..messages.rows).filter(|row| wanted(&(first + row))) {
+                if kept.refused.contains_key(&(first + row)) {
+                    continue;
+                }
+                let is_alone = alone.contains(&(first + row));
+                if is_alone {
+                    producer::wait(&self.producer)?;
+                }
+                if let Some(reason) = self.send_one(&messages, row, first, batch)? {
+                    kept.refused.insert(first + row, reason);
+                }
+                if is_alone {
+                    producer::wait(&self.producer)?;
+                }
+                if self.producer.context().is_spoilt() {
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends a row. Answers why it cannot be one.
+    fn send_one(&self, messages: &Messages, row: usize, first: usize, batch: &Batch) -> Result<Option<String>> {
+        let sent = producer::send_one(&self.producer, self.topic.as_deref(), messages, row, first);
+        match sent.inspect_err(|_| producer::await_reports(&self.producer)) {
+            Ok(()) => Ok(None),
+            // The transaction is spoilt by a row before.
+            Err(_) if self.producer.context().is_spoilt() => Ok(None),
+            Err(error) if producer::is_for_the_row(&error) => Ok(Some(error.to_string())),
+            Err(error) => Err(error.context(batch.origin.of(row))),
+        }
+    }
+}
