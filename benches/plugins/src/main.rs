@@ -1,7 +1,9 @@
-//! What plugins in libraries cost: the rate of a pipeline with a transform that does nothing, built in and behind the
-//! boundary, and the time to find 50 libraries.
+//! What plugins in libraries cost: a batch on its way through a table and back, the rate of a pipeline with a transform that
+//! does nothing, built in and behind the boundary, and the time to find 50 libraries.
 //!
 //!     cargo run --release --manifest-path benches/plugins/Cargo.toml
+
+mod crossing;
 
 use std::path::Path;
 use std::process::{Command, ExitCode};
@@ -105,26 +107,32 @@ fn run(runtime: &tokio::runtime::Runtime, registry: &Registry, transform: &str) 
     (clock.elapsed().as_secs_f64(), cpu() - before)
 }
 
-fn rates() {
-    let folder = tempfile::tempdir().expect("a folder");
-    library(folder.path(), "PassC");
+/// The transform that does nothing: built in, by way of its table, and in C in a library.
+const WAYS: [(&str, &str); 3] =
+    [("BuiltIn", "built in"), ("Table", "Rust, through its table"), ("PassC", "C, in a library")];
+
+fn registry(folder: &Path) -> Registry {
+    library(folder, "PassC");
     let mut registry = Registry::new();
     levada_connector_basic::register(&mut registry).expect("new names");
     registry.add_transform(NoOp("BuiltIn")).expect("a new name");
     let class = levada_plugin::through_table(Exported::shared_transform(Arc::new(NoOp("Table")))).expect("a table");
     add_to(&mut registry, ClassInfo::ask(&class).expect("a class"), Box::new(class)).expect("a new name");
-    let problems = load(&mut registry, &options(folder.path(), false)).problems;
+    let problems = load(&mut registry, &options(folder, false)).problems;
     assert!(problems.is_empty(), "{problems:?}");
+    registry
+}
+
+fn rates(registry: &Registry) {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("threads");
-    let ways = ["BuiltIn", "Table", "PassC"];
     let mut best = [(f64::MAX, f64::MAX); 3];
     for _ in 0..ROUNDS {
-        for (best, way) in best.iter_mut().zip(ways) {
-            let (seconds, cpu) = run(&runtime, &registry, way);
+        for (best, (way, _)) in best.iter_mut().zip(WAYS) {
+            let (seconds, cpu) = run(&runtime, registry, way);
             *best = (best.0.min(seconds), best.1.min(cpu));
         }
     }
-    for ((seconds, cpu), what) in best.into_iter().zip(["built in", "Rust, through its table", "C, in a library"]) {
+    for ((seconds, cpu), (_, what)) in best.into_iter().zip(WAYS) {
         println!(
             "no-op transform, {what:<24} {:>5.2} M rows/s ({:.1} %), {cpu:.2} CPU s",
             ROWS as f64 / seconds / 1e6,
@@ -152,7 +160,10 @@ fn main() -> ExitCode {
     if std::env::args().nth(1).as_deref() == Some("plugin-child") {
         return levada_plugin_loader::child(std::env::args_os().skip(2));
     }
+    let folder = tempfile::tempdir().expect("a folder");
+    let registry = registry(folder.path());
     finding();
-    rates();
+    WAYS.iter().for_each(|(class, _)| crossing::measure(&registry, class));
+    rates(&registry);
     ExitCode::SUCCESS
 }

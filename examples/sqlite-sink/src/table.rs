@@ -84,7 +84,7 @@ pub(crate) fn insert(transaction: &Transaction<'_>, table: &str, rows: &RecordBa
         let (kind, _) = kept(column.data_type());
         columns.push(cast_with_options(column, &kind, &exactly).map_err(|e| Failed::Row(Error::data(e.to_string())))?);
     }
-    let mut statement = transaction.prepare_cached(&sql)?;
+    let mut statement = transaction.prepare(&sql)?;
     for row in 0..rows.num_rows() {
         statement.execute(params_from_iter(columns.iter().map(|column| value(column, row))))?;
     }

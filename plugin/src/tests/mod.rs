@@ -3,6 +3,7 @@
 mod broken;
 mod conformance;
 mod layout;
+mod panics;
 mod shapes;
 mod stress_ffi;
 
