@@ -106,6 +106,11 @@ impl Predicate {
         parse::expression(text).map_or(true, |ast| named(&ast, column))
     }
 
+    /// The numbers of the input columns that are read, in order.
+    pub fn columns(&self) -> Vec<usize> {
+        self.condition.reads()
+    }
+
     /// Which rows of `batch` meet the condition. Rows for which it is unknown (null) do not.
     ///
     /// # Errors

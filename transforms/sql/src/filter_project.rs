@@ -125,6 +125,16 @@ impl Transform for FilterProject {
         step.whole.source(at).filter(|source| self.options.ansi || source.starts_with('`'))
     }
 
+    fn reads(&self, wanted: Option<&[String]>) -> Option<Vec<String>> {
+        if self.absorbed {
+            return wanted.map(<[String]>::to_vec);
+        }
+        let step = self.fused.as_ref().or(self.bound.as_ref())?;
+        let tested = step.predicates.iter().flat_map(|(predicate, _)| predicate.columns());
+        let fields = tested.chain(step.read.iter().copied()).filter_map(|at| step.input.fields().get(at));
+        Some(fields.map(|field| field.name().clone()).collect())
+    }
+
     async fn process(&mut self, batch: Batch) -> Result<Emitted> {
         if self.absorbed {
             return Ok(Emitted { batches: vec![batch], rejected: Vec::new() });

@@ -157,6 +157,19 @@ impl Plan {
         matches!(self.shape, Shape::Timed(_))
     }
 
+    /// The names of the columns of `input`, which it was compiled for, that are read.
+    pub(super) fn reads(&self, input: &SchemaRef) -> Vec<String> {
+        let calls = self.grouping.calls().iter().flat_map(|call| call.args.iter().chain(&call.filter));
+        let time = self.time.iter().map(|(expression, _)| expression);
+        let gap = match &self.shape {
+            Shape::Sessions(Gap::Computed(expression)) => Some(expression),
+            _ => None,
+        };
+        let all = self.grouping.keys().iter().chain(calls).chain(time).chain(gap);
+        let fields = all.flat_map(Expression::reads).filter_map(|at| input.fields().get(at));
+        fields.map(|field| field.name().clone()).collect()
+    }
+
     pub(super) fn codec(&self) -> Result<KeyCodec> {
         KeyCodec::new(&self.key_types, self.prefixed())
     }

@@ -25,6 +25,7 @@ pub struct Grouped {
     spec: GroupedSpec,
     alias: String,
     plan: Option<Arc<Plan>>,
+    input: Option<SchemaRef>,
     state: Option<Arc<State>>,
     /// What was counted here and not by a thread.
     delta: Option<Delta>,
@@ -49,6 +50,7 @@ impl Grouped {
             spec,
             alias: String::new(),
             plan: None,
+            input: None,
             state: None,
             delta: None,
             lanes: None,
@@ -137,6 +139,7 @@ impl Transform for Grouped {
         self.delta = Some(Delta::new(&plan)?);
         self.lanes = None;
         self.plan = Some(plan);
+        self.input = Some(input);
         self.alias = context.alias.clone();
         let watermark = self.spec.watermark.as_ref().map(|(column, _)| column.clone());
         Ok(Bound { stateful: true, aggregates: true, watermark, ..Bound::stateless(schema) })
