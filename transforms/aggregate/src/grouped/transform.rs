@@ -7,7 +7,7 @@ use arrow::compute::concat_batches;
 use arrow::datatypes::SchemaRef;
 use levada_connector_api::{
     Batch, BatchInfo, BindContext, Bound, Emitted, Error, EventTime, Result, StateImage, StateKind, StateStats,
-    TaskContext, Transform, async_trait,
+    Transform, async_trait,
 };
 use levada_expressions::{Predicate, bad_rows};
 
@@ -153,6 +153,14 @@ impl Transform for Grouped {
         // A condition on the time itself stays above the watermark on it.
         let time = self.spec.watermark.as_ref().map(|(column, _)| column.as_str());
         (!time.is_some_and(|time| Predicate::reads(&source, time))).then_some(source)
+    }
+
+    fn reads(&self, _: Option<&[String]>) -> Option<Vec<String>> {
+        let (plan, input) = (self.plan.as_ref()?, self.input.as_ref()?);
+        let watched =
+            |name: &String| self.spec.watermark.as_ref().is_some_and(|(own, _)| own.eq_ignore_ascii_case(name));
+        let watched = input.fields().iter().map(|field| field.name().clone()).filter(watched);
+        Some(plan.reads(input).into_iter().chain(watched).collect())
     }
 
     fn begin(&mut self, batch: &BatchInfo) -> Result<()> {
