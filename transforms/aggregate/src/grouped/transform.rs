@@ -7,7 +7,7 @@ use arrow::compute::concat_batches;
 use arrow::datatypes::SchemaRef;
 use levada_connector_api::{
     Batch, BatchInfo, BindContext, Bound, Emitted, Error, EventTime, Result, StateImage, StateKind, StateStats,
-    TaskContext, Transform, async_trait,
+    Transform, async_trait,
 };
 use levada_expressions::{Predicate, bad_rows};
 

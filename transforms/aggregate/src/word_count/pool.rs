@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 use arrow::array::StringArray;
-use levada_connector_api::{Error, ErrorKind, Result};
+use levada_connector_api::{Error, Result};
 use tokio::sync::{Notify, mpsc};
 
 use super::config::Split;
