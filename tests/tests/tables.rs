@@ -127,8 +127,8 @@ fn rows_of_topics() {
     let Some(kafka) = Kafka::shared() else { return };
     let topic = topics::unique("tables");
     topics::write(kafka, &topic, 1, &(0..60).map(|n| format!("message {n}")).collect::<Vec<_>>());
-    let conforms = source_conforms("Kafka", &[("bootstrap.servers", kafka.bootstrap()), ("topics", &topic)]);
-    tokio::runtime::Runtime::new().unwrap().block_on(conforms);
+    let options = [("bootstrap.servers", kafka.bootstrap()), ("topics", topic.as_str())];
+    tokio::runtime::Runtime::new().unwrap().block_on(source_conforms("Kafka", &options));
 }
 
 #[tokio::test]
