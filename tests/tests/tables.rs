@@ -128,8 +128,7 @@ fn rows_of_topics() {
     let topic = topics::unique("tables");
     topics::write(kafka, &topic, 1, &(0..60).map(|n| format!("message {n}")).collect::<Vec<_>>());
     let options = [("bootstrap.servers", kafka.bootstrap()), ("topics", topic.as_str())];
-    let conforms = source_conforms("Kafka", &options);
-    tokio::runtime::Runtime::new().unwrap().block_on(conforms);
+    tokio::runtime::Runtime::new().unwrap().block_on(source_conforms("Kafka", &options));
 }
 
 #[tokio::test]

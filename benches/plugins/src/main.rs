@@ -103,7 +103,8 @@ fn run(runtime: &tokio::runtime::Runtime, registry: &Registry, transform: &str) 
     let all = pairs.iter().chain(&source).chain(&rest).map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
     let spec = PipelineSpec::parse(&all.collect::<RawConfig>(), registry).expect("a pipeline");
     let (clock, before) = (Instant::now(), cpu());
-    runtime.block_on(start(spec, Environment::new(folder.path().to_str().expect("UTF-8"))).join()).expect("no error");
+    let environment = Environment::new(folder.path().to_str().expect("UTF-8"));
+    runtime.block_on(async { start(spec, environment).join().await }).expect("no error");
     (clock.elapsed().as_secs_f64(), cpu() - before)
 }
 
@@ -144,7 +145,7 @@ fn rates(registry: &Registry) {
 fn finding() {
     let folder = tempfile::tempdir().expect("a folder");
     (0..LIBRARIES).for_each(|i| library(folder.path(), &format!("Pass{i}")));
-    let mut found = |what: &str| {
+    let found = |what: &str| {
         let clock = Instant::now();
         let mut registry = Registry::new();
         let report = load(&mut registry, &options(folder.path(), true));

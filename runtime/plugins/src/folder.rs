@@ -135,6 +135,7 @@ fn add(registry: &mut Registry, options: &Options, path: PathBuf, scanned: Scann
                 scanner: options.scanner.clone(),
                 path: path.clone(),
                 class: info.class.clone(),
+                asked: Mutex::default(),
             }),
         };
         if let Err(error) = add_to(registry, info.clone(), link) {

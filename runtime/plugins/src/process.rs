@@ -22,14 +22,18 @@ pub(crate) struct ProcessLink {
     pub(crate) scanner: Scanner,
     pub(crate) path: PathBuf,
     pub(crate) class: String,
+    /// The process that is asked about the class itself, once there was a question.
+    pub(crate) asked: Mutex<Option<(UnixStream, Process)>>,
 }
 
 /// A child process, which ends with this.
-struct Process {
+pub(crate) struct Process {
     child: Mutex<Child>,
     place: String,
     /// Whether it is asked something.
     busy: AtomicBool,
+    /// It has ended, or is silent, or says what nobody understands: it is not asked again.
+    broken: AtomicBool,
 }
 
 /// How long a child may take to end its instance.
@@ -59,6 +63,7 @@ impl Process {
                 },
                 Err(unread) => unread,
             };
+            self.broken.store(true, Ordering::SeqCst);
             let error = match unread {
                 Unread::Ended => return Err(self.ended(what)),
                 Unread::Silent => Error::new(ErrorKind::Unavailable, "the plugin's process does not answer"),
@@ -102,7 +107,10 @@ impl ProcessLink {
     fn start(&self) -> Result<(Process, UnixStream)> {
         let (child, stream) = self.scanner.start("serve", &self.path, Some(&self.class))?;
         let place = format!("plugin {}, class '{}'", self.path.display(), self.class);
-        Ok((Process { child: Mutex::new(child), place, busy: AtomicBool::new(false) }, stream))
+        Ok((
+            Process { child: Mutex::new(child), place, busy: AtomicBool::new(false), broken: AtomicBool::new(false) },
+            stream,
+        ))
     }
 }
 
@@ -112,9 +120,20 @@ fn text(args: &[u8]) -> String {
 
 impl Link for ProcessLink {
     fn query(&self, query: u32, args: &[u8]) -> Result<Vec<u8>> {
-        let (process, mut stream) = self.start()?;
-        let _ = stream.set_read_timeout(Some(self.scanner.deadline));
-        process.ask(&mut stream, "query", Ask::Query { query, args: text(args) }, &[]).map(|answer| answer.payload)
+        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        let (mut stream, process) = match asked.take() {
+            Some(asked) => asked,
+            None => {
+                let (process, stream) = self.start()?;
+                let _ = stream.set_read_timeout(Some(self.scanner.deadline));
+                (stream, process)
+            }
+        };
+        let answer = process.ask(&mut stream, "query", Ask::Query { query, args: text(args) }, &[]);
+        if !process.broken.load(Ordering::SeqCst) {
+            *asked = Some((stream, process));
+        }
+        answer.map(|answer| answer.payload)
     }
 
     fn create(&self, args: &[u8]) -> Result<Box<dyn Instance>> {

@@ -11,6 +11,7 @@
 //! `error KIND: MESSAGE` when it failed; with 2 when its configuration is wrong.
 
 use std::io::Write as _;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -72,13 +73,15 @@ fn spec(path: &str) -> Result<PipelineSpec, String> {
         registry = levada_plugin::loopback(&registry).map_err(|e| e.to_string())?;
     }
     if let Some(paths) = raw.remove("plugin.path") {
+        let paths: Vec<PathBuf> = paths.split(',').map(Into::into).collect();
         let options = Options {
-            paths: paths.split(',').map(Into::into).collect(),
+            // Tests start hundreds of processes with the same libraries.
+            cache: paths.first().map(|path| path.with_extension("crash-cache.json")),
+            paths,
             isolation: match raw.remove("plugin.isolation").as_deref() {
                 Some("process") => Isolation::Process,
                 _ => Isolation::None,
             },
-            cache: None,
             scanner: Scanner::new(std::env::current_exe().map_err(|e| e.to_string())?, &["plugin-child"]),
         };
         if let Some(problem) = load(&mut registry, &options).problems.first() {

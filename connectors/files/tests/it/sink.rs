@@ -2,7 +2,7 @@ use std::fs::{self, File};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use arrow::array::{Int64Array, RecordBatch, StringArray};
+use arrow::array::{Float64Array, Int64Array, RecordBatch, StringArray};
 use levada_connector_api::testkit::{SinkTarget, canonical_rows, sink_conformance};
 use levada_connector_api::*;
 use levada_connector_files::FilesSinkPlugin;
