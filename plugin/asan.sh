@@ -10,7 +10,6 @@ cat > "$suppressions" <<'END'
 leak:levada_plugin::guest::class_ffi::export
 leak:levada_plugin::loopback_ffi::through_table
 leak:levada_plugin::host::plugin::add_to
-leak:levada_plugin::tests::stress_ffi::class
 END
 export LSAN_OPTIONS="suppressions=$suppressions:print_suppressions=0"
 build="cargo +nightly test --target x86_64-unknown-linux-gnu --target-dir target/asan"
