@@ -127,7 +127,7 @@ impl Site {
 fn sqlite_rows(file: &Path) -> Vec<String> {
     let database = rusqlite::Connection::open(file).unwrap();
     let Ok(mut all) = database.prepare("SELECT * FROM t ORDER BY rowid") else { return Vec::new() };
-    let names: Vec<String> = all.column_names().into_iter().map(str::to_owned).collect();
+    let names: Vec<String> = all.column_names().map(str::to_owned).collect();
     let row = |row: &rusqlite::Row<'_>| {
         let cell = |(i, name): (usize, &String)| {
             let value = match row.get_ref(i)? {
