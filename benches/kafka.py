@@ -211,7 +211,9 @@ def models(runs):
             continue
         # A feature may be read several times.
         columns = ",".join(numbers[at % len(numbers)] for at in range(features))
-        used = runs.levada("scored", {
+        # A name of its own: the sink's transactions are a pipeline's.
+        pipeline = f"scored-{features}"
+        used = runs.levada(pipeline, {
             "source.class": "Kafka", "source.topics": "scored", "source.value.converter": "json",
             "source.value.converter.schema": CARS, "source.metadata.columns": "", "transforms": "predict",
             "transforms.predict.type": "DecisionTree", "transforms.predict.model": str(model),
@@ -219,7 +221,7 @@ def models(runs):
             "transforms.predict.handle.invalid": "keep", "sink.class": "Kafka", "sink.topic": f"s-{os.urandom(3).hex()}",
             "sink.topic.creation.partitions": "4", "sink.value.converter": "json"})
         runs.show(f"levada, {name}", rows, used)
-        progress = (runs.folder / "scored/progress").read_text().splitlines()
+        progress = (runs.folder / pipeline / "progress").read_text().splitlines()
         batches = [json.loads(line) for line in progress]
         scoring = sum(b["observedMetrics"]["predict"]["scoringMicros"] for b in batches if b["numInputRows"]) / 1e6
         all_of_it = sum(b["durationMs"]["triggerExecution"] for b in batches if b["numInputRows"]) / 1e3

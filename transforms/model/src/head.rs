@@ -437,8 +437,9 @@ fn onnx_class(
         let complement = binary.one_class && binary.positive;
         let (p0, p1) = match post {
             Post::Probit => (f64::from(probit32(first as f32)), 0.0),
-            // Where other rows vote for both, onnxruntime writes the sum as it is, and nothing for the second class.
-            _ if !binary.one_class => (first, 0.0),
+            // Where other rows vote for both and there is one base value, onnxruntime writes the sum as it is, and
+            // nothing for the second class.
+            _ if !binary.one_class && base.len() == 1 => (first, 0.0),
             Post::Logistic if complement => {
                 let p = logistic32(first as f32);
                 (f64::from(1.0 - p), f64::from(p))
