@@ -55,7 +55,7 @@ impl FromStr for OutputMode {
 #[serde(rename_all = "kebab-case")]
 pub enum Guarantee {
     /// Batch id, epoch and offsets are stored with the data in one transaction; [`Sink::open`](crate::Sink::open)
-    /// answers with them. Exactly once with any source.
+    /// answers with them. Exactly once with a replayable source: a micro-batch that the sink does not hold is read again.
     Transactional,
     /// Writing the same micro-batch again gives the same result. Exactly once with a replayable source.
     Idempotent,

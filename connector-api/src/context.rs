@@ -66,6 +66,9 @@ impl fmt::Debug for Faults {
 pub struct TaskContext {
     /// The pipeline's name.
     pub pipeline: String,
+    /// The id of the task's checkpoint, made when that was: numbers of micro-batches and epochs mean something only
+    /// together with it. Empty where it is not known.
+    pub checkpoint: String,
     /// The task's number, from 0.
     pub task: u32,
     /// How many tasks the work is split over: at least 1.
@@ -83,8 +86,10 @@ pub struct TaskContext {
 impl TaskContext {
     /// A context for the first run of task 0 of `pipeline`, with the machine's clock.
     pub fn new(pipeline: impl Into<String>) -> Self {
+        let pipeline = pipeline.into();
         Self {
-            pipeline: pipeline.into(),
+            checkpoint: format!("checkpoint of {pipeline}"),
+            pipeline,
             task: 0,
             tasks: 1,
             epoch: 1,

@@ -1,5 +1,6 @@
 //! Errors that say what failed, where, what to do about it, and whether trying again can help.
 
+use std::any::Any;
 use std::error::Error as StdError;
 use std::fmt;
 
@@ -126,6 +127,13 @@ impl Error {
             _ => Self::new(ErrorKind::Io, format!("{place}: {error}")),
         };
         new.source(error)
+    }
+
+    /// A panic of `who`, with the message that it carried.
+    pub fn panicked(who: &str, payload: &(dyn Any + Send)) -> Self {
+        let text = payload.downcast_ref::<&str>().copied();
+        let text = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("without a message");
+        Self::new(ErrorKind::Panic, format!("{who} panicked: {text}"))
     }
 
     /// Sets the retry verdict.

@@ -9,7 +9,7 @@
 //! - [`Sink`]: stages rows and makes a micro-batch durable at once.
 //!
 //! Plugins describe themselves ([`Plugin`], [`SourcePlugin`], [`TransformPlugin`], [`SinkPlugin`]) with a
-//! [configuration definition](config::ConfigDef), from which validation, REST answers and documentation are made.
+//! [configuration definition](config::ConfigDef), from which validation and documentation are made.
 //! They are found by name in a [`Registry`].
 #![cfg_attr(not(test), warn(clippy::indexing_slicing))]
 
@@ -19,6 +19,7 @@ pub mod config;
 mod context;
 mod dead_letters;
 mod error;
+mod lookup;
 mod offsets;
 mod origin;
 mod plugin;
@@ -35,6 +36,7 @@ pub use capability::{Guarantee, OutputMode, SinkCapabilities, SourceCapabilities
 pub use context::{Clock, FaultHook, Faults, SystemClock, TaskContext};
 pub use dead_letters::{DeadLetter, DeadLetterQueue, Stage};
 pub use error::{Error, ErrorKind, Result, Retry};
+pub use lookup::find_column;
 pub use offsets::{Offset, OffsetRange, OffsetRanges, Offsets, Partition, Position};
 pub use origin::{Origin, Record, Records};
 pub use plugin::{DeadLetterPlugin, Plugin, PluginKind, SinkPlugin, SourcePlugin, TransformPlugin};

@@ -1,7 +1,7 @@
 //! Where rows came from: for messages, and for dead letters.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use arrow::array::{Array as _, BooleanArray};
 
@@ -34,23 +34,51 @@ pub trait Records: Send + Sync {
     fn record(&self, row: usize) -> Option<Record>;
 }
 
-/// Where the rows of a [`Batch`](crate::Batch) came from, at the cost of one shared string a batch, and of a number a row
-/// where some of the rows have been dropped.
+/// Where the rows of a [`Batch`](crate::Batch) came from, at the cost of one shared string a batch, and of a bit a row where
+/// some of the rows have been dropped.
 #[derive(Clone)]
 pub struct Origin {
     label: Option<Arc<str>>,
     unit: &'static str,
     first: Option<u64>,
     records: Option<Arc<dyn Records>>,
-    /// The rows' numbers among those that were read; `None`: all of them.
-    kept: Option<Arc<[u32]>>,
+    /// Which of the rows that were read are left.
+    rows: Rows,
+}
+
+/// Some of the rows that were read.
+#[derive(Clone, Default)]
+struct Rows {
+    /// `None`: all of them.
+    kept: Option<Arc<Kept>>,
     /// How many of these come before the batch.
     skipped: usize,
 }
 
+struct Kept {
+    of: Rows,
+    mask: BooleanArray,
+    /// The rows' numbers among those that were read. Most batches are never asked for them.
+    numbers: OnceLock<Vec<Option<u32>>>,
+}
+
+impl Rows {
+    /// The number of row `row` among the rows that were read.
+    fn number(&self, row: usize) -> Option<usize> {
+        let at = self.skipped + row;
+        let Some(kept) = &self.kept else { return Some(at) };
+        let numbers = kept.numbers.get_or_init(|| {
+            let is_kept = |row: &usize| kept.mask.is_valid(*row) && kept.mask.value(*row);
+            let number = |row: usize| kept.of.number(row).and_then(|row| u32::try_from(row).ok());
+            (0..kept.mask.len()).filter(is_kept).map(number).collect()
+        });
+        numbers.get(at).copied().flatten().map(|row| row as usize)
+    }
+}
+
 impl Origin {
     fn new(label: Option<Arc<str>>, unit: &'static str, first: Option<u64>) -> Self {
-        Self { label, unit, first, records: None, kept: None, skipped: 0 }
+        Self { label, unit, first, records: None, rows: Rows::default() }
     }
 
     /// Nothing is known.
@@ -77,7 +105,7 @@ impl Origin {
     /// What the rows are from, the unit that they are counted in, and the number of the first of them. Without a number
     /// where the rows are not one after the other.
     pub fn parts(&self) -> (Option<&str>, &'static str, Option<u64>) {
-        let first = self.first.filter(|_| self.kept.is_none()).map(|first| first + self.skipped as u64);
+        let first = self.first.filter(|_| self.rows.kept.is_none()).map(|first| first + self.rows.skipped as u64);
         (self.label.as_deref(), self.unit, first)
     }
 
@@ -88,7 +116,9 @@ impl Origin {
 
     /// The same origin for a slice that begins at `offset`.
     pub fn sliced(&self, offset: usize) -> Self {
-        Self { skipped: self.skipped + offset, ..self.clone() }
+        let mut sliced = self.clone();
+        sliced.rows.skipped += offset;
+        sliced
     }
 
     /// The same origin for the rows for which `mask` is true.
@@ -96,9 +126,8 @@ impl Origin {
         if self.first.is_none() && self.records.is_none() {
             return self.blurred();
         }
-        let is_kept = |row: &usize| mask.is_valid(*row) && mask.value(*row);
-        let rows = (0..mask.len()).filter(is_kept).filter_map(|row| u32::try_from(self.row(row)?).ok());
-        Self { kept: Some(rows.collect()), skipped: 0, ..self.clone() }
+        let kept = Kept { of: self.rows.clone(), mask: mask.clone(), numbers: OnceLock::new() };
+        Self { rows: Rows { kept: Some(Arc::new(kept)), skipped: 0 }, ..self.clone() }
     }
 
     /// The same origin for a batch of `rows` rows without those whose numbers are in `dropped`.
@@ -112,17 +141,9 @@ impl Origin {
         self.kept(&mask.into())
     }
 
-    /// The number of row `row` of the batch among the rows that were read.
-    fn row(&self, row: usize) -> Option<usize> {
-        match &self.kept {
-            Some(kept) => kept.get(self.skipped + row).map(|row| *row as usize),
-            None => Some(self.skipped + row),
-        }
-    }
-
     /// The place of row `row` of the batch, for messages.
     pub fn of(&self, row: usize) -> String {
-        let read = self.row(row);
+        let read = self.rows.number(row);
         if let Some(place) = self.records.as_ref().zip(read).and_then(|(records, row)| records.place(row)) {
             return place;
         }
@@ -135,14 +156,14 @@ impl Origin {
 
     /// The record that row `row` of the batch was made of, where the source keeps it.
     pub fn record(&self, row: usize) -> Option<Record> {
-        self.records.as_ref()?.record(self.row(row)?)
+        self.records.as_ref()?.record(self.rows.number(row)?)
     }
 }
 
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (&self.label, self.first) {
-            (Some(label), Some(first)) => write!(f, "{label}, from {} {}", self.unit, first + self.skipped as u64),
+            (Some(label), Some(first)) => write!(f, "{label}, from {} {}", self.unit, first + self.rows.skipped as u64),
             (Some(label), None) => f.write_str(label),
             (None, _) => f.write_str("unknown origin"),
         }

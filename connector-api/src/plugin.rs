@@ -48,6 +48,7 @@ pub trait Plugin: Send + Sync {
     fn config_def(&self) -> ConfigDef;
 
     /// Checks what no single key can tell: options that exclude each other. The values have passed the definition.
+    /// The errors have the keys as the definition has them: whoever asks knows what stands before them.
     fn validate(&self, config: &Config) -> Vec<ConfigError> {
         let _ = config;
         Vec::new()

@@ -78,7 +78,9 @@ pub struct PollLimit {
     pub wait: Duration,
     /// Where to stop: the first position of each partition that must not be read. Partitions that are not in it are not
     /// read at all. A replayable source honours it exactly, and names a partition of it that the offsets did not have yet
-    /// in its ranges even where there is nothing to read.
+    /// in its ranges even where there is nothing to read. What lies before it is known to be there: a replayable source
+    /// never answers [`Idle`](PollStatus::Idle), but [`More`](PollStatus::More) while rows are on their way, `End` when it
+    /// is reached, and an error if it cannot be.
     pub until: Option<Arc<Offsets>>,
 }
 
@@ -94,7 +96,7 @@ impl PollLimit {
 pub enum PollStatus {
     /// There may be more: poll again.
     More,
-    /// There is nothing more for now.
+    /// There is nothing more for now. Not the answer of a replayable source where [`PollLimit::until`] is set.
     Idle,
     /// There may be more, but the source wants the micro-batch to end here (files a trigger). A poll of the same
     /// micro-batch after it (the trigger 'once') reads on and starts counting anew.

@@ -32,7 +32,7 @@ pub enum ConfigType {
 }
 
 impl ConfigType {
-    /// The type's name in documentation and REST answers.
+    /// The type's name in documentation.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Boolean => "boolean",
@@ -60,7 +60,7 @@ pub enum Importance {
 }
 
 impl Importance {
-    /// The name in documentation and REST answers.
+    /// The name in documentation.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::High => "high",
@@ -129,6 +129,16 @@ impl Validator {
             Ok(number) if number >= min as f64 && number <= max as f64 => Ok(()),
             Err(_) => Ok(()),
             Ok(_) => Err(format!("it must be from {min} to {max}")),
+        })
+    }
+
+    /// A size of `min` bytes or more.
+    pub fn size_at_least(min: u64) -> Self {
+        let plural = if min == 1 { "" } else { "s" };
+        Self::new(format!("{min} byte{plural} or more"), move |text| match super::parse_size(text) {
+            Ok(size) if size < min => Err(format!("it must be {min} byte{plural} or more")),
+            // What is no size at all is the type's error.
+            _ => Ok(()),
         })
     }
 

@@ -1,4 +1,4 @@
-//! Configuration, defined once: validation, documentation and REST answers are made from the definition.
+//! Configuration, defined once: validation and documentation are made from the definition.
 //!
 //! A configuration is a flat map of strings, as in Kafka Connect. A [`ConfigDef`] says which keys there are, of which
 //! [type](ConfigType), with which default, how important, in which group, with which validators and recommended values,

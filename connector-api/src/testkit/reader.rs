@@ -187,6 +187,10 @@ impl Reader {
             "rows must come with the ranges behind them: {rows} rows without any ({place})"
         );
         if let Some(until) = &limit.until {
+            assert!(
+                polled.status != PollStatus::Idle || !self.capabilities.replayable,
+                "Idle is no answer while there is an until: More until it is reached, then End ({place})"
+            );
             for (partition, range) in polled.ranges.iter() {
                 let Some(end) = until.get(partition) else {
                     panic!("partitions that are not in until must not be read: {partition} was ({place})");

@@ -234,11 +234,23 @@ pub(crate) fn sink() -> ConfigDef {
             .one_of(&["none", "gzip", "zstd", "snappy"]),
         )
         .key(key("header", Boolean, Low, "Whether a CSV file begins with the names of its columns.").default(true))
+        .key(
+            key(
+                "shared",
+                Boolean,
+                Low,
+                "Whether to write beside the files of another pipeline, or of this one with another checkpoint: a number is \
+            then in the names. Otherwise such a folder is refused.",
+            )
+            .default(false),
+        )
 }
 
 /// What no single option of the sink can tell.
 pub(crate) fn check_sink(config: &Config) -> Vec<ConfigError> {
-    let (format, compression) = (config.string("format"), config.string_opt("compression").unwrap_or_default());
+    // As they are used: either may be given in any case.
+    let format = config.string("format").to_ascii_lowercase();
+    let compression = config.string_opt("compression").unwrap_or_default().to_ascii_lowercase();
     let fits = match format.as_str() {
         "parquet" => compression != "gzip",
         _ => compression != "snappy",

@@ -97,6 +97,7 @@ pub(super) fn context(wire: ContextWire, task: Task) -> TaskContext {
     };
     TaskContext {
         pipeline: wire.pipeline,
+        checkpoint: wire.checkpoint,
         task: wire.task,
         tasks: wire.tasks,
         epoch: wire.epoch,

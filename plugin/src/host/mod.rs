@@ -34,6 +34,7 @@ pub fn error_from_parts(kind: &str, retry: &str, message: String, hint: Option<S
 fn context_wire(context: &TaskContext) -> ContextWire {
     ContextWire {
         pipeline: context.pipeline.clone(),
+        checkpoint: context.checkpoint.clone(),
         task: context.task,
         tasks: context.tasks,
         epoch: context.epoch,

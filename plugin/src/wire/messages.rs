@@ -56,6 +56,8 @@ pub(crate) struct CapabilitiesWire {
 #[derive(Serialize, Deserialize)]
 pub(crate) struct ContextWire {
     pub(crate) pipeline: String,
+    #[serde(default)]
+    pub(crate) checkpoint: String,
     pub(crate) task: u32,
     pub(crate) tasks: u32,
     pub(crate) epoch: u64,

@@ -223,18 +223,22 @@ fn quoted(field: &str) -> String {
     }
 }
 
+/// The features, none of which may be null.
+fn columns(rows: &RecordBatch, features: &[String]) -> Result<Vec<Vec<f64>>> {
+    let column = |name: &String| -> Result<Vec<f64>> {
+        let column = numbers(rows, name)?;
+        known(&column, &format!("column '{name}'"))?;
+        Ok(column.values().to_vec())
+    };
+    features.iter().map(column).collect()
+}
+
 fn fit(training: &Training) -> Result<String> {
     let rows = read(&training.rows, training.header)?;
     let schema = rows.schema();
     let label = &training.label;
     let others = || schema.fields().iter().map(|field| field.name().clone()).filter(|name| name != label).collect();
     let features: Vec<String> = if training.features.is_empty() { others() } else { training.features.clone() };
-    let column = |name: &String| -> Result<Vec<f64>> {
-        let column = numbers(&rows, name)?;
-        known(&column, &format!("column '{name}'"))?;
-        Ok(column.values().to_vec())
-    };
-    let columns: Vec<Vec<f64>> = features.iter().map(column).collect::<Result<_>>()?;
     let impurity = if training.regression { Impurity::Variance } else { Impurity::Gini };
     let parameters = Parameters {
         impurity: training.impurity.unwrap_or(impurity),
@@ -249,15 +253,16 @@ fn fit(training: &Training) -> Result<String> {
         seed: training.seed,
     };
     let what = format!("the label '{label}'");
+    // The label first: who names it wrong need not hear of features.
     let trained = if training.regression || parameters.impurity == Impurity::Variance {
-        let numbers = numbers(&rows, label)?;
-        known(&numbers, &what)?;
-        train(&columns, Target::Numbers(numbers.values()), &parameters)?
+        let labels = numbers(&rows, label)?;
+        known(&labels, &what)?;
+        train(&columns(&rows, &features)?, Target::Numbers(labels.values()), &parameters)?
     } else {
         let labels = text(&rows, label)?;
         known(&labels, &what)?;
         let labels: Vec<&str> = labels.iter().flatten().collect();
-        train(&columns, Target::Classes(&labels), &parameters)?
+        train(&columns(&rows, &features)?, Target::Classes(&labels), &parameters)?
     };
     trained.save(&training.out, &features, label)?;
     Ok(report(&trained, &features, &training.out))

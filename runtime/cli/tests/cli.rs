@@ -114,6 +114,37 @@ fn every_error_is_named_before_anything_runs() {
     }
 }
 
+/// Every plugin with a check of its own: its keys are told as they stand in the file.
+#[test]
+fn what_options_do_not_go_together_is_named_by_the_keys_of_the_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("p.yaml");
+    let pipeline = r#"{
+        "source": {"class": "Datagen", "kind": "orders", "skew": 2},
+        "transforms": "a, b, c, d",
+        "transforms.a.type": "Select",
+        "transforms.b": {"type": "WordCount", "column": "x", "word.column": "w", "count.column": "w"},
+        "transforms.c": {"type": "WindowedAggregate", "slide": "1 second", "aggregates": "count(*)"},
+        "transforms.d.type": "Filter",
+        "sink": {"class": "Files", "path": "out", "format": "Parquet", "compression": "GZIP"}
+    }"#;
+    std::fs::write(&file, pipeline).unwrap();
+    let errors = text(&levada(&["validate", file.to_str().unwrap()]).stderr);
+    for part in [
+        "source.skew: ",
+        "transforms.a.columns: missing",
+        "transforms.b.count.column = 'w'",
+        "transforms.c.slide: ",
+        "transforms.d.condition: missing",
+        "sink.compression = 'gzip'",
+    ] {
+        assert!(errors.contains(part), "{part} is not in {errors}");
+    }
+    for twice in ["source.source.", "transforms.a.transforms.", "transforms.b.transforms.b", "sink.sink."] {
+        assert!(!errors.contains(twice), "{errors}");
+    }
+}
+
 #[test]
 fn an_interrupt_ends_it_well() {
     let data = tempfile::tempdir().unwrap();

@@ -52,7 +52,7 @@ pub struct Progress {
 pub struct Durations {
     /// Reading and decoding.
     pub get_batch: u64,
-    /// Transforming and staging at the sink.
+    /// Staging at the sink, without its commit. Transforms run meanwhile; Spark counts them here, too.
     pub add_batch: u64,
     /// Making the batch's record durable.
     pub wal_commit: u64,

@@ -182,19 +182,21 @@ async fn settle(task: &Task, base: &str, old: Layout) -> Result<Offsets> {
 /// The names of what lies in a folder; nothing where there is none.
 async fn children(location: &str) -> Result<Vec<String>> {
     let place = levada_storage::resolve(location)?;
-    let failed = |error| levada_storage::to_error(location, error);
     if let Some(folder) = &place.local {
         let entries = match std::fs::read_dir(folder) {
             Ok(entries) => entries,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
             Err(error) => return Err(Error::io(location, error)),
         };
-        return Ok(entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect());
+        // An entry that cannot be read may be a task with offsets: without it they would be lost.
+        let names: std::io::Result<Vec<_>> = entries.map(|entry| Ok(entry?.file_name())).collect();
+        let names = names.map_err(|error| Error::io(location, error))?;
+        return Ok(names.into_iter().filter_map(|name| name.into_string().ok()).collect());
     }
     let found: Vec<_> = match place.store.list(Some(&place.path)).try_collect().await {
         Ok(found) => found,
         Err(object_store::Error::NotFound { .. }) => Vec::new(),
-        Err(error) => return Err(failed(error)),
+        Err(error) => return Err(levada_storage::to_error(location, error)),
     };
     let child = |object: object_store::ObjectMeta| {
         let mut parts = object.location.prefix_match(&place.path)?;

@@ -12,7 +12,7 @@ use crate::PipelineSpec;
 use crate::environment::{Environment, TaskState, TaskStatus};
 use crate::pipeline::{RestartPolicy, RetryTimeout};
 use crate::shares::share_out;
-use crate::task::{Task, panic_error};
+use crate::task::Task;
 
 /// Why a pipeline ended when it did not end well: the error of its task.
 pub type RunError = Error;
@@ -42,7 +42,7 @@ impl PipelineHandle {
     pub async fn join(self) -> Result<(), RunError> {
         match self.run.await {
             Ok(result) => result,
-            Err(error) if error.is_panic() => Err(panic_error(error.into_panic().as_ref())),
+            Err(error) if error.is_panic() => Err(Error::panicked("the task", error.into_panic().as_ref())),
             Err(_) => Ok(()),
         }
     }
@@ -86,7 +86,7 @@ async fn supervise(first: Task) -> Result<()> {
     while let Some(joined) = running.join_next().await {
         let result = match joined {
             Ok(result) => result,
-            Err(error) if error.is_panic() => Err(panic_error(error.into_panic().as_ref())),
+            Err(error) if error.is_panic() => Err(Error::panicked("the task", error.into_panic().as_ref())),
             Err(_) => Ok(()),
         };
         if result.as_ref().is_err_and(|error| error.kind() == ErrorKind::Fenced) {
@@ -112,7 +112,7 @@ where
         // A panic while a task recovers must not take the supervisor along: the run is a task of its own.
         let result = match tokio::spawn(run(task.clone())).await {
             Ok(result) => result.map(Some),
-            Err(error) if error.is_panic() => Err(panic_error(error.into_panic().as_ref())),
+            Err(error) if error.is_panic() => Err(Error::panicked("the task", error.into_panic().as_ref())),
             Err(_) => Ok(None),
         };
         let error = match result {

@@ -11,7 +11,7 @@ use levada_connector_api::config::parse_duration;
 pub enum Trigger {
     /// As soon as there is data.
     Available,
-    /// At the multiples of an interval since the epoch; at once when the batch before took longer.
+    /// At the multiples of an interval since the epoch; at once when reading the batch before took longer.
     Interval(Duration),
     /// What is there at the start, in batches as the limits have it; then the pipeline ends.
     AvailableNow,
@@ -25,12 +25,12 @@ impl Trigger {
         matches!(self, Self::AvailableNow | Self::Once)
     }
 
-    /// How long after `now_ms` the next batch starts: the time to the next multiple of the interval.
-    pub(crate) fn delay(self, now_ms: i64) -> Duration {
-        let Self::Interval(interval) = self else { return Duration::ZERO };
+    /// When the batch after one that starts at `now_ms` is due: at the next multiple of the interval. Both are milliseconds
+    /// since the epoch.
+    pub(crate) fn next(self, now_ms: i64) -> i64 {
+        let Self::Interval(interval) = self else { return now_ms };
         let interval = i64::try_from(interval.as_millis()).unwrap_or(i64::MAX).max(1);
-        let past = now_ms.rem_euclid(interval);
-        Duration::from_millis(u64::try_from(interval - past).unwrap_or(0))
+        now_ms.saturating_add(interval - now_ms.rem_euclid(interval))
     }
 }
 
@@ -86,8 +86,8 @@ mod tests {
     #[test]
     fn an_interval_is_aligned_to_its_multiples() {
         let minute = Trigger::Interval(Duration::from_secs(60));
-        assert_eq!(minute.delay(59_000), Duration::from_secs(1));
-        assert_eq!(minute.delay(60_000), Duration::from_secs(60));
-        assert_eq!(minute.delay(-1), Duration::from_millis(1));
+        assert_eq!(minute.next(59_000), 60_000);
+        assert_eq!(minute.next(60_000), 120_000);
+        assert_eq!(minute.next(-1), 0);
     }
 }

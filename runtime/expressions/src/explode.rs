@@ -141,7 +141,7 @@ impl Generator {
             columns.push(Arc::new(Int32Array::from(positions)));
         }
         for item in items {
-            columns.push(take(&item, &indices, None).map_err(|error| Error::internal(error.to_string()))?);
+            columns.push(take(&item, &indices, None)?);
         }
         Ok(Generated { rows: UInt32Array::from(rows), columns })
     }

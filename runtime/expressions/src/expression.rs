@@ -1,11 +1,13 @@
 //! One expression.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch};
 use arrow::datatypes::{DataType, SchemaRef};
 use datafusion_physical_expr::PhysicalExpr;
 use datafusion_physical_expr::expressions::Column;
+use datafusion_physical_expr::utils::collect_columns;
 use levada_connector_api::Result;
 
 use super::SqlOptions;
@@ -64,6 +66,12 @@ impl Expression {
     /// The number of the input column that it is, if it is one and nothing more.
     pub fn column(&self) -> Option<usize> {
         self.expr.downcast_ref::<Column>().map(Column::index)
+    }
+
+    /// The numbers of the input columns that are read, in order.
+    pub fn reads(&self) -> Vec<usize> {
+        let columns: BTreeSet<usize> = collect_columns(&self.expr).iter().map(Column::index).collect();
+        columns.into_iter().collect()
     }
 
     /// The compiled form, for those who evaluate it themselves.

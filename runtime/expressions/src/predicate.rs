@@ -106,6 +106,11 @@ impl Predicate {
         parse::expression(text).map_or(true, |ast| named(&ast, column))
     }
 
+    /// The numbers of the input columns that are read, in order.
+    pub fn columns(&self) -> Vec<usize> {
+        self.condition.reads()
+    }
+
     /// Which rows of `batch` meet the condition. Rows for which it is unknown (null) do not.
     ///
     /// # Errors
@@ -141,7 +146,7 @@ impl Predicate {
         }
         parts.extend(good);
         let parts: Vec<&dyn Array> = parts.iter().map(|part| part as &dyn Array).collect();
-        let mask = concat(&parts).map_err(|error| Error::internal(error.to_string()))?;
+        let mask = concat(&parts)?;
         Ok((mask.as_boolean().clone(), isolated.bad))
     }
 }

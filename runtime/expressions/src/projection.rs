@@ -116,7 +116,7 @@ impl Projection {
             match (output, &generated) {
                 (Output::Value(expression), None) => expression.evaluate(batch),
                 (Output::Value(expression), Some(generated)) => {
-                    take(&expression.evaluate(batch)?, &generated.rows, None).map_err(internal)
+                    take(&expression.evaluate(batch)?, &generated.rows, None).map_err(Error::from)
                 }
                 (Output::Generated(index), generated) => generated
                     .as_ref()
@@ -126,7 +126,7 @@ impl Projection {
         };
         let columns = self.outputs.iter().map(column).collect::<Result<Vec<_>>>()?;
         let options = RecordBatchOptions::new().with_row_count(Some(rows));
-        RecordBatch::try_new_with_options(self.schema(), columns, &options).map_err(internal)
+        RecordBatch::try_new_with_options(self.schema(), columns, &options).map_err(Error::from)
     }
 
     /// The same, going around the rows that cannot be evaluated: they are left out, and stand in the second part with
@@ -139,7 +139,7 @@ impl Projection {
             return Ok((good, Vec::new()));
         }
         let isolated = isolate(batch, &|part| self.evaluate(part));
-        let good = concat_batches(&self.schema, &isolated.good).map_err(internal)?;
+        let good = concat_batches(&self.schema, &isolated.good)?;
         Ok((good, isolated.bad))
     }
 }
@@ -153,10 +153,6 @@ fn window_time(ast: &Ast) -> Option<&str> {
         },
         _ => None,
     }
-}
-
-fn internal(error: arrow::error::ArrowError) -> Error {
-    Error::internal(error.to_string())
 }
 
 /// A select list while it is compiled.

@@ -5,6 +5,35 @@ use memchr::{memchr, memchr_iter, memchr2};
 /// The byte-order mark that may start a file. Readers skip it.
 pub const BOM: &[u8] = b"\xef\xbb\xbf";
 
+/// Where the first line of some bytes ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LineEnd {
+    /// It has so many bytes, and the next line begins there.
+    At {
+        /// The line's bytes, without its end.
+        length: usize,
+        /// Where the next line begins.
+        next: usize,
+    },
+    /// The bytes end with a `\r` that a `\n` may follow.
+    Open,
+    /// The bytes hold no line end.
+    None,
+}
+
+/// Finds the first line end: `\n`, `\r\n` or a lone `\r`. `last`: nothing follows the bytes. Bytes that are known to have no
+/// `\r` are searched faster without `has_cr`.
+#[inline]
+pub fn line_end(bytes: &[u8], last: bool, has_cr: bool) -> LineEnd {
+    let found = if has_cr { memchr2(b'\n', b'\r', bytes) } else { memchr(b'\n', bytes) };
+    let Some(length) = found else { return LineEnd::None };
+    match (bytes.get(length), bytes.get(length + 1)) {
+        (Some(b'\r'), Some(b'\n')) => LineEnd::At { length, next: length + 2 },
+        (Some(b'\r'), None) if !last => LineEnd::Open,
+        _ => LineEnd::At { length, next: length + 1 },
+    }
+}
+
 /// Splits bytes into lines, each ended by `\n`, `\r\n` or a lone `\r`.
 ///
 /// Bytes may come in pieces: each call gets the bytes that the call before left over, followed by new ones.
@@ -31,16 +60,10 @@ impl LineSplitter {
             }
         } else {
             while let Some(rest) = buffer.get(start..)
-                && let Some(length) = memchr2(b'\n', b'\r', rest)
+                && let LineEnd::At { length, next } = line_end(rest, last, true)
             {
-                let end = start + length;
-                let after = match (buffer.get(end), buffer.get(end + 1)) {
-                    (Some(b'\r'), Some(b'\n')) => end + 2,
-                    (Some(b'\r'), None) if !last => return start,
-                    _ => end + 1,
-                };
-                f(buffer.get(start..end).unwrap_or_default(), start);
-                start = after;
+                f(rest.get(..length).unwrap_or_default(), start);
+                start += next;
             }
         }
         match buffer.get(start..) {

@@ -155,13 +155,13 @@ mod tests {
         upload.put_part("c".into()).await.unwrap();
         // As a killed process leaves it: nothing runs when it is forgotten.
         std::mem::forget(upload);
-        assert_eq!(remove_staged(folder.path(), "part-2").unwrap(), 0);
-        assert_eq!(remove_staged(folder.path(), "part-1").unwrap(), 1);
+        assert_eq!(remove_staged(folder.path(), |name| name == "part-2.json").unwrap(), 0);
+        assert_eq!(remove_staged(folder.path(), |name| name == "part-1.json").unwrap(), 1);
         assert_eq!(store.get(&path).await.unwrap().bytes().await.unwrap(), "ab");
 
         let mut upload = store.put_multipart(&path).await.unwrap();
         upload.put_part("c".into()).await.unwrap();
         drop(upload);
-        assert_eq!(remove_staged(folder.path(), "part-1").unwrap(), 0);
+        assert_eq!(remove_staged(folder.path(), |name| name == "part-1.json").unwrap(), 0);
     }
 }

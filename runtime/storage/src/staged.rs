@@ -21,23 +21,27 @@ pub(crate) fn is_staged(path: &Path) -> bool {
     path.filename().is_some_and(|name| name.starts_with('.') && name.ends_with(STAGED))
 }
 
-/// Deletes what a killed process left staged in `folder` for files whose names begin with `prefix`.
+/// What a staged file is to be called in the end: `.NAME.PROCESS-NUMBER.staged`.
+fn target_name(staged: &str) -> Option<&str> {
+    staged.strip_prefix('.')?.strip_suffix(STAGED)?.rsplit_once('.').map(|(name, _)| name)
+}
+
+/// Deletes what a killed process left staged in `folder` for files whose names are `ours`.
 ///
 /// # Errors
 /// The folder cannot be read or a file not be deleted. A folder that does not exist is empty.
-pub fn remove_staged(folder: &FsPath, prefix: &str) -> levada_connector_api::Result<usize> {
+pub fn remove_staged(folder: &FsPath, ours: impl Fn(&str) -> bool) -> levada_connector_api::Result<usize> {
     use levada_connector_api::Error;
     let entries = match fs::read_dir(folder) {
         Ok(entries) => entries,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(0),
         Err(error) => return Err(Error::io(folder.display(), error)),
     };
-    let prefix = format!(".{prefix}");
     let mut removed = 0;
     for entry in entries {
         let path = entry.map_err(|e| Error::io(folder.display(), e))?.path();
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        if name.starts_with(&prefix) && name.ends_with(STAGED) {
+        if target_name(name).is_some_and(&ours) {
             match fs::remove_file(&path) {
                 Ok(()) => removed += 1,
                 // A writer that was dropped a moment ago has cleaned up after itself.

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use arrow::array::{RecordBatch, RecordBatchOptions};
 use arrow::datatypes::{Field, Schema, SchemaRef};
-use levada_connector_api::config::{Config, ConfigDef, nearest};
+use levada_connector_api::config::{Config, ConfigDef};
 use levada_connector_api::{
     Batch, BindContext, Bound, Emitted, Error, Plugin, Result, Transform, TransformPlugin, WATERMARK, async_trait,
-    watermark_delay,
+    find_column, watermark_delay,
 };
 
 /// Rows of all inputs, columns matched by name.
@@ -16,12 +16,6 @@ struct UnionTransform {
     schema: Option<SchemaRef>,
     /// For each input: where the output's columns stand in it.
     columns: Vec<Vec<usize>>,
-}
-
-fn find(schema: &SchemaRef, name: &str) -> Option<usize> {
-    let fields = schema.fields();
-    let exact = fields.iter().position(|field| field.name() == name);
-    exact.or_else(|| fields.iter().position(|field| field.name().eq_ignore_ascii_case(name)))
 }
 
 #[async_trait]
@@ -48,17 +42,9 @@ impl Transform for UnionTransform {
             }
             let mut own = Vec::new();
             for field in &mut fields {
-                let Some(at) = find(other, field.name()) else {
-                    let names: Vec<&str> = other.fields().iter().map(|field| field.name().as_str()).collect();
-                    let near = nearest(field.name(), names.iter().copied()).unwrap_or("a Select with AS");
-                    return Err(Error::config(format!(
-                        "[UNRESOLVED_COLUMN] input {} has no column '{}'; it has {}",
-                        number + 2,
-                        field.name(),
-                        names.join(", ")
-                    ))
-                    .hint(format!("columns are matched by name; did you mean '{near}'?")));
-                };
+                let at = find_column(other, field.name()).map_err(|error| {
+                    error.context(format!("[UNRESOLVED_COLUMN] columns are matched by name: input {}", number + 2))
+                })?;
                 let theirs = other.field(at);
                 if theirs.data_type() != field.data_type() {
                     return Err(Error::config(format!(
@@ -104,7 +90,7 @@ impl Transform for UnionTransform {
         let columns = columns.iter().filter_map(|at| batch.rows.columns().get(*at).cloned()).collect();
         let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
         let rows = RecordBatch::try_new_with_options(schema.clone(), columns, &options);
-        let rows = rows.map_err(|e| Error::internal(e.to_string()))?;
+        let rows = rows?;
         Ok(Emitted::one(Batch::with_origin(rows, batch.origin)))
     }
 }

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit, TimestampMicrosecondType};
-use levada_connector_api::config::{Config, ConfigDef, ConfigKey, ConfigType, Importance, Validator, nearest};
+use levada_connector_api::config::{Config, ConfigDef, ConfigKey, ConfigType, Importance, Validator};
 use levada_connector_api::{
     Batch, BatchInfo, BindContext, Bound, Emitted, Error, EventTime, Plugin, Result, Transform, TransformPlugin,
-    WATERMARK, async_trait, watermark_delay,
+    WATERMARK, async_trait, find_column, watermark_delay,
 };
 
 /// Watches the event times of a column.
@@ -22,17 +22,7 @@ impl Watch {
     /// # Errors
     /// There is no such column, or it is no timestamp.
     pub(crate) fn new(input: &SchemaRef, column: &str, delay: i64) -> Result<Self> {
-        let fields = input.fields();
-        let exact = fields.iter().position(|field| field.name() == column);
-        let folded = || fields.iter().position(|field| field.name().eq_ignore_ascii_case(column));
-        let Some(at) = exact.or_else(folded) else {
-            let names: Vec<&str> = fields.iter().map(|field| field.name().as_str()).collect();
-            let error = Error::config(format!("there is no column '{column}'; there are {}", names.join(", ")));
-            return Err(match nearest(column, names.iter().copied()) {
-                Some(near) => error.hint(format!("did you mean '{near}'?")),
-                None => error.hint("name the column with the event time"),
-            });
-        };
+        let at = find_column(input, column)?;
         match input.field(at).data_type() {
             DataType::Timestamp(TimeUnit::Microsecond, _) => {}
             other => {
@@ -129,7 +119,7 @@ impl Transform for WatermarkTransform {
         watch.see(&batch.rows)?;
         let options = arrow::array::RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
         let rows = RecordBatch::try_new_with_options(schema.clone(), batch.rows.columns().to_vec(), &options);
-        let rows = rows.map_err(|e| Error::internal(e.to_string()))?;
+        let rows = rows?;
         Ok(Emitted::one(Batch::with_origin(rows, batch.origin)))
     }
 

@@ -71,10 +71,7 @@ impl Transform for Filter {
                 let builder = FilterBuilder::new(&mask);
                 // Worth its cost when the selection is used more than once.
                 let builder = if batch.rows.num_columns() > 1 { builder.optimize() } else { builder };
-                let rows: RecordBatch = builder
-                    .build()
-                    .filter_record_batch(&batch.rows)
-                    .map_err(|error| Error::internal(error.to_string()))?;
+                let rows: RecordBatch = builder.build().filter_record_batch(&batch.rows)?;
                 vec![Batch::with_origin(rows, batch.origin.kept(&mask))]
             }
         };

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions};
 use arrow::compute::{FilterBuilder, and, filter_record_batch};
 use arrow::datatypes::SchemaRef;
-use levada_connector_api::{BadRow, Batch, BindContext, Bound, Emitted, Error, Result, Transform, async_trait};
+use levada_connector_api::{
+    BadRow, Batch, BindContext, Bound, Emitted, Error, Result, Transform, async_trait, find_column,
+};
 use levada_expressions::{Predicate, Projection, SqlOptions, bad_rows};
 
 use crate::filter::{Filter, split};
@@ -119,8 +121,18 @@ impl Transform for FilterProject {
     fn origin(&self, column: &str) -> Option<String> {
         let step = self.bound.as_ref()?;
         let schema = step.whole.schema();
-        let at = schema.fields().iter().position(|field| field.name().eq_ignore_ascii_case(column))?;
+        let at = find_column(&schema, column).ok()?;
         step.whole.source(at).filter(|source| self.options.ansi || source.starts_with('`'))
+    }
+
+    fn reads(&self, wanted: Option<&[String]>) -> Option<Vec<String>> {
+        if self.absorbed {
+            return wanted.map(<[String]>::to_vec);
+        }
+        let step = self.fused.as_ref().or(self.bound.as_ref())?;
+        let tested = step.predicates.iter().flat_map(|(predicate, _)| predicate.columns());
+        let fields = tested.chain(step.read.iter().copied()).filter_map(|at| step.input.fields().get(at));
+        Some(fields.map(|field| field.name().clone()).collect())
     }
 
     async fn process(&mut self, batch: Batch) -> Result<Emitted> {

@@ -258,6 +258,11 @@ impl Transform for Sql {
         Some(source)
     }
 
+    fn reads(&self, wanted: Option<&[String]>) -> Option<Vec<String>> {
+        let wanted = wanted.map(<[String]>::to_vec);
+        self.steps.iter().rev().fold(wanted, |wanted, (step, _)| step.transform().reads(wanted.as_deref()))
+    }
+
     async fn open(&mut self, context: &TaskContext) -> Result<()> {
         for (step, _) in &mut self.steps {
             step.transform_mut().open(context).await?;

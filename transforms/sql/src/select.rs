@@ -4,11 +4,10 @@ use std::sync::Arc;
 
 use arrow::array::{RecordBatch, RecordBatchOptions};
 use arrow::datatypes::{Field, Schema, SchemaRef};
-use levada_connector_api::config::{
-    Config, ConfigDef, ConfigError, ConfigKey, ConfigType, Importance, Validator, nearest,
-};
+use levada_connector_api::config::{Config, ConfigDef, ConfigError, ConfigKey, ConfigType, Importance, Validator};
 use levada_connector_api::{
     Batch, BindContext, Bound, Emitted, Error, Origin, Plugin, Result, Transform, TransformPlugin, async_trait,
+    find_column,
 };
 
 use crate::filter::ansi_key;
@@ -48,9 +47,7 @@ impl Select {
         let mut taken = vec![false; fields.len()];
         for (from, to) in &self.renames {
             // All renames look at the old names, so that two columns can swap theirs.
-            let exact = schema.fields().iter().position(|field| field.name() == from);
-            let folded = || schema.fields().iter().position(|field| field.name().eq_ignore_ascii_case(from));
-            let at = exact.or_else(folded).ok_or_else(|| unknown(from, schema))?;
+            let at = find_column(schema, from)?;
             if let (Some(field), Some(taken)) = (fields.get_mut(at), taken.get_mut(at)) {
                 if *taken {
                     return Err(Error::config(format!("the column '{from}' is renamed twice")));
@@ -61,16 +58,6 @@ impl Select {
         }
         Ok(Arc::new(Schema::new_with_metadata(fields, schema.metadata().clone())))
     }
-}
-
-fn unknown(name: &str, schema: &SchemaRef) -> Error {
-    let names: Vec<_> = schema.fields().iter().map(|field| field.name().as_str()).collect();
-    let known = format!("the columns are: {}", names.join(", "));
-    let hint = match nearest(name, names.iter().copied()) {
-        Some(near) => format!("did you mean '{near}'? {known}"),
-        None => known,
-    };
-    Error::config(format!("unknown column '{name}'")).hint(hint)
 }
 
 #[async_trait]
@@ -87,7 +74,7 @@ impl Transform for Select {
 
     fn origin(&self, column: &str) -> Option<String> {
         let (projection, schema) = self.bound.as_ref()?;
-        let at = schema.fields().iter().position(|field| field.name().eq_ignore_ascii_case(column))?;
+        let at = find_column(schema, column).ok()?;
         // What was computed without ANSI cannot be computed elsewhere with it.
         let plain = |source: &String| source.starts_with('`');
         projection.source(at).filter(|source| self.options.ansi || plain(source))
@@ -160,7 +147,7 @@ impl Plugin for SelectPlugin {
         if config.is_given("columns") || config.is_given("rename") {
             return Vec::new();
         }
-        vec![ConfigError::new(config.full_key("columns"), "missing; give columns, rename or both")]
+        vec![ConfigError::new("columns", "missing; give columns, rename or both")]
     }
 }
 

@@ -26,6 +26,7 @@ enum Bug {
     LatestTooEarly,
     CommitSkips,
     StandsStill,
+    IdleBeforeUntil,
 }
 
 struct Broken {
@@ -74,6 +75,7 @@ impl Source for Broken {
         }
         let mut polled = self.inner.poll(&limit).await?;
         match self.bug {
+            Bug::IdleBeforeUntil if polled.status == PollStatus::More => polled.status = PollStatus::Idle,
             Bug::ForgetsRanges => polled.ranges = crate::OffsetRanges::default(),
             Bug::ShiftsRanges => {
                 let first = polled.ranges.iter().next().map(|(partition, range)| (partition.clone(), range.clone()));
@@ -136,6 +138,7 @@ fn each_broken_rule_is_found() {
     is_found(Bug::LatestTooEarly, "must give everything there is");
     is_found(Bug::CommitSkips, "ranges must start exactly where the source stands");
     is_found(Bug::StandsStill, "a poll must make progress");
+    is_found(Bug::IdleBeforeUntil, "Idle is no answer while there is an until");
 }
 
 #[test]

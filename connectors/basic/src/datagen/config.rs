@@ -109,7 +109,7 @@ impl Plugin for Datagen {
             (&["words.per.line", "distinct", "skew"], "words")
         };
         let given = idle.iter().filter(|key| config.is_given(key));
-        given.map(|key| ConfigError::new(config.full_key(key), format!("it is for kind {kinds} only"))).collect()
+        given.map(|key| ConfigError::new(*key, format!("it is for kind {kinds} only"))).collect()
     }
 }
 

@@ -83,6 +83,14 @@ enum Packed {
 }
 
 impl Packed {
+    fn new(compression: &str, buffer: &Buffer) -> Result<Self> {
+        Ok(match compression {
+            "gzip" => Self::Gzip(GzEncoder::new(buffer.clone(), flate2::Compression::default())),
+            "zstd" => Self::Zstd(zstd::stream::write::Encoder::new(buffer.clone(), 1).map_err(failed)?),
+            _ => Self::Plain(buffer.clone()),
+        })
+    }
+
     fn finish(self) -> std::io::Result<()> {
         match self {
             Self::Plain(_) => Ok(()),
@@ -127,26 +135,23 @@ pub(super) fn failed(error: impl std::fmt::Display) -> Error {
 impl Encoder {
     pub(crate) fn new(file: &FileFormat, schema: SchemaRef) -> Result<Self> {
         let buffer = Buffer::default();
-        let packed = match file.compression.as_str() {
-            "gzip" => Packed::Gzip(GzEncoder::new(buffer.clone(), flate2::Compression::default())),
-            "zstd" if file.format != "parquet" => {
-                Packed::Zstd(zstd::stream::write::Encoder::new(buffer.clone(), 1).map_err(failed)?)
-            }
-            _ => Packed::Plain(buffer.clone()),
-        };
         let format = match file.format.as_str() {
             "parquet" => {
                 let compression = match file.compression.as_str() {
                     "none" => ParquetCompression::UNCOMPRESSED,
                     "zstd" => ParquetCompression::ZSTD(ZstdLevel::try_new(1).map_err(failed)?),
-                    _ => ParquetCompression::SNAPPY,
+                    "snappy" => ParquetCompression::SNAPPY,
+                    other => return Err(Error::internal(format!("parquet files with the compression '{other}'"))),
                 };
                 Format::Empty(schema, compression)
             }
-            "csv" => Format::Csv(Box::new(arrow::csv::WriterBuilder::new().with_header(file.header).build(packed))),
+            "csv" => {
+                let packed = Packed::new(&file.compression, &buffer)?;
+                Format::Csv(Box::new(arrow::csv::WriterBuilder::new().with_header(file.header).build(packed)))
+            }
             _ => {
                 let builder = WriterBuilder::new().with_encoder_factory(Arc::new(JsonValues));
-                Format::Json(Box::new(builder.build(packed)))
+                Format::Json(Box::new(builder.build(Packed::new(&file.compression, &buffer)?)))
             }
         };
         Ok(Self { format, buffer })

@@ -1,24 +1,28 @@
 //! Writes a file a micro-batch, under a name that is the micro-batch's; in complete mode, one file for the whole result.
 
 mod encode;
+mod names;
+mod owner;
 mod parquet;
 mod partition;
 mod values;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 
 use arrow::datatypes::{DataType, SchemaRef};
 use futures::TryStreamExt as _;
 use levada_connector_api::config::{Config, ConfigDef, ConfigError};
 use levada_connector_api::{
-    Batch, Commit, Error, ErrorKind, Faults, Guarantee, OutputMode, Plugin, Result, Retry, Sink, SinkCapabilities,
-    SinkPlugin, TaskContext, async_trait,
+    Batch, Commit, Error, Faults, Guarantee, OutputMode, Plugin, Result, Retry, Sink, SinkCapabilities, SinkPlugin,
+    TaskContext, async_trait,
 };
-use levada_storage::Location;
+use levada_storage::{Location, blocking};
 use object_store::path::Path;
 use object_store::{MultipartUpload, ObjectStoreExt as _};
 
 use self::encode::{Encoder, FileFormat};
+use self::names::Names;
 use self::partition::Partitioner;
 
 /// What is gathered before it is handed to the store: object stores want parts of 5 MB or more.
@@ -75,7 +79,8 @@ impl SinkPlugin for FilesSinkPlugin {
             partition_by: config.list("partition.by"),
             partitioner: None,
             mode: OutputMode::Append,
-            prefix: String::new(),
+            names: Names::default(),
+            shared: config.bool("shared"),
             faults: Faults::none(),
             files: BTreeMap::new(),
             alone: false,
@@ -89,8 +94,9 @@ struct FilesSink {
     partition_by: Vec<String>,
     partitioner: Option<Partitioner>,
     mode: OutputMode,
-    /// What the names of this task's files begin with.
-    prefix: String,
+    names: Names,
+    /// Whether the folder may have files of others.
+    shared: bool,
     faults: Faults,
     /// The files of the micro-batch, by folder.
     files: BTreeMap<String, StagedFile>,
@@ -106,17 +112,14 @@ struct StagedFile {
 
 fn failed(place: &Path, error: object_store::Error) -> Error {
     // Whatever failed may pass: a full disk is emptied, a folder's permissions are corrected.
-    Error::new(ErrorKind::Io, format!("/{place}: {error}")).with_retry(Retry::Retriable).source(error)
+    levada_storage::to_error(format!("/{place}"), error).with_retry(Retry::Retriable)
 }
 
 impl FilesSink {
     fn path(&self, folder: &str, batch_id: u64) -> Path {
-        let extension = self.format.extension();
-        let name = match self.mode {
-            // One name for every result: the rename that makes the new one visible takes the old one away.
-            OutputMode::Complete => format!("{}.{extension}", self.prefix),
-            _ => format!("{}-{batch_id:020}.{extension}", self.prefix),
-        };
+        // In complete mode one name for every result: the rename that makes the new one visible takes the old one away.
+        let batch_id = (self.mode != OutputMode::Complete).then_some(batch_id);
+        let name = self.names.of(batch_id, &self.format.extension());
         if folder.is_empty() {
             return self.location.path.clone().join(name);
         }
@@ -135,13 +138,11 @@ impl FilesSink {
                 StagedFile { encoder: Encoder::new(&self.format, schema)?, path, upload }
             }
         };
-        let (mut file, result) = tokio::task::spawn_blocking(move || {
-            let result = file.encoder.write(&rows);
-            (file, result)
+        let mut file = blocking(move || {
+            file.encoder.write(&rows).map_err(|e| e.context(format!("/{}", file.path)))?;
+            Ok(file)
         })
-        .await
-        .map_err(|error| Error::new(ErrorKind::Panic, format!("encoding did not finish: {error}")))?;
-        result.map_err(|e| e.context(format!("/{}", file.path)))?;
+        .await?;
         if file.encoder.buffer.len() >= PART_BYTES {
             let part = file.encoder.buffer.take();
             file.upload.put_part(part).await.map_err(|e| failed(&file.path, e))?;
@@ -163,8 +164,7 @@ impl FilesSink {
         let mut folders = BTreeSet::new();
         for path in listed.into_iter().map(|object| object.location) {
             let name = path.filename().unwrap_or_default();
-            let is_ours = name.strip_prefix(&self.prefix).is_some_and(|rest| rest.starts_with(['-', '.']));
-            if is_ours && !written.contains(&path) {
+            if self.names.is_ours(name) && !written.contains(&path) {
                 self.location.store.delete(&path).await.map_err(|e| failed(&path, e))?;
                 folders.extend(path.as_ref().rsplit_once('/').map(|(folder, _)| Path::from(folder)));
             }
@@ -188,16 +188,13 @@ impl Sink for FilesSink {
         }
         self.partitioner = Some(partitioner);
         self.mode = mode;
-        self.prefix = format!("part-{:05}", context.task);
         self.faults = context.faults.clone();
+        self.location.create_folder().await?;
+        let number = owner::claim(&self.location, context, self.shared).await?;
+        self.names = Names::new(context.task, number);
         if let Some(folder) = self.location.local.clone() {
-            std::fs::create_dir_all(&folder).map_err(|e| Error::io(folder.display(), e))?;
-            let mut folders = vec![folder];
-            while let Some(folder) = folders.pop() {
-                levada_storage::remove_staged(&folder, &self.prefix)?;
-                let entries = std::fs::read_dir(&folder).map_err(|e| Error::io(folder.display(), e))?;
-                folders.extend(entries.flatten().filter(|e| e.file_type().is_ok_and(|t| t.is_dir())).map(|e| e.path()));
-            }
+            let (names, owner) = (self.names.clone(), owner::name(context.task, number));
+            blocking(move || remove_staged(folder, |name| names.is_ours(name) || name == owner)).await?;
         }
         Ok(None)
     }
@@ -213,9 +210,8 @@ impl Sink for FilesSink {
     async fn commit(&mut self, _: &Commit) -> Result<()> {
         let mut written = BTreeSet::new();
         for (_, mut file) in std::mem::take(&mut self.files) {
-            let finished = tokio::task::spawn_blocking(move || file.encoder.finish())
-                .await
-                .map_err(|error| Error::new(ErrorKind::Panic, format!("encoding did not finish: {error}")))?;
+            let encoder = file.encoder;
+            let finished = blocking(move || encoder.finish()).await;
             let rest = finished.map_err(|e| e.context(format!("/{}", file.path)))?.take();
             file.upload.put_part(rest).await.map_err(|e| failed(&file.path, e))?;
             self.faults.at("files.sink.complete.before")?;
@@ -238,6 +234,21 @@ impl Sink for FilesSink {
         }
         Ok(())
     }
+}
+
+/// Deletes what a killed run of this sink has left staged, below `folder`, too.
+fn remove_staged(folder: PathBuf, ours: impl Fn(&str) -> bool) -> Result<()> {
+    let mut folders = vec![folder];
+    while let Some(folder) = folders.pop() {
+        levada_storage::remove_staged(&folder, &ours)?;
+        for entry in std::fs::read_dir(&folder).map_err(|e| Error::io(folder.display(), e))? {
+            let entry = entry.map_err(|e| Error::io(folder.display(), e))?;
+            if entry.file_type().map_err(|e| Error::io(entry.path().display(), e))?.is_dir() {
+                folders.push(entry.path());
+            }
+        }
+    }
+    Ok(())
 }
 
 fn is_nested(data_type: &DataType) -> bool {

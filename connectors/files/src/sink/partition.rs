@@ -4,11 +4,14 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-use arrow::array::{Array as _, AsArray as _, RecordBatch, UInt32Array};
-use arrow::compute::{cast, take_record_batch};
-use arrow::datatypes::{DataType, Schema, SchemaRef};
-use levada_connector_api::config::nearest;
-use levada_connector_api::{Error, Result};
+use arrow::array::{Array as _, ArrayRef, AsArray as _, RecordBatch, StringArray, UInt32Array};
+use arrow::compute::{CastOptions, cast_with_options, take_record_batch};
+use arrow::datatypes::{
+    DataType, Date32Type, Float32Type, Float64Type, Schema, SchemaRef, TimeUnit, TimestampMicrosecondType,
+};
+use arrow::error::ArrowError;
+use levada_connector_api::{Error, Result, find_column};
+use levada_formats::scalar::{format_date, format_double, format_float, format_timestamp};
 
 /// What stands for null in a folder's name.
 const NULL: &str = "__HIVE_DEFAULT_PARTITION__";
@@ -25,14 +28,19 @@ impl Partitioner {
     pub(crate) fn new(by: &[String], schema: &SchemaRef) -> Result<Self> {
         let mut columns = Vec::new();
         for name in by {
-            let index = schema.index_of(name).map_err(|_| {
-                let names: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
-                let error = Error::config(format!("partition.by: there is no column '{name}'"));
-                match nearest(name, names.iter().copied()) {
-                    Some(near) => error.hint(format!("did you mean '{near}'?")),
-                    None => error.hint(format!("there are {}", names.join(", "))),
-                }
-            })?;
+            let index = find_column(schema, name).map_err(|error| error.context("partition.by"))?;
+            let data_type = schema.field(index).data_type();
+            if !has_text(data_type) {
+                return Err(Error::config(format!(
+                    "partition.by: the column '{name}' is {data_type}: no folder can be named by it"
+                ))
+                .hint(
+                    "choose a column of numbers, texts, booleans, dates or timestamps, or cast it to STRING before",
+                ));
+            }
+            if columns.contains(&index) {
+                return Err(Error::config(format!("partition.by names the column '{name}' twice")));
+            }
             columns.push(index);
         }
         let kept: Vec<usize> = (0..schema.fields().len()).filter(|i| !columns.contains(i)).collect();
@@ -49,15 +57,15 @@ impl Partitioner {
             return Ok(vec![(String::new(), rows)]);
         }
         let schema = rows.schema();
-        let mut texts = Vec::new();
+        let mut columns = Vec::new();
         for index in &self.columns {
-            texts.push((schema.field(*index).name().clone(), cast(rows.column(*index), &DataType::Utf8)?));
+            columns.push((schema.field(*index).name().clone(), texts(rows.column(*index))?));
         }
         let mut groups: BTreeMap<String, Vec<u32>> = BTreeMap::new();
         let mut folder = String::new();
         for row in 0..rows.num_rows() {
             folder.clear();
-            for (name, values) in &texts {
+            for (name, values) in &columns {
                 if !folder.is_empty() {
                     folder.push('/');
                 }
@@ -65,7 +73,7 @@ impl Partitioner {
                 folder.push('=');
                 match values.is_null(row) {
                     true => folder.push_str(NULL),
-                    false => escape(values.as_string::<i32>().value(row), &mut folder),
+                    false => escape(values.value(row), &mut folder),
                 }
             }
             match groups.get_mut(&folder) {
@@ -80,6 +88,33 @@ impl Partitioner {
             |(folder, group): (String, Vec<u32>)| Ok((folder, take_record_batch(&rows, &UInt32Array::from(group))?));
         groups.into_iter().map(take).collect()
     }
+}
+
+fn has_text(data_type: &DataType) -> bool {
+    match data_type {
+        DataType::Boolean | DataType::Date32 | DataType::Date64 | DataType::Timestamp(..) => true,
+        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => true,
+        other => other.is_numeric(),
+    }
+}
+
+/// Values as Spark casts them to text: timestamps in UTC.
+fn texts(column: &ArrayRef) -> Result<StringArray, ArrowError> {
+    // A value that has no text must not become null: its row would lie in another folder.
+    let cast = |to: &DataType| cast_with_options(column, to, &CastOptions { safe: false, ..CastOptions::default() });
+    let list = match column.data_type() {
+        DataType::Timestamp(_, zone) => {
+            let micros = cast(&DataType::Timestamp(TimeUnit::Microsecond, zone.clone()))?;
+            micros.as_primitive::<TimestampMicrosecondType>().iter().map(|at| at.map(format_timestamp)).collect()
+        }
+        DataType::Date32 | DataType::Date64 => {
+            cast(&DataType::Date32)?.as_primitive::<Date32Type>().iter().map(|at| at.map(format_date)).collect()
+        }
+        DataType::Float64 => column.as_primitive::<Float64Type>().iter().map(|x| x.map(format_double)).collect(),
+        DataType::Float32 => column.as_primitive::<Float32Type>().iter().map(|x| x.map(format_float)).collect(),
+        _ => cast(&DataType::Utf8)?.as_string::<i32>().clone(),
+    };
+    Ok(list)
 }
 
 /// Hive's escapes: what a path must not hold becomes `%XX`. An empty value is written as null is.

@@ -254,7 +254,7 @@ impl LineDecoder {
         let mut work: Vec<(&mut Format, Lines<'_>)> =
             self.formats.iter_mut().zip(lines.split(bytes, threads)).collect();
         let own = work.pop();
-        let results: Vec<Result<(RecordBatch, Vec<Rejected>, usize)>> = std::thread::scope(|scope| {
+        let results: Vec<Result<(RecordBatch, Vec<Rejected>, Taken)>> = std::thread::scope(|scope| {
             let others: Vec<_> = work.into_iter().map(|part| scope.spawn(move || decode(part))).collect();
             let own = own.map(decode);
             let panicked = |_| Err(Error::new(ErrorKind::Panic, "decoding panicked"));
@@ -263,9 +263,10 @@ impl LineDecoder {
         let mut parts = Vec::with_capacity(results.len());
         let mut start = 0;
         for result in results {
-            let (rows, bad, lines) = result?;
-            let contiguous =
-                rows.num_rows() == lines && !gaps.iter().any(|gap| (start + 1..start + lines).contains(gap));
+            let (rows, bad, Taken { lines, one_each }) = result?;
+            let contiguous = one_each
+                && rows.num_rows() == lines
+                && !gaps.iter().any(|gap| (start + 1..start + lines).contains(gap));
             let first = contiguous.then(|| line_of(start, &gaps) as u64);
             rejected.extend(bad.into_iter().map(|bad| Rejected { line: line_of(start + bad.line, &gaps), ..bad }));
             parts.push(Part { rows, first });
@@ -288,13 +289,23 @@ impl Format {
         schema: &SchemaRef,
         bytes: &[u8],
         lines: &Lines<'_>,
-    ) -> Result<(RecordBatch, Vec<Rejected>, usize)> {
+    ) -> Result<(RecordBatch, Vec<Rejected>, Taken)> {
+        let mut one_each = true;
         let (count, (rows, bad)) = match self {
             Self::Text { replace_invalid, drop_invalid } => {
                 let (array, bad, count) = text(bytes, lines, *replace_invalid, *drop_invalid);
-                return Ok((RecordBatch::try_new(schema.clone(), vec![Arc::new(array)])?, bad, count));
+                let taken = Taken { lines: count, one_each };
+                return Ok((RecordBatch::try_new(schema.clone(), vec![Arc::new(array)])?, bad, taken));
             }
-            Self::Json(decoder) => (lines.each(bytes, |line| decoder.push(line)), decoder.finish()?),
+            Self::Json(decoder) => {
+                // A line with an array gives several rows, and another none: their number alone tells nothing.
+                let count = lines.each(bytes, |line| {
+                    let before = decoder.len();
+                    decoder.push(line);
+                    one_each &= decoder.len() == before + 1;
+                });
+                (count, decoder.finish()?)
+            }
             Self::Csv(decoder) => (lines.each(bytes, |line| decoder.push(line)), decoder.finish()?),
         };
         let named = |bad: levada_formats::Rejected| Rejected {
@@ -302,8 +313,15 @@ impl Format {
             reason: bad.reason,
             raw: lines.at(bytes, bad.index).to_vec(),
         };
-        Ok((rows, bad.into_iter().map(named).collect(), count))
+        Ok((rows, bad.into_iter().map(named).collect(), Taken { lines: count, one_each }))
     }
+}
+
+/// What a decoder was given.
+struct Taken {
+    lines: usize,
+    /// Whether no line gave more rows than one. With as many rows as lines, each gave one.
+    one_each: bool,
 }
 
 /// Lines one after the other as the values of an array; `None` if they are not all text.

@@ -5,10 +5,11 @@ use levada_connector_api::config::Config;
 use levada_connector_api::{Error, ErrorKind, Result};
 use levada_formats::infer::{infer_csv_schema, infer_json_schema};
 use levada_formats::text;
+use levada_storage::blocking;
 
 use super::listing::Listing;
 use super::options::{Malformed, csv};
-use super::reader::{Compression, OpenFile, blocking};
+use super::reader::{Compression, OpenFile};
 
 /// The columns of the oldest file that has any rows: it is there at every start, so every start finds the same columns.
 /// At most `schema.infer.bytes` of it are looked at.

@@ -18,11 +18,12 @@ use levada_connector_api::{
     Result, Source, SourceCapabilities, SourcePlugin, TaskContext, async_trait,
 };
 use levada_formats::ddl::to_ddl;
+use levada_storage::blocking;
 
 use self::age::Age;
 use self::decode::LineDecoder;
 use self::listing::{FileEntry, Listing};
-use self::reader::{Compression, Header, OpenFile, PieceLimit, blocking};
+use self::reader::{Compression, Header, OpenFile, PieceLimit};
 
 /// The source `Files`.
 pub struct FilesSourcePlugin;

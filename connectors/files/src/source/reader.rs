@@ -1,12 +1,13 @@
 //! Reading one file: bytes in, pieces of whole lines out.
 
-use std::io::{Cursor, Read};
+use std::io::{Cursor, Read, Seek as _, SeekFrom};
 use std::ops::Range;
 use std::sync::Arc;
 
 use flate2::read::MultiGzDecoder;
 use levada_connector_api::{Error, ErrorKind, Result, Retry};
-use levada_storage::Location;
+use levada_formats::text::{self, LineEnd};
+use levada_storage::{Location, blocking};
 use object_store::path::Path;
 use object_store::{GetResultPayload, ObjectStoreExt as _};
 
@@ -111,9 +112,19 @@ impl OpenFile {
         let failed =
             |error: object_store::Error| levada_storage::to_error(&label, error).context("the file cannot be read");
         let object = base.store.get(path).await.map_err(failed)?;
+        // Only what is not compressed can be read from its middle.
+        let seeks = compression == Compression::None;
+        let (size, from) = (object.meta.size, if seeks { start.0 } else { 0 });
         let raw: Box<dyn Read + Send> = match object.payload {
-            GetResultPayload::File(file, _) => Box::new(file),
-            GetResultPayload::Stream(_) => Box::new(Cursor::new(object.bytes().await.map_err(failed)?)),
+            GetResultPayload::File(mut file, _) => {
+                file.seek(SeekFrom::Start(from)).map_err(|e| Error::io(&label, e))?;
+                Box::new(file)
+            }
+            GetResultPayload::Stream(_) => {
+                let mut bytes = Cursor::new(object.bytes().await.map_err(failed)?);
+                bytes.set_position(from);
+                Box::new(bytes)
+            }
         };
         let input: Box<dyn Read + Send> = match compression {
             Compression::None => raw,
@@ -123,7 +134,7 @@ impl OpenFile {
         let mut file = Self {
             entry,
             label,
-            position: 0,
+            position: start.0,
             line: start.1,
             until: u64::MAX,
             header: Header::None,
@@ -133,7 +144,12 @@ impl OpenFile {
             eof: false,
             in_long_line: false,
         };
-        file.skip(start.0).await.map(|()| file)
+        if !seeks {
+            file.skip(start.0).await?;
+        } else if size < start.0 {
+            return Err(file.shrunk(size));
+        }
+        Ok(file)
     }
 
     async fn skip(&mut self, bytes: u64) -> Result<()> {
@@ -145,7 +161,6 @@ impl OpenFile {
         })
         .await?;
         self.input = input;
-        self.position = bytes;
         if skipped < bytes {
             return Err(self.shrunk(skipped));
         }
@@ -183,9 +198,9 @@ impl OpenFile {
             if done && self.until != u64::MAX && self.position < self.until {
                 return Err(self.shrunk(self.position));
             }
-            // Without a row there is nothing to give yet, unless the file ends: the middle of a long line, or what stands
-            // before a header. Who goes on after a piece must be past the header.
-            if done || full || (!decoder.is_empty() && self.header == Header::None) {
+            // Without a row there is nothing to give yet, unless the file ends: what stands before a header. Who goes on
+            // after a piece must be past the header, and past the rest of a long line: else it would be a row.
+            if done || full || (!decoder.is_empty() && self.header == Header::None && !self.in_long_line) {
                 let decoded = self.decode(taken, done, limit, decoder)?;
                 return Ok(Piece { decoded, first_line, bytes, done });
             }
@@ -255,9 +270,9 @@ impl OpenFile {
         let end = if last { buffer.len() } else { memchr::memrchr(b'\n', buffer)? + 1 };
         let mut block = 0..end;
         let bytes = buffer.get(..end)?;
-        if before == 0 && self.position == 0 && bytes.starts_with(b"\xef\xbb\xbf") {
+        if before == 0 && self.position == 0 && bytes.starts_with(text::BOM) {
             // A byte order mark at the file's beginning is no text.
-            block.start = 3;
+            block.start = text::BOM.len();
         }
         let open = usize::from(bytes.last().is_some_and(|byte| *byte != b'\n'));
         let lines = memchr::memchr_iter(b'\n', bytes).count() + open;
@@ -285,28 +300,27 @@ impl OpenFile {
         let has_cr = memchr::memchr(b'\r', buffer).is_some();
         let mut at = 0;
         while at < buffer.len() {
-            if decoder.len() >= limit.rows && self.header == Header::None {
+            if decoder.len() >= limit.rows && self.header == Header::None && !self.in_long_line {
                 return Ok((at, true));
             }
             let rest = buffer.get(at..).unwrap_or_default();
-            let found = if has_cr { memchr::memchr2(b'\n', b'\r', rest) } else { memchr::memchr(b'\n', rest) };
-            let (length, next) = match found {
-                Some(end) if rest.get(end) == Some(&b'\r') => match rest.get(end + 1) {
-                    Some(b'\n') => (end, end + 2),
-                    None if !last => break,
-                    _ => (end, end + 1),
-                },
-                Some(end) => (end, end + 1),
-                None if last => (rest.len(), rest.len()),
-                None if rest.len() > limit.line_bytes || self.in_long_line => {
+            let (length, next) = match text::line_end(rest, last, has_cr) {
+                LineEnd::At { length, next } => (length, next),
+                LineEnd::Open => break,
+                LineEnd::None if last => (rest.len(), rest.len()),
+                LineEnd::None if rest.len() > limit.line_bytes || self.in_long_line => {
                     if !self.in_long_line {
+                        if !decoder.is_empty() && self.header == Header::None {
+                            // It begins a piece of its own: what is before it must be decoded before its bytes go.
+                            return Ok((at, true));
+                        }
                         decoder.reject_long(rest.get(..KEPT_OF_LONG_LINE).unwrap_or(rest), limit.line_bytes);
                         self.in_long_line = true;
                     }
                     at = buffer.len();
                     break;
                 }
-                None => break,
+                LineEnd::None => break,
             };
             let fits = before + at + next <= limit.bytes || (limit.at_least_one && decoder.is_empty());
             if !fits && !self.in_long_line && (self.header == Header::None || decoder.is_empty()) {
@@ -315,7 +329,7 @@ impl OpenFile {
             let mut line = rest.get(..length).unwrap_or_default();
             if at == 0 && before == 0 && self.position == 0 {
                 // A byte order mark at the file's beginning is no text.
-                line = line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line);
+                line = line.strip_prefix(text::BOM).unwrap_or(line);
             }
             if self.in_long_line {
                 self.in_long_line = false;
@@ -346,13 +360,5 @@ fn broken(label: &str, error: std::io::Error) -> Error {
                 .with_retry(Retry::Permanent)
         }
         _ => Error::io(label, error),
-    }
-}
-
-/// Runs `work` on a thread that may block.
-pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(result) => result,
-        Err(error) => Err(Error::new(ErrorKind::Panic, format!("reading did not finish: {error}"))),
     }
 }

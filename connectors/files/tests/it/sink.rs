@@ -2,7 +2,7 @@ use std::fs::{self, File};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use arrow::array::{Int64Array, RecordBatch, StringArray};
+use arrow::array::{Float64Array, Int64Array, RecordBatch, StringArray};
 use levada_connector_api::testkit::{SinkTarget, canonical_rows, sink_conformance};
 use levada_connector_api::*;
 use levada_connector_files::FilesSinkPlugin;
@@ -20,7 +20,7 @@ fn files(folder: &Path) -> Vec<std::path::PathBuf> {
         let path = entry.unwrap().path();
         match path.is_dir() {
             true => found.extend(files(&path)),
-            false if path.file_name().unwrap().to_str().unwrap().starts_with('.') => {}
+            false if path.file_name().unwrap().to_str().unwrap().starts_with(['.', '_']) => {}
             false => found.push(path),
         }
     }
@@ -101,6 +101,7 @@ async fn in_complete_mode_one_rename_replaces_the_result() {
     // Of another mode, and of a run that was killed.
     fs::write(out.join("part-00000-00000000000000000007.csv"), "old\n").unwrap();
     fs::write(out.join(".part-00000.json.1-0.staged"), "half").unwrap();
+    // Of another task, and of another program.
     fs::write(out.join("part-00001.json"), "{\"task\":1}\n").unwrap();
     let seen: Arc<Mutex<Vec<(String, String)>>> = Arc::default();
     let (log, folder) = (seen.clone(), out.clone());
@@ -119,7 +120,9 @@ async fn in_complete_mode_one_rename_replaces_the_result() {
         let wanted = [out.join("part-00000.json"), out.join("part-00001.json")];
         assert_eq!(files(&out), wanted, "after batch {batch_id}");
     }
-    assert_eq!(fs::read_dir(&out).unwrap().count(), 2, "something is left staged");
+    let staged =
+        fs::read_dir(&out).unwrap().filter(|e| e.as_ref().unwrap().path().extension().unwrap_or_default() == "staged");
+    assert_eq!(staged.count(), 0, "something is left staged");
     let seen = std::mem::take(&mut *seen.lock().unwrap());
     let result = |n: i64| format!("{{\"n\":{n}}}\n{{\"n\":{n}}}\n{{\"task\":1}}\n");
     let at = |point: &str| seen.iter().filter(|(p, _)| p == point).map(|(_, text)| text.clone()).collect::<Vec<_>>();
@@ -196,4 +199,113 @@ async fn what_cannot_be_written_is_said_before_the_first_batch() {
     assert!(error.to_string().contains("did you mean 'day'"), "{error}");
     let error = target.make().open(&TaskContext::new("p"), rows.schema(), OutputMode::Append).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Config);
+}
+
+/// What is given in capitals is the same as in small letters: once it made Parquet files with a gzip header in them.
+#[tokio::test]
+async fn format_and_compression_may_be_in_any_case() {
+    let raw = |format: &str, compression: &str| {
+        let entries = [("path", "out"), ("format", format), ("compression", compression)];
+        let raw = entries.map(|(k, v)| (k.to_owned(), v.to_owned())).into_iter().collect();
+        let config = FilesSinkPlugin.config_def().parse(&raw, "").unwrap();
+        FilesSinkPlugin.validate(&config)
+    };
+    for (format, compression) in [("Parquet", "GZIP"), ("parquet", "Gzip"), ("JSON", "Snappy")] {
+        assert_eq!(raw(format, compression).len(), 1, "{format} {compression}");
+    }
+    for compression in ["SNAPPY", "Zstd", "None"] {
+        let options = vec![("format", "PARQUET"), ("compression", compression)];
+        let target = Folder { folder: tempfile::tempdir().unwrap(), options };
+        write(&target, 0, target.rows(1)).await;
+        assert_eq!(target.visible().await, canonical_rows(&target.rows(1)), "{compression}");
+    }
+}
+
+fn of(checkpoint: &str) -> TaskContext {
+    TaskContext { checkpoint: checkpoint.to_owned(), ..TaskContext::new("p") }
+}
+
+async fn write_as(target: &Folder, context: &TaskContext, rows: RecordBatch) -> Result<()> {
+    let mut sink = target.make();
+    sink.open(context, rows.schema(), OutputMode::Append).await?;
+    sink.write(0, Batch::new(rows)).await?;
+    sink.commit(&Commit { batch_id: 0, epoch: 1, offsets: Offsets::new() }).await
+}
+
+/// Two checkpoints both have a batch 0: the second must not overwrite the first one's file.
+#[tokio::test]
+async fn a_folder_of_another_checkpoint_is_refused_or_shared() {
+    let mut target = Folder { folder: tempfile::tempdir().unwrap(), options: vec![] };
+    let (first, second) = (target.rows(1), target.rows(2));
+    write_as(&target, &of("one"), first.clone()).await.unwrap();
+    let out = target.folder.path().join("out");
+    fs::write(out.join(".part-00000-00000000000000000001.json.1-0.staged"), "half").unwrap();
+    let error = write_as(&target, &of("two"), second.clone()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Config);
+    for part in ["out", "checkpoint one", "checkpoint two", "pipeline 'p'", "sink.shared"] {
+        assert!(error.to_string().contains(part), "{part} is not in: {error}");
+    }
+    assert_eq!(target.visible().await, canonical_rows(&first));
+    assert!(out.join(".part-00000-00000000000000000001.json.1-0.staged").exists(), "it is another's");
+
+    // Beside each other, at every start under the same names.
+    target.options = vec![("shared", "true")];
+    for _ in 0..2 {
+        write_as(&target, &of("two"), second.clone()).await.unwrap();
+        write_as(&target, &of("one"), first.clone()).await.unwrap();
+    }
+    let mut both = [canonical_rows(&first), canonical_rows(&second)].concat();
+    let mut found = target.visible().await;
+    both.sort();
+    found.sort();
+    assert_eq!(found, both);
+    // An emptied folder is nobody's.
+    target.options = vec![];
+    target.clear().await;
+    write_as(&target, &of("three"), second.clone()).await.unwrap();
+    assert_eq!(target.visible().await, canonical_rows(&second));
+}
+
+#[tokio::test]
+async fn in_complete_mode_files_of_other_programs_stay() {
+    let target = Folder { folder: tempfile::tempdir().unwrap(), options: vec![("format", "json")] };
+    let out = target.folder.path().join("out");
+    fs::create_dir(&out).unwrap();
+    let spark = out.join("part-00000-8a9f2c1e-3b5d-4c0a-9a56-0d6a5c1f2b77-c000.json");
+    fs::write(&spark, "{\"n\":1}\n").unwrap();
+    let mut sink = target.make();
+    let rows = target.rows(1);
+    sink.open(&of("one"), rows.schema(), OutputMode::Complete).await.unwrap();
+    sink.write(0, Batch::new(rows)).await.unwrap();
+    sink.commit(&Commit { batch_id: 0, epoch: 1, offsets: Offsets::new() }).await.unwrap();
+    assert_eq!(files(&out), [spark, out.join("part-00000.json")]);
+}
+
+#[tokio::test]
+async fn folders_are_named_as_spark_names_them() {
+    use arrow::array::{BinaryArray, BooleanArray, Date32Array, TimestampMicrosecondArray};
+    let at = TimestampMicrosecondArray::from(vec![1_704_067_200_500_000]).with_timezone("UTC");
+    let rows = RecordBatch::try_from_iter([
+        ("n", Arc::new(Int64Array::from(vec![-1])) as _),
+        ("At", Arc::new(at) as _),
+        ("day", Arc::new(Date32Array::from(vec![19723])) as _),
+        ("x", Arc::new(Float64Array::from(vec![1e10])) as _),
+        ("b", Arc::new(BooleanArray::from(vec![true])) as _),
+        ("s", Arc::new(StringArray::from(vec!["rest"])) as _),
+    ])
+    .unwrap();
+    let target = Folder { folder: tempfile::tempdir().unwrap(), options: vec![("partition.by", "n,at,day,x,b")] };
+    write(&target, 0, rows).await;
+    let out = target.folder.path().join("out");
+    let folder = out.join("n=-1/At=2024-01-01 00%3A00%3A00.5/day=2024-01-01/x=1.0E10/b=true");
+    assert_eq!(files(&out), [folder.join("part-00000-00000000000000000000.json")]);
+
+    let target = Folder { folder: tempfile::tempdir().unwrap(), options: vec![("partition.by", "raw")] };
+    let rows = RecordBatch::try_from_iter([
+        ("raw", Arc::new(BinaryArray::from(vec![&b"\xff"[..]])) as _),
+        ("n", Arc::new(Int64Array::from(vec![1])) as _),
+    ])
+    .unwrap();
+    let error = target.make().open(&TaskContext::new("p"), rows.schema(), OutputMode::Append).await.unwrap_err();
+    assert!(error.to_string().contains("'raw' is Binary"), "{error}");
 }

@@ -163,6 +163,54 @@ async fn lines_that_are_no_text_or_too_long_are_named() {
     assert_eq!(lines[1], "\u{fffd}\u{fffd}");
 }
 
+/// The rest of a long line is no row, wherever a micro-batch ends and the next run begins.
+#[tokio::test]
+async fn a_run_that_begins_behind_a_long_line_reads_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut content = b"one\ntwo\n".to_vec();
+    for next in ["three", "four"] {
+        content.extend(vec![b'x'; 9_000_000]);
+        content.extend(format!("\n{next}\n").bytes());
+    }
+    // The file ends within one.
+    content.extend(vec![b'y'; 3_000_000]);
+    write(folder.path(), "a.txt", &content, 1);
+    for (rows, bytes) in [(1, usize::MAX), (2, usize::MAX), (usize::MAX, 1), (usize::MAX, 2_000_000), (3, 5_000_000)] {
+        let (mut at, mut lines, mut places) = (Offsets::new(), Vec::new(), Vec::new());
+        for batch_id in 0.. {
+            // A new source each time, as after a restart.
+            let mut source = opened(folder.path(), &[("max.line.bytes", "1 MB")], &at).await;
+            let polled = source.poll(&PollLimit { rows, bytes, ..PollLimit::unlimited(batch_id) }).await.unwrap();
+            if polled.ranges.is_empty() {
+                break;
+            }
+            at.apply(&polled.ranges).unwrap();
+            lines.extend(values(&polled));
+            for batch in &polled.batches {
+                places.extend((0..batch.num_rows()).map(|row| batch.origin.of(row)));
+            }
+            places.extend(polled.rejected.into_iter().map(|bad| bad.position));
+        }
+        assert_eq!(lines, ["one", "two", "three", "four"], "{rows} rows, {bytes} bytes");
+        let mut numbers: Vec<_> = places.iter().map(|place| place.rsplit_once("line ").unwrap().1).collect();
+        numbers.sort();
+        assert_eq!(numbers, ["1", "2", "3", "4", "5", "6", "7"], "{rows} rows, {bytes} bytes");
+    }
+}
+
+/// Two rows of one line and none of the next are as many rows as lines.
+#[tokio::test]
+async fn a_place_that_is_not_known_exactly_is_not_told_exactly() {
+    let folder = tempfile::tempdir().unwrap();
+    write(folder.path(), "a.json", b"[{\"n\":1},{\"n\":2}]\n\n{\"n\":3}\n", 1);
+    let mut source = opened(folder.path(), &[("format", "json"), ("schema", "n INT")], &Offsets::new()).await;
+    let polled = source.poll(&PollLimit::unlimited(0)).await.unwrap();
+    assert_eq!(polled.num_rows(), 3);
+    for batch in &polled.batches {
+        assert!(!batch.origin.of(1).contains("line"), "{}", batch.origin.of(1));
+    }
+}
+
 #[tokio::test]
 async fn what_was_recorded_must_still_be_there() {
     let folder = tempfile::tempdir().unwrap();

@@ -6,13 +6,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
-use levada_connector_api::{BadRow, Batch, Result};
+use levada_connector_api::{BadRow, Batch, Error, ErrorKind, Result, Retry};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::producer::Producer as _;
 
 use super::producer::{self, Producer, transaction_error};
 use super::rows::{Layout, Messages};
 use super::writer::abort;
+use crate::client;
 
 /// What is known of the rows of the micro-batch under way, while bad rows are tolerated. Rows have the numbers that their
 /// messages carry.
@@ -53,6 +56,26 @@ impl Kept {
     }
 }
 
+/// How often rows are sent again in vain.
+const FRUITLESS: u32 = 10;
+/// The wait before it, times how often.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// What became of a row.
+enum Sent {
+    Whole,
+    Refused(String),
+    /// Nothing more is taken in this transaction.
+    Spoilt,
+}
+
+/// Whether the client takes no messages in the state that the transaction is in: answers to what the last one has sent may
+/// come when the next one has begun.
+fn is_late(error: &Error) -> bool {
+    let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<KafkaError>());
+    cause.and_then(client::code) == Some(Code::State)
+}
+
 /// The way of rows into topics.
 pub(super) struct Way {
     pub(super) producer: Producer,
@@ -68,12 +91,21 @@ impl Way {
     pub(super) fn settle(&self, kept: &mut Kept) -> Result<()> {
         // Rows that were refused together with others: each is tried alone.
         let mut alone = BTreeSet::new();
+        let mut fruitless = 0;
         loop {
             producer::wait(&self.producer)?;
             let found = self.producer.context().take_refused();
             if found.is_empty() && !kept.waiting {
                 return self.producer.context().check();
             }
+            fruitless = if found.is_empty() { fruitless + 1 } else { 0 };
+            if fruitless > FRUITLESS {
+                self.producer.context().check()?;
+                let message = "the brokers have refused rows, and the others cannot be sent again";
+                return Err(Error::new(ErrorKind::Unavailable, message).with_retry(Retry::Retriable));
+            }
+            // What comes late must not hit the new transaction again and again.
+            std::thread::sleep(PAUSE * fruitless);
             let mut again = BTreeSet::new();
             for (row, reason) in found {
                 if self.exact || !alone.insert(row) {
@@ -106,8 +138,13 @@ impl Way {
                 if is_alone {
                     producer::wait(&self.producer)?;
                 }
-                if let Some(reason) = self.send_one(&messages, row, first, batch)? {
-                    kept.refused.insert(first + row, reason);
+                match self.send_one(&messages, row, first, batch)? {
+                    Sent::Whole => {}
+                    Sent::Refused(reason) => _ = kept.refused.insert(first + row, reason),
+                    Sent::Spoilt => {
+                        kept.waiting = true;
+                        return Ok(());
+                    }
                 }
                 if is_alone {
                     producer::wait(&self.producer)?;
@@ -120,14 +157,17 @@ impl Way {
         Ok(())
     }
 
-    /// Sends a row. Answers why it cannot be one.
-    fn send_one(&self, messages: &Messages, row: usize, first: usize, batch: &Batch) -> Result<Option<String>> {
+    /// Sends a row.
+    fn send_one(&self, messages: &Messages, row: usize, first: usize, batch: &Batch) -> Result<Sent> {
         let sent = producer::send_one(&self.producer, self.topic.as_deref(), messages, row, first);
         match sent.inspect_err(|_| producer::await_reports(&self.producer)) {
-            Ok(()) => Ok(None),
-            // The transaction is spoilt by a row before.
-            Err(_) if self.producer.context().is_spoilt() => Ok(None),
-            Err(error) if producer::is_for_the_row(&error) => Ok(Some(error.to_string())),
+            Ok(()) => Ok(Sent::Whole),
+            // The transaction is spoilt: by a row before, or by what came late of the one before it.
+            Err(error) if self.producer.context().is_spoilt() || (self.exactly_once && is_late(&error)) => {
+                tracing::debug!(%error, "the transaction is aborted, and begun again");
+                Ok(Sent::Spoilt)
+            }
+            Err(error) if producer::is_for_the_row(&error) => Ok(Sent::Refused(error.to_string())),
             Err(error) => Err(error.context(batch.origin.of(row))),
         }
     }

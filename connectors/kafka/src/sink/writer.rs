@@ -72,8 +72,8 @@ impl KafkaSink {
             ("batch.size", "1000000"),
             ("batch.num.messages", "100000"),
             // More than is on its way at once would only be pushed out of the caches.
-            ("queue.buffering.max.messages", "200000"),
-            ("queue.buffering.max.kbytes", "16384"),
+            ("queue.buffering.max.messages", "100000"),
+            ("queue.buffering.max.kbytes", "65536"),
         ];
         let number = |key: &str| i32::try_from(config.int(key)).unwrap_or(-1);
         Self {

@@ -21,6 +21,23 @@ struct Messages {
 /// A message: partition, key, value, headers.
 type Found = (i32, Option<String>, Option<String>, Vec<(String, Option<String>)>);
 
+/// Waits until the partitions know of commits that have returned: the coordinator tells them one by one. Not for ever: what
+/// a killed sink has left may be undecided for long.
+fn decided(kafka: &Kafka, topic: &str, partitions: usize, committed: &BaseConsumer) {
+    let written: BaseConsumer =
+        client(kafka).set("group.id", "content").set("isolation.level", "read_uncommitted").create().unwrap();
+    let end = |consumer: &BaseConsumer, partition| consumer.fetch_watermarks(topic, partition, PATIENCE).unwrap().1;
+    let since = std::time::Instant::now();
+    for partition in 0..partitions as i32 {
+        let all = end(&written, partition);
+        while end(committed, partition) < all && since.elapsed() < Duration::from_millis(1500) {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+    // Leaving takes a consumer a moment.
+    std::thread::spawn(move || drop(written));
+}
+
 /// What a reader of committed messages finds in a topic.
 fn content(kafka: &Kafka, topic: &str) -> Vec<Found> {
     let consumer: BaseConsumer = client(kafka)
@@ -40,6 +57,7 @@ fn content(kafka: &Kafka, topic: &str) -> Vec<Found> {
     for partition in 0..partitions {
         list.add_partition_offset(topic, partition as i32, rdkafka::Offset::Beginning).unwrap();
     }
+    decided(kafka, topic, partitions, &consumer);
     consumer.assign(&list).unwrap();
     let (mut found, mut ends) = (Vec::new(), 0);
     let text = |bytes: Option<&[u8]>| bytes.map(|bytes| String::from_utf8(bytes.to_vec()).unwrap());

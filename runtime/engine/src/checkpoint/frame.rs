@@ -14,23 +14,26 @@ pub(crate) fn header() -> [u8; 8] {
     header
 }
 
-/// A record's bytes with its frame.
-pub(crate) fn encode(payload: &[u8]) -> Result<Vec<u8>> {
-    let length = u32::try_from(payload.len()).map_err(|_| {
-        Error::unsupported(format!("a checkpoint record of {} bytes exceeds 4 GiB", payload.len()))
+/// A record with its frame, in parts that follow each other: `line` is copied into the first, `data` as large as the state
+/// is not copied.
+pub(crate) fn encode(line: &[u8], data: Vec<Bytes>) -> Result<Vec<Bytes>> {
+    let whole = line.len() + data.iter().map(Bytes::len).sum::<usize>();
+    let length = u32::try_from(whole).map_err(|_| {
+        Error::unsupported(format!("a checkpoint record of {whole} bytes exceeds 4 GiB"))
             .hint("lower batch.max.bytes, or split the work over more keys")
     })?;
-    let mut out = Vec::with_capacity(payload.len() + 8);
-    out.extend_from_slice(&length.to_le_bytes());
-    out.extend_from_slice(&checksum(length, payload).to_le_bytes());
-    out.extend_from_slice(payload);
-    Ok(out)
+    let crc = checksum(length, std::iter::once(line).chain(data.iter().map(Bytes::as_ref)));
+    let mut first = Vec::with_capacity(line.len() + 8);
+    first.extend_from_slice(&length.to_le_bytes());
+    first.extend_from_slice(&crc.to_le_bytes());
+    first.extend_from_slice(line);
+    Ok(std::iter::once(first.into()).chain(data).collect())
 }
 
-fn checksum(length: u32, payload: &[u8]) -> u32 {
+fn checksum<'a>(length: u32, payload: impl IntoIterator<Item = &'a [u8]>) -> u32 {
     let mut hasher = crc32fast::Hasher::new();
     hasher.update(&length.to_le_bytes());
-    hasher.update(payload);
+    payload.into_iter().for_each(|part| hasher.update(part));
     hasher.finalize()
 }
 
@@ -41,9 +44,9 @@ pub(crate) struct Frames {
     pub(crate) whole: usize,
 }
 
-/// Reads a segment of which `acknowledged` bytes are known to have been durable. A record that ends beyond the segment's
-/// end, and beyond what was acknowledged, was being written when the process died: it is left out. Anything else that does
-/// not fit is damage.
+/// Reads a segment of which `acknowledged` bytes are known to have been durable. What was being written when the process or
+/// the machine died is left out: the last record, or the commit before it together with it, since a commit is not flushed
+/// before the next record is written, and a power cut may leave any part of both. Anything else that does not fit is damage.
 ///
 /// # Errors
 /// [`Corrupt`](levada_connector_api::ErrorKind::Corrupt), naming the place.
@@ -72,27 +75,60 @@ pub(crate) fn decode(name: &str, content: &Bytes, acknowledged: usize) -> Result
     let mut payloads = Vec::new();
     let mut at = 8;
     while at < content.len() {
-        let (Some(length), Some(crc)) = (read_u32(content, at), read_u32(content, at + 4)) else { break };
-        let start = at + 8;
-        let end = start.saturating_add(length as usize);
-        if end > content.len() {
-            break;
-        }
-        let payload = content.slice(start..end);
-        if checksum(length, &payload) != crc {
-            // A power cut can leave the last record with its full length and not all of its bytes.
-            if end == content.len() && end > acknowledged {
-                break;
+        let Some(payload) = frame_at(content, at) else {
+            let complete = read_u32(content, at).is_some_and(|length| at + 8 + length as usize <= content.len());
+            if at < acknowledged {
+                let what = if complete {
+                    "the checksum does not match"
+                } else {
+                    "a record is incomplete that was made durable"
+                };
+                return Err(damaged(at, what));
             }
-            return Err(damaged(at, "the checksum does not match"));
-        }
+            if !is_torn(content, at) {
+                return Err(damaged(at, "the checksum does not match, and whole records follow"));
+            }
+            break;
+        };
+        at += 8 + payload.len();
         payloads.push(payload);
-        at = end;
-    }
-    if at < acknowledged {
-        return Err(damaged(at, "a record is incomplete that was made durable"));
     }
     Ok(Frames { payloads, whole: at })
+}
+
+/// The whole record that begins at `at`, if there is one.
+fn frame_at(content: &Bytes, at: usize) -> Option<Bytes> {
+    let (length, crc) = (read_u32(content, at)?, read_u32(content, at + 4)?);
+    let end = (at + 8).checked_add(length as usize).filter(|end| *end <= content.len())?;
+    let payload = content.slice(at + 8..end);
+    (checksum(length, [payload.as_ref()]) == crc).then_some(payload)
+}
+
+/// Whether what is broken at `at` was being written at the end: nothing whole follows, or the one record that is flushed
+/// together with the one before it.
+fn is_torn(content: &Bytes, at: usize) -> bool {
+    /// How every record begins.
+    const RECORD: &[u8] = br#"{"type":""#;
+    let mut behind = Vec::new();
+    let mut from = at + 8;
+    while let Some(found) = content.get(from..).and_then(|rest| rest.windows(RECORD.len()).position(|w| w == RECORD)) {
+        let payload = from + found;
+        from = match frame_at(content, payload - 8) {
+            Some(whole) => {
+                let end = payload + whole.len();
+                behind.push(whole);
+                end
+            }
+            None => payload + RECORD.len(),
+        };
+    }
+    let takes_along =
+        |next: &Bytes| [&b"prepare\""[..], b"seal\""].iter().any(|kind| next[RECORD.len()..].starts_with(kind));
+    match behind.as_slice() {
+        [] => true,
+        [last] => takes_along(last),
+        _ => false,
+    }
 }
 
 fn read_u32(content: &[u8], at: usize) -> Option<u32> {
@@ -105,10 +141,16 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    /// In two parts, as with a state.
+    fn encode(record: &[u8]) -> Vec<u8> {
+        let (line, data) = record.split_at(record.len() / 2);
+        super::encode(line, vec![Bytes::copy_from_slice(data)]).unwrap().concat()
+    }
+
     fn segment(records: &[Vec<u8>]) -> Vec<u8> {
         let mut out = header().to_vec();
         for record in records {
-            out.extend(encode(record).unwrap());
+            out.extend(encode(record));
         }
         out
     }
@@ -129,6 +171,40 @@ mod tests {
         content[4] = 9;
         let error = decode("1.log", &content.into(), 0).err().unwrap();
         assert!(error.to_string().contains("format version 9"), "{error}");
+    }
+
+    /// A power cut may leave any pages of what was not flushed: of a commit and of the record behind it.
+    #[test]
+    fn a_commit_and_the_record_behind_it_may_be_torn_together() {
+        let record =
+            |kind: &str, more: usize| format!(r#"{{"type":"{kind}","x":"{}"}}"#, "x".repeat(more)).into_bytes();
+        let durable = segment(&[record("snapshot", 9), record("prepare", 9)]);
+        let torn = |records: &[Vec<u8>], zeroed: std::ops::Range<usize>| {
+            let mut content = durable.clone();
+            content.extend(records.iter().flat_map(|record| encode(record)));
+            content[zeroed].fill(0);
+            content
+        };
+        let from = durable.len();
+        for next in ["prepare", "seal"] {
+            let records = [record("commit", 0), record(next, 5000)];
+            // The commit's page is lost, with or without the beginning of what follows, or only the end is there.
+            for zeroed in [from..from + 30, from..from + 200, from + 100..from + 4000, from..from + 5000] {
+                let content = torn(&records, zeroed.clone());
+                let frames = decode("s", &content.into(), 8).unwrap();
+                let whole = if zeroed.start == from { from } else { from + 8 + records[0].len() };
+                assert_eq!(frames.whole, whole, "{next} {zeroed:?}");
+            }
+        }
+        // What follows cannot have been written before the broken record was durable.
+        for records in [
+            vec![record("prepare", 0), record("commit", 0)],
+            vec![record("commit", 0), record("start", 0)],
+            vec![record("commit", 0), record("prepare", 0), record("commit", 0)],
+        ] {
+            let error = decode("s", &torn(&records, from..from + 10).into(), 8).err().unwrap();
+            assert!(error.to_string().contains(&format!("damaged at byte {from}")), "{error}");
+        }
     }
 
     proptest! {

@@ -3,18 +3,35 @@
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use levada_connector_api::{Error, ErrorKind, Result};
+use levada_storage::{Location, blocking};
+use tokio_util::sync::CancellationToken;
 
 use super::store::SegmentStore;
 
-/// Holds the folder's lock as long as it lives.
+/// Holds the folder's lock as long as it lives, or something that it has begun still runs.
 pub(crate) struct LocalStore {
     folder: PathBuf,
-    _lock: File,
+    lock: Arc<Lock>,
     open: Option<Open>,
+}
+
+/// The folder's lock. Whatever writes on another thread has a share of it: who asked may be gone before the write is done,
+/// and the next run must not begin before that.
+struct Lock {
+    file: Option<File>,
+    released: CancellationToken,
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        drop(self.file.take());
+        self.released.cancel();
+    }
 }
 
 struct Open {
@@ -29,9 +46,9 @@ struct Open {
 
 impl LocalStore {
     /// Opens and locks `folder`; makes it if need be.
-    pub(crate) async fn open(folder: PathBuf) -> Result<Self> {
+    pub(crate) async fn open(location: &Location, folder: PathBuf) -> Result<Self> {
+        location.create_folder().await?;
         blocking(move || {
-            fs::create_dir_all(&folder).map_err(|e| Error::io(folder.display(), e))?;
             let path = folder.join("lock");
             let mut lock = OpenOptions::new()
                 .read(true)
@@ -61,7 +78,19 @@ impl LocalStore {
                 let staged = folder.join(staged);
                 fs::remove_file(&staged).map_err(|e| Error::io(staged.display(), e))?;
             }
-            Ok(Self { folder, _lock: lock, open: None })
+            let lock = Arc::new(Lock { file: Some(lock), released: CancellationToken::new() });
+            Ok(Self { folder, lock, open: None })
+        })
+        .await
+    }
+
+    /// Runs `work` on a thread that may block, under the lock until it is done.
+    async fn locked<T: Send + 'static>(&self, work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+        let lock = self.lock.clone();
+        blocking(move || {
+            let result = work();
+            drop(lock);
+            result
         })
         .await
     }
@@ -79,11 +108,12 @@ impl LocalStore {
         let Some(mut open) = self.open.take() else {
             return Err(Error::internal("no checkpoint segment is open"));
         };
-        let (open, result) = blocking(move || {
-            let result = work(&mut open).map_err(|e| Error::io(open.path.display(), e));
-            Ok((open, result))
-        })
-        .await?;
+        let (open, result) = self
+            .locked(move || {
+                let result = work(&mut open).map_err(|e| Error::io(open.path.display(), e));
+                Ok((open, result))
+            })
+            .await?;
         // After a failed write the length is not known: the run ends, and the next one cuts off what is not whole.
         self.open = result.is_ok().then_some(open);
         result
@@ -132,15 +162,27 @@ fn list(folder: &Path) -> Result<Vec<String>> {
 impl SegmentStore for LocalStore {
     async fn segments(&mut self) -> Result<Vec<u64>> {
         let folder = self.folder.clone();
-        let names = blocking(move || list(&folder)).await?;
+        let (names, mark) = self.locked(move || Ok((list(&folder)?, read_mark(&folder)))).await?;
         let mut segments: Vec<u64> = names.iter().filter_map(|name| name.strip_suffix(".log")?.parse().ok()).collect();
         segments.sort_unstable();
+        // The mark is written after the segment is durable: one that it names and that is not there was taken away.
+        let last = segments.last().copied().unwrap_or(0);
+        if let Some((marked, _)) = mark.filter(|(marked, _)| *marked > last) {
+            return Err(Error::corrupt(format!(
+                "checkpoint {} has no segment {marked}, which was durable",
+                self.folder.display()
+            ))
+            .hint(format!(
+                "bring {} back; or start anew with another checkpoint.location",
+                self.path(marked).display()
+            )));
+        }
         Ok(segments)
     }
 
     async fn read(&mut self, segment: u64) -> Result<(Bytes, usize)> {
         let (path, folder) = (self.path(segment), self.folder.clone());
-        blocking(move || {
+        self.locked(move || {
             let content = fs::read(&path).map_err(|e| Error::io(path.display(), e))?;
             let durable = match read_mark(&folder) {
                 Some((marked, length)) if marked == segment => usize::try_from(length).unwrap_or(usize::MAX),
@@ -151,54 +193,64 @@ impl SegmentStore for LocalStore {
         .await
     }
 
-    async fn create(&mut self, segment: u64, content: Vec<u8>) -> Result<()> {
+    async fn create(&mut self, segment: u64, content: Vec<Bytes>) -> Result<()> {
         let (path, folder) = (self.path(segment), self.folder.clone());
-        let open = blocking(move || {
-            let staged = path.with_extension("staged");
-            let write = || {
-                let mut file = File::create(&staged)?;
-                file.write_all(&content)?;
-                file.sync_all()?;
-                fs::rename(&staged, &path)?;
-                File::open(&folder)?.sync_all()?;
-                let mut open =
-                    Open { segment, file, path: path.clone(), length: content.len() as u64, mark: open_mark(&folder)? };
-                open.acknowledge()?;
-                Ok(open)
-            };
-            write().map_err(|e| {
-                let _ = fs::remove_file(&staged);
-                Error::io(path.display(), e)
+        let open = self
+            .locked(move || {
+                let staged = path.with_extension("staged");
+                let write = || {
+                    // As when it is opened again: nothing is ever written but at the end.
+                    let mut file = OpenOptions::new().append(true).create_new(true).open(&staged)?;
+                    content.iter().try_for_each(|part| file.write_all(part))?;
+                    file.sync_all()?;
+                    fs::rename(&staged, &path)?;
+                    File::open(&folder)?.sync_all()?;
+                    let mut open = Open {
+                        segment,
+                        file,
+                        path: path.clone(),
+                        length: content.iter().map(|part| part.len() as u64).sum(),
+                        mark: open_mark(&folder)?,
+                    };
+                    open.acknowledge()?;
+                    Ok(open)
+                };
+                write().map_err(|e| {
+                    let _ = fs::remove_file(&staged);
+                    Error::io(path.display(), e)
+                })
             })
-        })
-        .await?;
+            .await?;
         self.open = Some(open);
         Ok(())
     }
 
     async fn resume(&mut self, segment: u64, whole: usize) -> Result<()> {
         let (path, folder) = (self.path(segment), self.folder.clone());
-        let open = blocking(move || {
-            let resume = || {
-                let file = OpenOptions::new().append(true).open(&path)?;
-                file.set_len(whole as u64)?;
-                file.sync_all()?;
-                let mut open =
-                    Open { segment, file, path: path.clone(), length: whole as u64, mark: open_mark(&folder)? };
-                open.acknowledge()?;
-                Ok(open)
-            };
-            resume().map_err(|e| Error::io(path.display(), e))
-        })
-        .await?;
+        let open = self
+            .locked(move || {
+                let resume = || {
+                    let file = OpenOptions::new().append(true).open(&path)?;
+                    file.set_len(whole as u64)?;
+                    file.sync_all()?;
+                    let mut open =
+                        Open { segment, file, path: path.clone(), length: whole as u64, mark: open_mark(&folder)? };
+                    open.acknowledge()?;
+                    Ok(open)
+                };
+                resume().map_err(|e| Error::io(path.display(), e))
+            })
+            .await?;
         self.open = Some(open);
         Ok(())
     }
 
-    async fn append(&mut self, bytes: Vec<u8>, sync: bool) -> Result<()> {
+    async fn append(&mut self, bytes: Vec<Bytes>, sync: bool) -> Result<()> {
         self.with_open(move |open| {
-            open.file.write_all(&bytes)?;
-            open.length += bytes.len() as u64;
+            for part in bytes {
+                open.file.write_all(&part)?;
+                open.length += part.len() as u64;
+            }
             if sync {
                 open.file.sync_data()?;
                 open.acknowledge()?;
@@ -218,7 +270,11 @@ impl SegmentStore for LocalStore {
 
     async fn remove(&mut self, segment: u64) -> Result<()> {
         let path = self.path(segment);
-        blocking(move || fs::remove_file(&path).map_err(|e| Error::io(path.display(), e))).await
+        self.locked(move || fs::remove_file(&path).map_err(|e| Error::io(path.display(), e))).await
+    }
+
+    fn released(&self) -> Option<CancellationToken> {
+        Some(self.lock.released.clone())
     }
 
     fn name(&self, segment: u64) -> String {
@@ -226,9 +282,38 @@ impl SegmentStore for LocalStore {
     }
 }
 
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(result) => result,
-        Err(error) => Err(Error::new(ErrorKind::Panic, format!("checkpoint I/O did not finish: {error}"))),
+#[cfg(test)]
+mod tests {
+    use std::future::Future as _;
+    use std::sync::mpsc;
+    use std::task::{Context, Waker};
+
+    use super::*;
+
+    /// Who asked for a write may be gone before it is done. The next run must not begin to write meanwhile.
+    #[tokio::test]
+    async fn what_nobody_waits_for_holds_the_lock() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = levada_storage::resolve(folder.path().to_str().unwrap()).unwrap();
+        let open = || LocalStore::open(&place, folder.path().to_owned());
+        let store = open().await.unwrap();
+        let released = store.released().unwrap();
+        let (begun, begins) = mpsc::channel();
+        let (go_on, goes_on) = mpsc::channel::<()>();
+        {
+            let write = store.locked(move || {
+                begun.send(()).unwrap();
+                let _ = goes_on.recv();
+                Ok(())
+            });
+            let mut write = Box::pin(write);
+            assert!(write.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+            begins.recv().unwrap();
+        }
+        drop(store);
+        assert_eq!(open().await.err().unwrap().kind(), ErrorKind::Fenced);
+        go_on.send(()).unwrap();
+        released.cancelled().await;
+        open().await.unwrap();
     }
 }

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use levada_connector_api::{Error, OffsetRanges, Offsets, Result};
+use tokio_util::sync::CancellationToken;
 
 use super::frame;
 use super::record::{Layout, Prepared, Record, Snapshot, Start, StateEntry, Watermarks};
@@ -193,6 +194,11 @@ impl Checkpoint {
         self.epoch
     }
 
+    /// See [`SegmentStore::released`].
+    pub(crate) fn released(&self) -> Option<CancellationToken> {
+        self.store.released()
+    }
+
     /// Begins the run: after it no older run can add to the log.
     ///
     /// # Errors
@@ -264,7 +270,7 @@ impl Checkpoint {
         self.bytes_since > self.snapshot_bytes.max(MIN_SEGMENT_BYTES)
     }
 
-    /// Begins a new segment with the state after the last committed batch, and deletes the one before the last.
+    /// Begins a new segment with the state after the last committed batch. The one before it stays; older ones are deleted.
     ///
     /// # Errors
     /// The log cannot be written.
@@ -290,8 +296,8 @@ impl Checkpoint {
         Ok(())
     }
 
-    /// The bytes of a new segment.
-    fn snapshot(&mut self, state: Vec<StateEntry>, then: Option<&Record>) -> Result<Vec<u8>> {
+    /// The bytes of a new segment, in parts.
+    fn snapshot(&mut self, state: Vec<StateEntry>, then: Option<&Record>) -> Result<Vec<Bytes>> {
         let snapshot = Record::Snapshot(Snapshot {
             id: self.id.clone(),
             pipeline: self.pipeline.clone(),
@@ -302,16 +308,16 @@ impl Checkpoint {
             layout: self.layout,
             state,
         });
-        let mut content = frame::header().to_vec();
-        content.extend(frame::encode(&snapshot.encode()?)?);
+        let mut content = vec![Bytes::copy_from_slice(&frame::header())];
+        content.extend(snapshot.encode()?);
         if let Some(record) = then {
-            content.extend(frame::encode(&record.encode()?)?);
+            content.extend(record.encode()?);
         }
         Ok(content)
     }
 
-    async fn create_segment(&mut self, content: Vec<u8>) -> Result<()> {
-        self.snapshot_bytes = content.len();
+    async fn create_segment(&mut self, content: Vec<Bytes>) -> Result<()> {
+        self.snapshot_bytes = content.iter().map(Bytes::len).sum();
         self.bytes_since = 0;
         self.store.create(self.segment + 1, content).await?;
         self.segment += 1;
@@ -319,8 +325,8 @@ impl Checkpoint {
     }
 
     async fn append(&mut self, record: &Record, sync: bool) -> Result<()> {
-        let framed = frame::encode(&record.encode()?)?;
-        self.bytes_since += framed.len();
+        let framed = record.encode()?;
+        self.bytes_since += framed.iter().map(Bytes::len).sum::<usize>();
         self.store.append(framed, sync).await
     }
 }

@@ -168,3 +168,19 @@ async fn in_an_object_store_the_second_run_fences_the_first() {
     let (_, recovered) = open().await;
     assert_eq!((recovered.last, recovered.epoch), (Some(0), 2));
 }
+
+/// The mark beside the segments says that there was another one: what was committed in it must not be read twice.
+#[tokio::test]
+async fn a_segment_that_was_taken_away_is_missed() {
+    let folder = tempfile::tempdir().unwrap();
+    let location = folder.path().to_str().unwrap();
+    let (mut checkpoint, _) = begun(location).await;
+    checkpoint.prepare(prepared(0, 1, vec![])).await.unwrap();
+    checkpoint.commit(0, &ranges(0, 1)).await.unwrap();
+    checkpoint.roll(vec![]).await.unwrap();
+    drop(checkpoint);
+    std::fs::remove_file(folder.path().join("0000000002.log")).unwrap();
+    let error = Checkpoint::open(location, "p").await.err().unwrap();
+    assert_eq!(error.kind(), ErrorKind::Corrupt);
+    assert!(error.to_string().contains("0000000002.log"), "{error}");
+}

@@ -2,7 +2,7 @@
 //!
 //! A checkpoint is a log in *segments*. A segment begins with a `snapshot` record: everything up to a batch in one piece.
 //! Then come the records of the batches after it, `prepare` and `commit`, and a `start` for each run of the task. When
-//! the records outweigh the snapshot, a new segment with a new snapshot is begun, and the segment before the last is
+//! the records outweigh the snapshot, a new segment with a new snapshot is begun, and all but the last two are
 //! deleted. So the cost of a batch grows with what changed, and recovery reads one segment.
 //!
 //! A record is written in one piece, with its length and a checksum. One flush makes a batch's offsets and its state
@@ -10,7 +10,7 @@
 //!
 //! Where the log lies is behind [`SegmentStore`]: a local folder, whose file is appended to and flushed, and which is
 //! locked against a second process; or an object store, where each record is an object that must not exist before, so
-//! that of two runs only one can go on.
+//! that of two runs only one can go on. Folders are all that is built in so far.
 
 mod frame;
 mod local;

@@ -4,6 +4,8 @@ use bytes::Bytes;
 use levada_connector_api::{Error, OffsetRanges, Offsets, Result, StateKind};
 use serde::{Deserialize, Serialize};
 
+use super::frame;
+
 /// A record.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "kebab-case")]
@@ -163,15 +165,12 @@ impl Record {
         }
     }
 
-    /// The record's bytes: a line of JSON, then the state's bytes.
-    pub(crate) fn encode(&self) -> Result<Vec<u8>> {
-        let mut out = serde_json::to_vec(self)
+    /// The record with its frame, in parts: a line of JSON, then the state's bytes.
+    pub(crate) fn encode(&self) -> Result<Vec<Bytes>> {
+        let mut line = serde_json::to_vec(self)
             .map_err(|e| Error::internal(format!("a checkpoint record cannot be written: {e}")))?;
-        out.push(b'\n');
-        for entry in self.state() {
-            out.extend_from_slice(&entry.data);
-        }
-        Ok(out)
+        line.push(b'\n');
+        frame::encode(&line, self.state().iter().map(|entry| entry.data.clone()).collect())
     }
 
     /// Reads a record's bytes.

@@ -1,4 +1,5 @@
-//! A checkpoint in an object store: a folder a segment, an object a record, none ever overwritten.
+//! A checkpoint in an object store: a folder a segment, an object a record, none ever overwritten. No store is built in yet
+//! that would use it: see `levada_storage::resolve`.
 //!
 //! Two runs of one task both want to write the record with the next number: one of them wins, and the other is fenced.
 
@@ -35,9 +36,9 @@ impl RemoteStore {
         self.folder(segment).join(format!("{record:010}"))
     }
 
-    async fn put_new(&self, path: &Path, content: Vec<u8>) -> Result<()> {
+    async fn put_new(&self, path: &Path, content: Vec<Bytes>) -> Result<()> {
         let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
-        match self.store.put_opts(path, content.into(), options).await {
+        match self.store.put_opts(path, content.into_iter().collect(), options).await {
             Ok(_) => Ok(()),
             Err(object_store::Error::AlreadyExists { .. }) => {
                 Err(Error::new(ErrorKind::Fenced, format!("checkpoint record {path} was written by another run"))
@@ -49,11 +50,7 @@ impl RemoteStore {
 }
 
 fn failed(path: &Path, error: object_store::Error) -> Error {
-    let kind = match error {
-        object_store::Error::NotFound { .. } => ErrorKind::NotFound,
-        _ => ErrorKind::Unavailable,
-    };
-    Error::new(kind, format!("checkpoint {path}: {error}")).source(error)
+    levada_storage::to_error(path, error).context("checkpoint")
 }
 
 #[async_trait]
@@ -88,7 +85,7 @@ impl SegmentStore for RemoteStore {
         Ok((content.into(), durable))
     }
 
-    async fn create(&mut self, segment: u64, content: Vec<u8>) -> Result<()> {
+    async fn create(&mut self, segment: u64, content: Vec<Bytes>) -> Result<()> {
         self.put_new(&self.object(segment, 0), content).await?;
         self.open = Some((segment, 1));
         Ok(())
@@ -100,7 +97,7 @@ impl SegmentStore for RemoteStore {
         Ok(())
     }
 
-    async fn append(&mut self, bytes: Vec<u8>, _sync: bool) -> Result<()> {
+    async fn append(&mut self, bytes: Vec<Bytes>, _sync: bool) -> Result<()> {
         let Some((segment, next)) = self.open else {
             return Err(Error::internal("no checkpoint segment is open"));
         };

@@ -3,6 +3,7 @@
 use async_trait::async_trait;
 use bytes::Bytes;
 use levada_connector_api::Result;
+use tokio_util::sync::CancellationToken;
 
 use super::local::LocalStore;
 use super::remote::RemoteStore;
@@ -20,20 +21,26 @@ pub trait SegmentStore: Send {
     /// The content of a segment, and how many bytes of it are known to have been durable.
     async fn read(&mut self, segment: u64) -> Result<(Bytes, usize)>;
 
-    /// Makes a new segment with this content, whole or not at all, and durable; appends go to it from now on.
-    async fn create(&mut self, segment: u64, content: Vec<u8>) -> Result<()>;
+    /// Makes a new segment with this content, given in parts, whole or not at all, and durable; appends go to it from now on.
+    async fn create(&mut self, segment: u64, content: Vec<Bytes>) -> Result<()>;
 
     /// Opens an existing segment to append to it after `whole` bytes; what follows them is cut off.
     async fn resume(&mut self, segment: u64, whole: usize) -> Result<()>;
 
-    /// Appends bytes to the open segment; durable on return if `sync`.
-    async fn append(&mut self, bytes: Vec<u8>, sync: bool) -> Result<()>;
+    /// Appends a record's bytes, given in parts, to the open segment; durable on return if `sync`.
+    async fn append(&mut self, bytes: Vec<Bytes>, sync: bool) -> Result<()>;
 
     /// Makes everything that was appended durable.
     async fn sync(&mut self) -> Result<()>;
 
     /// Deletes a segment.
     async fn remove(&mut self, segment: u64) -> Result<()>;
+
+    /// What is cancelled when nothing of this store is at work any more, also what nobody waits for: another one can then be
+    /// opened. `None` where that needs no waiting.
+    fn released(&self) -> Option<CancellationToken> {
+        None
+    }
 
     /// What to call a segment in messages.
     fn name(&self, segment: u64) -> String;
@@ -45,8 +52,8 @@ pub trait SegmentStore: Send {
 /// The location cannot be used, or another process uses it.
 pub async fn open_store(location: &str) -> Result<Box<dyn SegmentStore>> {
     let resolved = levada_storage::resolve(location)?;
-    Ok(match resolved.local {
-        Some(folder) => Box::new(LocalStore::open(folder).await?),
+    Ok(match resolved.local.clone() {
+        Some(folder) => Box::new(LocalStore::open(&resolved, folder).await?),
         None => Box::new(RemoteStore::new(resolved.store, resolved.path)),
     })
 }

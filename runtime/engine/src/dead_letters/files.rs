@@ -2,7 +2,8 @@
 
 use std::fmt::Write as _;
 
-use levada_connector_api::{DeadLetter, Error, ErrorKind, Result};
+use levada_connector_api::{DeadLetter, Error, Result, TaskContext};
+use levada_storage::to_error;
 use object_store::path::Path;
 use object_store::{MultipartUpload, ObjectStoreExt as _};
 
@@ -10,10 +11,11 @@ use object_store::{MultipartUpload, ObjectStoreExt as _};
 const PART_BYTES: usize = 5 << 20;
 
 /// Where the bad rows of a task go. A file becomes visible, under a name that is the batch's, just before the batch is
-/// committed: a repeated batch writes the same file again.
+/// committed: a repeated batch writes the same file again. Another pipeline's or checkpoint's batches have other names.
 pub(crate) struct Files {
     pipeline: String,
-    task: u32,
+    /// What names begin with.
+    prefix: String,
     location: levada_storage::Location,
     open: Option<Open>,
 }
@@ -26,15 +28,22 @@ struct Open {
 }
 
 impl Files {
-    pub(super) fn new(pipeline: &str, task: u32, location: &str) -> Result<Self> {
+    /// Deletes what a killed run has left staged.
+    pub(super) async fn open(context: &TaskContext, location: &str) -> Result<Self> {
         let location = levada_storage::resolve(location)?;
-        Ok(Self { pipeline: pipeline.to_owned(), task, location, open: None })
+        let prefix = format!("{}-{}-task-{:05}-batch-", context.pipeline, context.checkpoint, context.task);
+        if let Some(folder) = location.local.clone() {
+            let ours = prefix.clone();
+            levada_storage::blocking(move || levada_storage::remove_staged(&folder, |name| name.starts_with(&ours)))
+                .await?;
+        }
+        Ok(Self { pipeline: context.pipeline.clone(), prefix, location, open: None })
     }
 
     /// Stages bad rows of a batch.
     pub(super) async fn stage(&mut self, batch_id: u64, letters: &[DeadLetter]) -> Result<()> {
         if self.open.as_ref().is_none_or(|open| open.batch_id != batch_id) {
-            let name = format!("task-{:05}-batch-{batch_id:020}.jsonl", self.task);
+            let name = format!("{}{batch_id:020}.jsonl", self.prefix);
             let path = self.location.path.clone().join(name);
             let upload = self.location.store.put_multipart(&path).await.map_err(|e| failed(&path, e))?;
             self.open = Some(Open { batch_id, path, upload, buffer: String::new() });
@@ -90,5 +99,5 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 fn failed(path: &Path, error: object_store::Error) -> Error {
-    Error::new(ErrorKind::Io, format!("dead letters {path}: {error}")).source(error)
+    to_error(format!("/{path}"), error).context("dead letters")
 }

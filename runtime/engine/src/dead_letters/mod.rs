@@ -2,7 +2,7 @@
 
 mod files;
 
-use levada_connector_api::{BadRow, DeadLetter, DeadLetterQueue, Error, Result};
+use levada_connector_api::{BadRow, DeadLetter, DeadLetterQueue, Error, Result, TaskContext};
 
 use self::files::Files;
 
@@ -49,8 +49,8 @@ pub(crate) enum DeadLetters {
 }
 
 impl DeadLetters {
-    pub(crate) fn to_files(pipeline: &str, task: u32, location: &str) -> Result<Self> {
-        Files::new(pipeline, task, location).map(Self::Files)
+    pub(crate) async fn to_files(context: &TaskContext, location: &str) -> Result<Self> {
+        Files::open(context, location).await.map(Self::Files)
     }
 
     pub(crate) fn to_queue(queue: Box<dyn DeadLetterQueue>) -> Self {

@@ -78,7 +78,7 @@ pub fn definition() -> ConfigDef {
             key("batch.max.bytes", Size, Medium, "How many bytes of input a micro-batch may have.")
                 .default("256 MB")
                 .group("Batches")
-                .validator(Validator::non_empty()),
+                .validator(Validator::size_at_least(1)),
         )
         .key(
             key("batch.target.duration", Duration, Low, "How long a micro-batch should take: its rows are adapted, growing \
@@ -102,7 +102,8 @@ pub fn definition() -> ConfigDef {
         )
         .key(
             key("errors.deadletterqueue.path", String, Medium, "The folder for dead letters, one file of JSON lines a \
-                micro-batch. Default: 'dead-letters' beside the checkpoint.")
+                micro-batch. Default: 'dead-letters' in the pipeline's folder in the data \
+                folder.")
                 .optional()
                 .group("Errors")
                 .validator(Validator::non_empty()),
@@ -116,7 +117,7 @@ pub fn definition() -> ConfigDef {
         )
         .key(
             key("errors.deadletterqueue.*", String, Medium, "Options of the queue: 'topic.name', the topic that dead letters go \
-                to, 'topic.replication.factor', 'context.headers.enable'; see 'levada plugin inspect' of its class.")
+                to, 'topic.replication.factor', 'context.headers.enable'; see 'levada plugin describe' of its class.")
                 .optional()
                 .group("Errors"),
         )

@@ -111,7 +111,7 @@ pub struct PipelineSpec {
     pub tolerance: ErrorTolerance,
     /// What is logged of bad rows.
     pub bad_row_log: BadRowLog,
-    /// The folder for dead letters; `None`: beside the checkpoint.
+    /// The folder for dead letters; `None`: in the data folder.
     pub dead_letters: Option<String>,
     /// The queue for dead letters; `None`: they go into files.
     pub dead_letter_queue: Option<StageSpec<dyn DeadLetterPlugin>>,
@@ -254,7 +254,7 @@ impl PipelineSpec {
     pub fn guarantee(&self) -> Guarantee {
         let sink = self.sink.plugin.capabilities(&self.sink.config).guarantee;
         let replayable = self.sources.iter().all(|source| source.plugin.capabilities(&source.config).replayable);
-        if sink == Guarantee::Idempotent && !replayable { Guarantee::AtLeastOnce } else { sink }
+        if replayable { sink } else { Guarantee::AtLeastOnce }
     }
 }
 
@@ -302,6 +302,7 @@ mod tests {
         let raw: RawConfig = [
             ("name", "p"),
             ("triger", "5 seconds"),
+            ("batch.max.bytes", "0"),
             ("output.mode", "compleet"),
             ("source.class", "Nothing"),
             ("transforms", "a"),
@@ -317,6 +318,7 @@ mod tests {
             "output.mode = 'compleet': use one of append, update, complete; did you mean 'complete'?",
             "source.class = 'Nothing': no source plugin is called 'Nothing'",
             "sink.class: missing",
+            "batch.max.bytes = '0': it must be 1 byte or more",
             "transforms.a.type: missing",
             "transforms.b.type: 'b' is not in 'transforms'; did you mean 'transforms.a.type'?",
         ] {

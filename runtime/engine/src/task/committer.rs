@@ -69,9 +69,9 @@ impl Committer {
                     self.context.faults.at("sink.write.after")?;
                     counts.writing += before.elapsed();
                 }
-                Work::Rejected { batch_id, stage, rows } => {
+                Work::Rejected { batch_id, stage, source, rows } => {
                     counts.rejected_rows += rows.len() as u64;
-                    self.reject(batch_id, stage, rows).await?;
+                    self.reject(batch_id, stage, source, rows).await?;
                 }
                 Work::End(done) => {
                     partial = None;
@@ -91,10 +91,10 @@ impl Committer {
         self.sink.close().await.map_err(|e| self.at_sink(e))
     }
 
-    async fn reject(&mut self, batch_id: u64, stage: Stage, rows: Vec<BadRow>) -> Result<()> {
+    async fn reject(&mut self, batch_id: u64, stage: Stage, source: usize, rows: Vec<BadRow>) -> Result<()> {
         let spec = &self.spec;
         let class = |row: &BadRow| match stage {
-            Stage::Source => spec.sources.first().map(|source| source.plugin.name()),
+            Stage::Source => spec.sources.get(source).map(|source| source.plugin.name()),
             Stage::Sink => Some(spec.sink.plugin.name()),
             Stage::Transform => {
                 let found = spec.transforms.iter().find(|transform| transform.alias == row.stage);
@@ -152,7 +152,7 @@ impl Committer {
             let count = refused.len() as u64;
             counts.rejected_rows += count;
             counts.output_rows = counts.output_rows.saturating_sub(count);
-            self.reject(batch_id, Stage::Sink, refused).await?;
+            self.reject(batch_id, Stage::Sink, 0, refused).await?;
         }
         durations.add_batch += millis(before.elapsed());
 
@@ -304,6 +304,5 @@ async fn encode(images: Vec<(String, StateImage)>) -> Result<Vec<StateEntry>> {
     if few {
         return all();
     }
-    let encoded = tokio::task::spawn_blocking(all).await;
-    encoded.map_err(|e| Error::internal(format!("encoding the state ended early: {e}")))?
+    levada_storage::blocking(all).await
 }

@@ -47,8 +47,8 @@ pub(crate) struct Worked {
 pub(crate) enum Work {
     /// Rows for the sink.
     Rows { batch_id: u64, batch: Batch },
-    /// Rows for the dead letters.
-    Rejected { batch_id: u64, stage: Stage, rows: Vec<BadRow> },
+    /// Rows for the dead letters; for those of a source, its number.
+    Rejected { batch_id: u64, stage: Stage, source: usize, rows: Vec<BadRow> },
     /// The micro-batch is complete.
     End(Box<BatchDone>),
 }

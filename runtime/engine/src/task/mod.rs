@@ -60,17 +60,17 @@ impl Task {
         base.trim_end_matches('/').to_owned()
     }
 
-    async fn dead_letters(&self, context: &TaskContext, checkpoint: &str) -> Result<DeadLetters> {
+    async fn dead_letters(&self, context: &TaskContext) -> Result<DeadLetters> {
         let spec = &self.spec;
         if let (Some(queue), true) = (&spec.dead_letter_queue, context.tolerant) {
             let name = queue.plugin.name();
             let place = |e: Error| e.context(format!("dead-letter queue '{name}'"));
             let mut made = queue.plugin.create(&queue.config).map_err(place)?;
-            made.open(context, checkpoint).await.map_err(place)?;
+            made.open(context, &context.checkpoint).await.map_err(place)?;
             return Ok(DeadLetters::to_queue(made));
         }
         let location = spec.dead_letters.clone().unwrap_or_else(|| self.folder("dead-letters"));
-        DeadLetters::to_files(&spec.name, self.number, &location)
+        DeadLetters::to_files(context, &location).await
     }
 
     /// Runs until the source ends, a stop, or the first error.
@@ -87,6 +87,7 @@ impl Task {
         }
         let context = TaskContext {
             pipeline: spec.name.clone(),
+            checkpoint: checkpoint.id().to_owned(),
             task: self.number,
             tasks: self.tasks,
             epoch: checkpoint.epoch(),
@@ -110,7 +111,7 @@ impl Task {
         if let Some(last) = recovered.last {
             tracing::info!(pipeline = %spec.name, batch = last + 1, epoch = context.epoch, "going on after batch {last}");
         }
-        let dead_letters = self.dead_letters(&context, checkpoint.id()).await?;
+        let dead_letters = self.dead_letters(&context).await?;
 
         let (read_out, read_in) = mpsc::channel(QUEUE);
         let (work_out, work_in) = mpsc::channel(QUEUE);
@@ -150,6 +151,7 @@ impl Task {
             out: work_out,
             snapshot_due: snapshot_due.clone(),
         };
+        let released = checkpoint.released();
         let committer = committer::Committer {
             spec: spec.clone(),
             sink,
@@ -166,13 +168,13 @@ impl Task {
         stages.spawn(reader.run());
         stages.spawn(worker.run());
         stages.spawn(committer.run());
-        self.join(stages).await
+        self.join(stages, released).await
     }
 
     /// Waits for the stages. When one fails the others end by themselves: those before it find nobody to hand to, those
     /// behind it commit the batches that are complete, as if each batch had run alone. Of several errors the first that
     /// is not another's consequence is told.
-    async fn join(&self, mut stages: JoinSet<Result<()>>) -> Result<()> {
+    async fn join(&self, mut stages: JoinSet<Result<()>>, released: Option<CancellationToken>) -> Result<()> {
         let mut outcome: Result<()> = Ok(());
         let mut ending = false;
         let timeout = tokio::time::sleep(Duration::from_secs(u64::from(u32::MAX)));
@@ -187,15 +189,21 @@ impl Task {
                 }
                 () = &mut timeout, if ending => {
                     tracing::warn!(pipeline = %self.spec.name, "the batch under way did not finish in time: it is abandoned and will be repeated");
-                    // The checkpoint must be free before the next run opens it: wait until the stages are gone.
+                    // The checkpoint must be free before the next run opens it: wait until the stages are gone, and what
+                    // they have begun on other threads. A disk that hangs for longer keeps the lock.
                     stages.shutdown().await;
+                    if let Some(released) = released {
+                        let _ = tokio::time::timeout(self.spec.stop_timeout, released.cancelled()).await;
+                    }
                     return outcome;
                 }
             };
             let result = match joined {
                 None => return outcome,
                 Some(Ok(result)) => result,
-                Some(Err(error)) if error.is_panic() => Err(panic_error(error.into_panic().as_ref())),
+                Some(Err(error)) if error.is_panic() => {
+                    Err(Error::panicked("a stage of the task", error.into_panic().as_ref()))
+                }
                 Some(Err(_)) => Ok(()),
             };
             if let Err(error) = result {
@@ -213,13 +221,4 @@ impl Task {
 
 fn is_consequence(error: &Error) -> bool {
     error.kind() == ErrorKind::Cancelled && error.message() == STAGE_ENDED
-}
-
-pub(crate) fn panic_error(payload: &(dyn std::any::Any + Send)) -> Error {
-    let text = payload
-        .downcast_ref::<&str>()
-        .map(|text| (*text).to_owned())
-        .or_else(|| payload.downcast_ref::<String>().cloned())
-        .unwrap_or_else(|| "without a message".to_owned());
-    Error::new(ErrorKind::Panic, format!("a stage of the task panicked: {text}"))
 }

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use levada_connector_api::{Error, OffsetRanges, Offsets, PollLimit, PollStatus, Polled, Result, TaskContext};
+use levada_connector_api::{
+    Error, ErrorKind, OffsetRanges, Offsets, PollLimit, PollStatus, Polled, Result, TaskContext,
+};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -14,6 +16,9 @@ use crate::{Limits, Trigger};
 
 /// How long one poll may wait for data: also how long a stop can go unnoticed.
 const POLL_WAIT: Duration = Duration::from_millis(50);
+
+/// How long a source that says that it has nothing is asked again for rows that were recorded.
+const REPEAT_WAIT: Duration = Duration::from_secs(60);
 
 pub(crate) struct Reader {
     pub(crate) inputs: Inputs,
@@ -74,17 +79,19 @@ impl Reader {
             true => Some(Arc::new(self.inputs.latest().await?)),
             false => None,
         };
-        let mut first = true;
+        // When the next batch is due: known when the one before begins, so that one that took longer is followed at once.
+        let mut due = None;
         loop {
-            if !first && let Trigger::Interval(_) = self.trigger {
-                let delay = self.trigger.delay(self.context.clock.now_ms());
+            if let (Some(due), Trigger::Interval(_)) = (due, self.trigger) {
+                let delay = i64::saturating_sub(due, self.context.clock.now_ms());
+                let delay = Duration::from_millis(u64::try_from(delay).unwrap_or(0));
                 tokio::select! {
                     () = tokio::time::sleep(delay) => {}
                     () = self.out.closed() => return Err(super::stage_ended()),
                     () = self.stop.cancelled() => return Ok(()),
                 }
             }
-            first = false;
+            due = Some(self.trigger.next(self.context.clock.now_ms()));
             if self.stop.is_cancelled() {
                 return Ok(());
             }
@@ -103,20 +110,32 @@ impl Reader {
         );
         let until = Arc::new(pending.ranges.ends());
         let (started, batch_id) = (Instant::now(), pending.batch_id);
+        let mut progressed = started;
         let mut ranges = OffsetRanges::default();
         let mut rows = vec![0; self.sources];
         // A batch without data is repeated without looking at the sources.
         while !pending.ranges.is_empty() {
             let limit = PollLimit { until: Some(until.clone()), wait: POLL_WAIT, ..PollLimit::unlimited(batch_id) };
             let (source, polled) = self.poll(&limit).await?;
-            let status = polled.status;
+            let (status, nothing) = (polled.status, polled.ranges.is_empty());
+            if !nothing {
+                progressed = Instant::now();
+            }
             self.hand_over(batch_id, source, polled, &mut ranges, &mut rows).await?;
             match status {
                 PollStatus::End => break,
-                PollStatus::Idle if self.stop.is_cancelled() => return Ok(()),
-                PollStatus::Idle if started.elapsed() > Duration::from_secs(60) => {
+                // Nothing may follow: the batch is still the next.
+                _ if nothing && self.stop.is_cancelled() => {
+                    return Err(Error::new(
+                        ErrorKind::Cancelled,
+                        format!("stopped while batch {batch_id} was repeated"),
+                    ));
+                }
+                // A source may not say so here, see `PollLimit::until`; one that does so all the same gets its time.
+                PollStatus::Idle if progressed.elapsed() > REPEAT_WAIT => {
                     return Err(Error::data(format!(
-                        "batch {batch_id} cannot be repeated: the source no longer has its rows"
+                        "batch {batch_id} cannot be repeated: the source has given nothing more of it for {} s",
+                        REPEAT_WAIT.as_secs()
                     ))
                     .hint("bring the missing input back, or start anew with another checkpoint.location"));
                 }

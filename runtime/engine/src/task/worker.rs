@@ -46,7 +46,7 @@ impl Worker {
             match message {
                 Read::Piece { batch_id, source, batches, rejected } => {
                     self.begin(batch_id)?;
-                    self.reject(batch_id, Stage::Source, rejected).await?;
+                    self.reject(batch_id, Stage::Source, source, rejected).await?;
                     self.context.faults.at("transform.before")?;
                     self.push(batch_id, Port::Source(source), batches).await?;
                     self.context.faults.at("transform.after")?;
@@ -99,7 +99,7 @@ impl Worker {
                         let Some(step) = self.steps.get_mut(at) else { continue };
                         let emitted = step.transform.process_input(input, batch.clone()).await;
                         let Emitted { batches, rejected } = emitted.map_err(|e| in_step(&step.alias, e))?;
-                        self.reject(batch_id, Stage::Transform, rejected).await?;
+                        self.reject(batch_id, Stage::Transform, 0, rejected).await?;
                         next.extend(batches);
                     }
                     if !next.is_empty() {
@@ -118,7 +118,7 @@ impl Worker {
         for at in 0..self.steps.len() {
             let Some(step) = self.steps.get_mut(at) else { continue };
             let emitted = step.transform.finish(batch_id).await.map_err(|e| in_step(&step.alias, e))?;
-            self.reject(batch_id, Stage::Transform, emitted.rejected).await?;
+            self.reject(batch_id, Stage::Transform, 0, emitted.rejected).await?;
             if !emitted.batches.is_empty() {
                 self.push(batch_id, Port::Step(at), emitted.batches).await?;
             }
@@ -153,13 +153,13 @@ impl Worker {
         Ok(images)
     }
 
-    async fn reject(&mut self, batch_id: u64, stage: Stage, rows: Vec<BadRow>) -> Result<()> {
+    async fn reject(&mut self, batch_id: u64, stage: Stage, source: usize, rows: Vec<BadRow>) -> Result<()> {
         let Some(first) = rows.first() else { return Ok(()) };
         self.spec.bad_row_log.log(&rows);
         if self.spec.tolerance == ErrorTolerance::None {
             return Err(refusal(first));
         }
-        self.send(Work::Rejected { batch_id, stage, rows }).await
+        self.send(Work::Rejected { batch_id, stage, source, rows }).await
     }
 
     async fn send(&mut self, message: Work) -> Result<()> {

@@ -162,6 +162,31 @@ async fn bad_rows_fail_the_task_or_become_dead_letters() {
     assert_eq!(first["raw"], "50");
 }
 
+/// Every pipeline has a batch 0: its letters must not overwrite those of another one, or of a run from another checkpoint.
+#[tokio::test(flavor = "multi_thread")]
+async fn dead_letters_of_several_checkpoints_share_a_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = folder.path().to_str().unwrap();
+    let extra = [("source.bad", "true"), ("errors.tolerance", "all"), ("errors.deadletterqueue.path", place)];
+    let first = Run::new(Guarantee::Idempotent);
+    first.to_end(&extra, Faults::none()).await.unwrap();
+    // What a killed run of the first has left goes at its next start, and not before.
+    let letters = |folder: &std::path::Path| -> Vec<std::path::PathBuf> {
+        std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect()
+    };
+    let name = letters(folder.path())[0].file_name().unwrap().to_str().unwrap().to_owned();
+    let staged = folder.path().join(format!(".{name}.1-0.staged"));
+    std::fs::write(&staged, "half").unwrap();
+    let second = Run::new(Guarantee::Idempotent);
+    second.to_end(&extra, Faults::none()).await.unwrap();
+    assert!(staged.exists());
+    first.to_end(&extra, Faults::none()).await.unwrap();
+    assert!(!staged.exists());
+    let lines: usize =
+        letters(folder.path()).iter().map(|path| std::fs::read_to_string(path).unwrap().lines().count()).sum();
+    assert_eq!(lines, 20);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_run_of_one_pipeline_is_refused() {
     let run = Run::new(Guarantee::Idempotent);
@@ -222,4 +247,22 @@ async fn what_may_pass_is_tried_again_for_as_long_as_the_user_says() {
     let (restarts, took) = attempts(&retry).await;
     assert!(restarts >= 5, "only {restarts} in {took:?}");
     assert!(took >= std::time::Duration::from_millis(400), "{took:?}");
+}
+
+/// A clock that stands an hour and a half later each time that it is asked.
+struct Leaps(std::sync::atomic::AtomicI64);
+
+impl Clock for Leaps {
+    fn now_ms(&self) -> i64 {
+        self.0.fetch_add(5_400_000, Ordering::SeqCst)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_that_took_longer_than_the_interval_is_followed_at_once() {
+    let run = Run::new(Guarantee::Idempotent);
+    let environment = Environment { clock: Arc::new(Leaps(0.into())), ..run.environment() };
+    let pipeline = start(run.spec(&[("trigger", "1 hour")]), environment);
+    tokio::time::timeout(std::time::Duration::from_secs(60), pipeline.join()).await.expect("it waits").unwrap();
+    assert_eq!(run.numbers(), (0..1000).collect::<Vec<_>>());
 }

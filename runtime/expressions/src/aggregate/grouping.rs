@@ -156,18 +156,16 @@ impl Grouping {
     /// A row cannot be evaluated, under ANSI.
     pub fn finish(&self, columns: Vec<ArrayRef>, rows: usize) -> Result<RecordBatch> {
         let options = RecordBatchOptions::new().with_row_count(Some(rows));
-        let internal = |e: arrow::error::ArrowError| Error::internal(e.to_string());
-        let mut grouped =
-            RecordBatch::try_new_with_options(self.grouped.clone(), columns, &options).map_err(internal)?;
+        let mut grouped = RecordBatch::try_new_with_options(self.grouped.clone(), columns, &options)?;
         if let Some(having) = &self.having {
             let mask = having.evaluate(&grouped)?;
             let mask = arrow::array::AsArray::as_boolean_opt(&mask)
                 .ok_or_else(|| Error::internal("a condition gave no booleans"))?;
-            grouped = arrow::compute::filter_record_batch(&grouped, mask).map_err(internal)?;
+            grouped = arrow::compute::filter_record_batch(&grouped, mask)?;
         }
         let options = RecordBatchOptions::new().with_row_count(Some(grouped.num_rows()));
         let columns = self.outputs.iter().map(|output| output.evaluate(&grouped)).collect::<Result<Vec<_>>>()?;
-        RecordBatch::try_new_with_options(self.schema.clone(), columns, &options).map_err(internal)
+        RecordBatch::try_new_with_options(self.schema.clone(), columns, &options).map_err(Error::from)
     }
 }
 

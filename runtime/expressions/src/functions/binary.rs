@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use arrow::array::{AsArray, BinaryArray, StringArray};
 use arrow::datatypes::DataType;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 
 use super::Invocation;
 use super::cast::{Mode, cast};
@@ -62,16 +64,7 @@ pub(super) fn plan(mut call: Invocation<'_>) -> Planned<Typed> {
 
 /// Bytes in base64, with padding.
 pub(super) fn encode_base64(bytes: &[u8]) -> String {
-    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut out = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for chunk in bytes.chunks(3) {
-        let word = chunk.iter().enumerate().fold(0u32, |word, (at, byte)| word | u32::from(*byte) << (16 - 8 * at));
-        for at in 0..4 {
-            let digit = ALPHABET.get((word >> (18 - 6 * at)) as usize & 63).copied().unwrap_or(b'A');
-            out.push(if at <= chunk.len() { char::from(digit) } else { '=' });
-        }
-    }
-    out
+    STANDARD.encode(bytes)
 }
 
 fn unhex(text: &str) -> Option<Vec<u8>> {

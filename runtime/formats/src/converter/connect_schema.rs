@@ -2,14 +2,15 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray, Decimal128Array, StringArray, TimestampMillisecondArray};
+use arrow::array::{ArrayRef, AsArray, Decimal128Array, StringBuilder, TimestampMillisecondArray};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Date32Type, Decimal128Type, Field, Fields, Int32Type, Int64Type, TimeUnit};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use levada_connector_api::{Error, Result};
 use serde_json::{Map, Value, json};
 
 use super::envelope::unscaled_column;
-use crate::json::encode_base64;
 
 const NAMES: &str = "org.apache.kafka.connect.data.";
 
@@ -206,11 +207,13 @@ pub fn to_connect_values(column: &ArrayRef) -> Result<ArrayRef> {
         }
         DataType::Date32 => Arc::new(column.as_primitive::<Date32Type>().reinterpret_cast::<Int32Type>()),
         DataType::Decimal128(..) => {
-            let text = |value: i128| {
-                let bytes = value.to_be_bytes();
-                base64(bytes.get(sign_bytes(value)..).unwrap_or_default())
-            };
-            Arc::new(column.as_primitive::<Decimal128Type>().iter().map(|v| v.map(text)).collect::<StringArray>())
+            let values: Vec<_> =
+                column.as_primitive::<Decimal128Type>().iter().map(|v| v.map(i128::to_be_bytes)).collect();
+            // Java leaves out the bytes that only repeat the sign.
+            let bytes = values
+                .iter()
+                .map(|v| v.as_ref().map(|v| v.get(sign_bytes(i128::from_be_bytes(*v))..).unwrap_or_default()));
+            base64_texts(bytes)
         }
         DataType::Binary => base64_column(column),
         _ => column.clone(),
@@ -219,13 +222,20 @@ pub fn to_connect_values(column: &ArrayRef) -> Result<ArrayRef> {
 
 /// A binary column as text in base 64.
 pub fn base64_column(column: &ArrayRef) -> ArrayRef {
-    Arc::new(column.as_binary::<i32>().iter().map(|bytes| bytes.map(base64)).collect::<StringArray>())
+    base64_texts(column.as_binary::<i32>().iter())
 }
 
-fn base64(bytes: &[u8]) -> String {
-    let mut out = Vec::with_capacity(bytes.len() * 4 / 3 + 4);
-    encode_base64(bytes, &mut out);
-    String::from_utf8(out).unwrap_or_default()
+fn base64_texts<'a>(values: impl Iterator<Item = Option<&'a [u8]>>) -> ArrayRef {
+    let mut texts = StringBuilder::new();
+    let mut text = String::new();
+    for value in values {
+        texts.append_option(value.map(|bytes| {
+            text.clear();
+            STANDARD.encode_string(bytes, &mut text);
+            text.as_str()
+        }));
+    }
+    Arc::new(texts.finish())
 }
 
 /// How many leading bytes of a number only repeat its sign.

@@ -15,7 +15,7 @@ use super::{Converted, Converter, TOMBSTONE, all_nullable};
 use crate::json::{JsonDecoder, JsonMode, JsonOptions};
 use crate::malformed::Rejected;
 
-/// How many different schemas are kept in mind.
+/// How many different schemas are kept in mind. When there are more, all are forgotten.
 const SCHEMAS: usize = 64;
 
 #[derive(Deserialize)]
@@ -82,9 +82,6 @@ impl Envelope {
         let plan = match self.known.get(schema) {
             Some(plan) => *plan,
             None => {
-                if self.known.len() >= SCHEMAS {
-                    (self.known, self.plans) = (HashMap::new(), Vec::new());
-                }
                 let plan = self.new_plan(schema)?;
                 self.plans.push(plan);
                 self.known.insert(schema.to_owned(), self.plans.len() - 1);
@@ -98,6 +95,11 @@ impl Envelope {
             _ => (Vec::new(), 0),
         };
         Ok((plan, payload.as_bytes()))
+    }
+
+    /// Forgets all schemas. No decoder may hold rows.
+    fn forget(&mut self) {
+        (self.plans, self.known, self.last) = (Vec::new(), HashMap::new(), (Vec::new(), 0));
     }
 
     fn new_plan(&self, schema: &str) -> Result<Plan, String> {
@@ -143,6 +145,11 @@ impl Converter for Envelope {
         let mut run = Run::default();
         let mut forget = false;
         for (index, payload) in payloads.iter().enumerate() {
+            if self.known.len() > SCHEMAS {
+                // The rows so far are in a decoder of theirs.
+                run.close(self)?;
+                self.forget();
+            }
             let planned = match payload {
                 Some(message) => self.plan(message).map(|(plan, payload)| (plan, Some(payload))),
                 None if self.nullable => Ok((run.plan.unwrap_or_default(), None)),
@@ -178,7 +185,7 @@ impl Converter for Envelope {
         }
         run.close(self)?;
         if forget {
-            (self.plans, self.known, self.last) = (Vec::new(), HashMap::new(), (Vec::new(), 0));
+            self.forget();
         }
         run.finish(&self.target, payloads.len())
     }

@@ -155,7 +155,8 @@ impl Converter for Numbers {
             return one_to_one(&self.0, values);
         }
         let mut origins: Vec<u32> = (0..payloads.len() as u32).collect();
-        origins.retain(|i| !bad.contains(&(*i as usize)));
+        // They come in order.
+        origins.retain(|i| bad.binary_search(&(*i as usize)).is_err());
         let places = arrow::array::UInt32Array::from(origins.clone());
         let rows = RecordBatch::try_new(self.0.clone(), vec![arrow::compute::take(&values, &places, None)?])?;
         let reason = |index: usize| {
@@ -209,21 +210,19 @@ impl Converter for Csv {
     }
 
     fn convert(&mut self, payloads: &BinaryArray) -> Result<Converted> {
+        let nullable = all_nullable(self.0.schema());
+        let decoder = &mut self.0;
         let mut origins = Origins::default();
-        let mut rejected = Vec::new();
         for (index, payload) in payloads.iter().enumerate() {
-            match payload {
-                Some(payload) => self.0.push(payload.trim_ascii_end()),
-                None => {
-                    self.0.push(b"");
-                    rejected.push(Rejected { index, reason: TOMBSTONE.to_owned() });
-                }
+            // In a file a blank line is none; a message is a message.
+            match payload.filter(|payload| !payload.iter().all(u8::is_ascii_whitespace)) {
+                Some(payload) => decoder.push(payload.trim_ascii_end()),
+                None if nullable => decoder.push_null(),
+                None => decoder.reject(TOMBSTONE),
             }
-            origins.saw(index, self.0.len());
+            origins.saw(index, decoder.len());
         }
-        let (rows, more) = self.0.finish()?;
-        rejected.extend(more);
-        rejected.sort_by_key(|bad| bad.index);
+        let (rows, rejected) = decoder.finish()?;
         Ok(Converted { rows, origins: origins.finish(), rejected })
     }
 }

@@ -67,9 +67,27 @@ fn text_numbers_and_csv() {
     assert_eq!(converted.rejected, [Rejected { index: 1, reason: "a long has 8 bytes, not 1".to_owned() }]);
 
     let mut csv = converter("csv", VALUE, strict("a INT, b STRING")).unwrap();
-    let converted = csv.convert(&payloads(&[Some("1,x\n"), Some("2"), None, Some("3,z")])).unwrap();
+    let converted = csv.convert(&payloads(&[Some("1,x\n"), Some("2"), Some("x,y"), Some("3,z")])).unwrap();
     assert_eq!(converted.origins, Some(vec![0, 3]));
     assert_eq!(converted.rejected.iter().map(|bad| bad.index).collect::<Vec<_>>(), [1, 2]);
+}
+
+/// A blank message is a row or a bad row; it does not vanish.
+#[test]
+fn blank_csv_messages_are_rows_of_nulls_or_bad_rows() {
+    let given = payloads(&[Some("1,x"), None, Some(" \n"), Some(""), Some("2,y")]);
+    let options = ConverterOptions { fields: MalformedFields::Null, ..strict("a INT, b STRING") };
+    for options in [options, strict("a INT, b STRING")] {
+        let converted = converter("csv", VALUE, options).unwrap().convert(&given).unwrap();
+        let found: Vec<_> = converted.rows.column(0).as_primitive::<Int32Type>().iter().collect();
+        assert_eq!(found, [Some(1), None, None, None, Some(2)]);
+        assert_eq!((converted.origins, converted.rejected.len()), (None, 0));
+    }
+    let mut csv = converter("csv", VALUE, strict("a INT NOT NULL, b STRING")).unwrap();
+    let converted = csv.convert(&given).unwrap();
+    assert_eq!(converted.origins, Some(vec![0, 4]));
+    assert_eq!(converted.rejected.iter().map(|bad| bad.index).collect::<Vec<_>>(), [1, 2, 3]);
+    assert!(converted.rejected[0].reason.contains("null or empty"), "{}", converted.rejected[0].reason);
 }
 
 fn enveloped(schema: &str, values: &[Option<&str>]) -> Converted {
@@ -117,6 +135,28 @@ fn connects_envelope_is_taken_off() {
     let bad: Vec<_> = found.rejected.iter().map(|bad| bad.index).collect();
     assert_eq!(bad, [2, 3, 5, 8, 9]);
     assert!(found.rejected[1].reason.contains("value.converter.schemas.enable"), "{}", found.rejected[1].reason);
+}
+
+/// More schemas than are kept in mind, in one batch: rows that wait in a decoder must not go with it.
+#[test]
+fn any_number_of_schemas_may_come_in_one_batch() {
+    let schema =
+        |name: usize| format!(r#"{{"type":"struct","name":"s{name}","fields":[{{"type":"int32","field":"id"}}]}}"#);
+    let mut messages = Vec::new();
+    for n in 0..200 {
+        messages.push(format!(r#"{{"schema":{},"payload":{{"id":{n}}}}}"#, schema(n % 130)));
+        // The same schema again, found by the text before its payload; and one that cannot be understood.
+        messages.push(format!(r#"{{"schema":{},"payload":{{"id":{n}}}}}"#, schema(n % 130)));
+        messages.push(
+            r#"{"schema":{"type":"struct","fields":[{"type":"what","field":"id"}]},"payload":{"id":1}}"#.to_owned(),
+        );
+    }
+    let values: Vec<_> = messages.iter().map(|text| Some(text.as_str())).collect();
+    let found = enveloped("id INT NOT NULL", &values);
+    let expected: Vec<i32> = (0..200).flat_map(|n| [n, n]).collect();
+    assert_eq!(found.rows.column(0).as_primitive::<Int32Type>().values(), &expected[..]);
+    assert_eq!(found.origins.unwrap(), (0..600).filter(|n| n % 3 < 2).collect::<Vec<u32>>());
+    assert_eq!(found.rejected.len(), 200);
 }
 
 #[test]

@@ -135,6 +135,26 @@ impl CsvDecoder {
         }
     }
 
+    /// Appends a row of nulls, for a record that is there and holds nothing.
+    pub fn push_null(&mut self) {
+        self.rows.record();
+        self.columns.iter_mut().for_each(Column::append_null);
+        self.rows.accept(None);
+    }
+
+    /// Takes a record for malformed, whatever it holds.
+    pub(crate) fn reject(&mut self, reason: &str) {
+        let index = self.rows.record();
+        match self.options.rows {
+            MalformedRows::Null => {
+                self.columns.iter_mut().for_each(Column::append_null);
+                self.rows.accept(None);
+            }
+            MalformedRows::Drop => {}
+            MalformedRows::Error => self.rows.reject(index, reason.to_owned()),
+        }
+    }
+
     fn decode(&mut self, index: usize, line: &[u8]) {
         let Self { options, columns, required, scratch, .. } = self;
         let mut count = 0;

@@ -120,7 +120,7 @@ impl JsonDecoder {
     pub fn push(&mut self, record: &[u8]) {
         let index = self.rows.record();
         self.scratch.reset();
-        let bytes = record.strip_prefix(b"\xef\xbb\xbf").unwrap_or(record);
+        let bytes = record.strip_prefix(crate::text::BOM).unwrap_or(record);
         let mut cursor = Cursor { bytes, at: 0 };
         cursor.skip_blanks();
         let row = self.rows.len;

@@ -4,14 +4,14 @@
 //! error makes the whole row bad: [`MalformedRows`]. Of two equal names the last counts; names match with case; text
 //! after the first complete value is ignored.
 
-mod base64;
+mod binary;
 mod cursor;
 mod decoder;
 mod record;
 mod value;
 mod walk;
 
-pub use base64::encode_base64;
+pub use binary::encode_base64;
 pub use decoder::{JsonDecoder, JsonMode, JsonOptions};
 
 pub(crate) use cursor::{Cursor, Numeric, Syntax};

@@ -1,6 +1,6 @@
 //! Values into columns, by the column's type.
 
-use super::base64;
+use super::binary;
 use super::cursor::{Cursor, Number, Numeric, Syntax, Text};
 use super::record::Record;
 use super::walk::{MAX_DEPTH, Rewrite, Skip, walk};
@@ -237,7 +237,7 @@ fn string_slow(values: &mut Values, text: &[u8]) -> Option<()> {
             v.push(decimal_of_number(&digits, *precision, *scale)?);
         }
         Values::Binary(v) => {
-            if !base64::decode(text, v.data()) {
+            if !binary::decode(text, v.data()) {
                 return None;
             }
             v.close();

@@ -2,8 +2,8 @@
 
 use chrono_tz::Tz;
 
+use super::trim_blanks;
 use super::zone::{Zone, parse_zone};
-use super::{is_blank, trim_blanks};
 
 pub(crate) const MICROS_PER_SECOND: i64 = 1_000_000;
 pub(crate) const MICROS_PER_DAY: i64 = 86_400 * MICROS_PER_SECOND;
@@ -11,7 +11,8 @@ pub(crate) const MICROS_PER_DAY: i64 = 86_400 * MICROS_PER_SECOND;
 /// A timestamp as `CAST(text AS TIMESTAMP)` reads it with the session in UTC: microseconds since 1970.
 ///
 /// Dates may be partial (`2024`, `2024-1`), the time starts after a blank or a `T`, digits beyond microseconds are cut,
-/// and a zone may follow the seconds. A time alone means today.
+/// and a zone may follow the seconds. A time alone, which Spark takes for one of today, is refused: what a row becomes must
+/// not depend on when it is read, since a batch may be read again.
 pub fn parse_timestamp(text: &str) -> Option<i64> {
     parse_timestamp_bytes(text.as_bytes())
 }
@@ -25,11 +26,11 @@ pub fn parse_timestamp_in(text: &str, tz: Tz) -> Option<i64> {
 /// `allow_zone`, which drops the zone.
 pub fn parse_timestamp_ntz(text: &str, allow_zone: bool) -> Option<i64> {
     let segments = segments(text.as_bytes())?;
-    if segments.date.is_none() || segments.zone.is_some() && !allow_zone {
+    if segments.zone.is_some() && !allow_zone {
         return None;
     }
     segments.zone_checked()?;
-    segments.to_local(0)
+    segments.to_local()
 }
 
 /// A date as `CAST(text AS DATE)` reads it: days since 1970. What follows a blank or a `T` after the day is ignored.
@@ -129,8 +130,8 @@ fn fixed_layout(text: &[u8]) -> Option<i64> {
 
 /// The parts of a timestamp's text.
 struct Segments<'a> {
-    /// Year, month, day; `None` for a time alone.
-    date: Option<(i64, u32, u32)>,
+    /// Year, month, day.
+    date: (i64, u32, u32),
     hour: u32,
     minute: u32,
     second: u32,
@@ -146,48 +147,29 @@ impl Segments<'_> {
         }
     }
 
-    fn to_local(&self, today: i64) -> Option<i64> {
+    fn to_local(&self) -> Option<i64> {
         if self.hour > 23 || self.minute > 59 || self.second > 59 {
             return None;
         }
-        let days = match self.date {
-            Some((year, month, day)) => days(year, month, day)?,
-            None => today,
-        };
+        let (year, month, day) = self.date;
         let of_day = i64::from(self.hour * 3600 + self.minute * 60 + self.second) * MICROS_PER_SECOND;
-        days.checked_mul(MICROS_PER_DAY)?.checked_add(of_day + i64::from(self.micros))
+        days(year, month, day)?.checked_mul(MICROS_PER_DAY)?.checked_add(of_day + i64::from(self.micros))
     }
 
     fn to_instant(&self, session: Zone) -> Option<i64> {
-        let zone = self.zone_checked()?.unwrap_or(session);
-        let today = match self.date {
-            Some(_) => 0,
-            None => zone.to_local(chrono::Utc::now().timestamp_micros())?.div_euclid(MICROS_PER_DAY),
-        };
-        zone.to_utc(self.to_local(today)?)
+        self.zone_checked()?.unwrap_or(session).to_utc(self.to_local()?)
     }
 }
 
 fn segments(text: &[u8]) -> Option<Segments<'_>> {
-    let leading_blank = text.first().copied().is_some_and(is_blank);
-    let text = trim_blanks(text);
-    let mut parsed = Segments { date: None, hour: 0, minute: 0, second: 0, micros: 0, zone: None };
-    // A `T` starts a time alone only where no blanks stand before it.
-    if let Some(rest) = text.strip_prefix(b"T").filter(|_| !leading_blank) {
-        time_parts(rest, &mut parsed)?;
-        return Some(parsed);
-    }
-    let (negative, rest) = sign(text);
-    if negative.is_none() && rest.get(1..3).is_some_and(|next| next.contains(&b':')) {
-        time_parts(rest, &mut parsed)?;
-        return Some(parsed);
-    }
-    let (date, rest) = date_parts(rest, 6)?;
-    let year = if negative == Some(true) { -date.0 } else { date.0 };
-    parsed.date = Some((year, date.1.unwrap_or(1), date.2.unwrap_or(1)));
+    let (negative, rest) = sign(trim_blanks(text));
+    let ((year, month, day), rest) = date_parts(rest, 6)?;
+    let year = if negative == Some(true) { -year } else { year };
+    let date = (year, month.unwrap_or(1), day.unwrap_or(1));
+    let mut parsed = Segments { date, hour: 0, minute: 0, second: 0, micros: 0, zone: None };
     match rest {
         [] => {}
-        [b' ' | b'T', time @ ..] if date.2.is_some() => time_parts(time, &mut parsed)?,
+        [b' ' | b'T', time @ ..] if day.is_some() => time_parts(time, &mut parsed)?,
         _ => return None,
     }
     Some(parsed)
@@ -353,12 +335,13 @@ mod tests {
         }
     }
 
+    /// A batch that is repeated tomorrow must have the same rows.
     #[test]
-    fn a_time_alone_is_today() {
-        let today = parse_timestamp("00:00:00").unwrap();
-        assert_eq!(today % MICROS_PER_DAY, 0);
-        assert_eq!(parse_timestamp("T1:02"), Some(today + 62 * 60 * MICROS_PER_SECOND));
-        assert_eq!(parse_timestamp("T"), None);
+    fn a_time_alone_is_no_timestamp() {
+        for text in ["00:00:00", "12:30", "T1:02", "T", "9:00:00Z"] {
+            assert_eq!(parse_timestamp(text), None, "{text}");
+            assert_eq!(parse_timestamp_ntz(text, true), None, "{text}");
+        }
     }
 
     #[test]

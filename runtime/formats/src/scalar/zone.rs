@@ -114,18 +114,6 @@ impl Zone {
         };
         local.checked_sub(i64::from(seconds) * MICROS_PER_SECOND)
     }
-
-    /// The local time of an instant, both in microseconds.
-    pub(crate) fn to_local(self, utc: i64) -> Option<i64> {
-        let seconds = match self {
-            Self::Fixed(seconds) => seconds,
-            Self::Region(zone) => {
-                let utc = chrono::DateTime::from_timestamp_micros(utc)?.naive_utc();
-                zone.offset_from_utc_datetime(&utc).fix().local_minus_utc()
-            }
-        };
-        utc.checked_add(i64::from(seconds) * MICROS_PER_SECOND)
-    }
 }
 
 fn region_offset(zone: Tz, local: NaiveDateTime) -> Option<i32> {

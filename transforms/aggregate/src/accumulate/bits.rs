@@ -34,10 +34,6 @@ impl Bits {
     }
 }
 
-fn internal(error: arrow::error::ArrowError) -> Error {
-    Error::internal(error.to_string())
-}
-
 #[allow(clippy::indexing_slicing, reason = "numbers of groups are valid by contract")]
 impl Accumulator for Bits {
     fn grow(&mut self, groups: usize) {
@@ -45,7 +41,7 @@ impl Accumulator for Bits {
     }
 
     fn update(&mut self, values: &[ArrayRef], groups: &[u32], filter: Option<&BooleanArray>) -> Result<()> {
-        let values = cast(column(values, 0)?, &DataType::Int64).map_err(internal)?;
+        let values = cast(column(values, 0)?, &DataType::Int64)?;
         let values = values.as_primitive::<Int64Type>();
         counting(values.nulls(), groups, filter, |row, group| {
             self.held[group] = self.together(self.held[group], Some(values.values()[row]));
@@ -82,7 +78,7 @@ impl Accumulator for Bits {
 
     fn evaluate(&self, groups: &[u32]) -> Result<ArrayRef> {
         let values = groups.iter().map(|group| self.held[*group as usize]).collect::<Int64Array>();
-        cast(&values, &self.ty).map_err(internal)
+        cast(&values, &self.ty).map_err(Error::from)
     }
 
     fn state_types(&self) -> Vec<DataType> {

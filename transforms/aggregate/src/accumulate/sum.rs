@@ -254,7 +254,7 @@ impl Finish for Sums<Decimal128Type> {
             values.push(value);
         }
         let array = Decimal128Array::from(values).with_precision_and_scale(precision, scale);
-        Ok(Arc::new(array.map_err(|e| Error::internal(e.to_string()))?))
+        Ok(Arc::new(array?))
     }
 }
 

@@ -31,17 +31,17 @@ pub(super) struct Coder {
 
 impl Coder {
     pub(super) fn new(ty: &DataType) -> Result<Self> {
-        let converter = RowConverter::new(vec![SortField::new(ty.clone())]).map_err(internal)?;
+        let converter = RowConverter::new(vec![SortField::new(ty.clone())])?;
         Ok(Self { converter, ty: ty.clone() })
     }
 
     pub(super) fn rows(&self, values: &ArrayRef) -> Result<arrow::row::Rows> {
-        self.converter.convert_columns(&[canonical(values)]).map_err(internal)
+        self.converter.convert_columns(&[canonical(values)]).map_err(Error::from)
     }
 
     pub(super) fn array<'a>(&self, values: impl Iterator<Item = &'a [u8]>) -> Result<ArrayRef> {
         let parser = self.converter.parser();
-        let mut columns = self.converter.convert_rows(values.map(|bytes| parser.parse(bytes))).map_err(internal)?;
+        let mut columns = self.converter.convert_rows(values.map(|bytes| parser.parse(bytes)))?;
         columns.pop().ok_or_else(|| Error::internal("a row has no column"))
     }
 
@@ -65,10 +65,6 @@ pub(crate) fn canonical(values: &ArrayRef) -> ArrayRef {
         }
         _ => values.clone(),
     }
-}
-
-fn internal(error: arrow::error::ArrowError) -> Error {
-    Error::internal(error.to_string())
 }
 
 /// What is kept of a group: the value, and what it was chosen by.

@@ -5,10 +5,9 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
-use levada_connector_api::config::nearest;
 use levada_connector_api::{
     Batch, BatchInfo, BindContext, Bound, Emitted, Error, OutputMode, Result, StateImage, StateKind, StateSection,
-    StateStats, Transform, async_trait, watermark_delay,
+    StateStats, Transform, async_trait, find_column, watermark_delay,
 };
 
 use crate::keys::{KeyCodec, Keys, hash};
@@ -43,16 +42,14 @@ pub(super) struct DeduplicateTransform {
     expiry: Vec<i64>,
     closing: BTreeMap<i64, Vec<u32>>,
     changed: Vec<u32>,
+    /// Up to when keys are closed, as the checkpoint was told last.
+    told: Option<i64>,
     batch: BatchInfo,
     stats: StateStats,
 }
 
 fn not_bound() -> Error {
     Error::internal("a deduplication was used before it was bound")
-}
-
-fn internal(error: arrow::error::ArrowError) -> Error {
-    Error::internal(error.to_string())
 }
 
 impl DeduplicateTransform {
@@ -66,6 +63,7 @@ impl DeduplicateTransform {
             expiry: Vec::new(),
             closing: BTreeMap::new(),
             changed: Vec::new(),
+            told: None,
             batch: BatchInfo { batch_id: 0, watermark: 0, late: 0 },
             stats: StateStats::default(),
         }
@@ -75,19 +73,7 @@ impl DeduplicateTransform {
         let fields = input.fields();
         let mut columns = Vec::new();
         for name in &self.columns {
-            let exact = fields.iter().position(|field| field.name() == name);
-            let folded = || fields.iter().position(|field| field.name().eq_ignore_ascii_case(name));
-            let Some(at) = exact.or_else(folded) else {
-                let names: Vec<&str> = fields.iter().map(|field| field.name().as_str()).collect();
-                let near = nearest(name, names.iter().copied());
-                let hint = near.map_or_else(|| "name one of them".to_owned(), |near| format!("did you mean '{near}'?"));
-                return Err(Error::config(format!(
-                    "{}columns: there is no column '{name}'; there are {}",
-                    self.prefix,
-                    names.join(", ")
-                ))
-                .hint(hint));
-            };
+            let at = find_column(input, name).map_err(|error| error.context(format!("{}columns", self.prefix)))?;
             if !columns.contains(&at) {
                 columns.push(at);
             }
@@ -220,7 +206,7 @@ impl Transform for DeduplicateTransform {
             return Ok(Emitted::default());
         }
         let passes = BooleanArray::from(passes);
-        let rows = arrow::compute::filter_record_batch(&batch.rows, &passes).map_err(internal)?;
+        let rows = arrow::compute::filter_record_batch(&batch.rows, &passes)?;
         Ok(Emitted::one(Batch::with_origin(rows, batch.origin.kept(&passes))))
     }
 
@@ -244,6 +230,10 @@ impl Transform for DeduplicateTransform {
             Some(_) => self.batch.watermark.saturating_mul(1000),
             None => i64::MIN,
         };
+        let again = self.told.replace(closed) == Some(closed);
+        if kind == StateKind::Delta && numbers.is_empty() && again {
+            return Ok(None);
+        }
         let mut fields = vec![Field::new("until", DataType::Int64, false)];
         fields.extend(plan.key_schema.fields().iter().map(|field| field.as_ref().clone()));
         let schema = Arc::new(Schema::new(fields));
@@ -254,10 +244,10 @@ impl Transform for DeduplicateTransform {
             let times = numbers.iter().map(|number| self.expiry.get(*number as usize).copied().unwrap_or(NEVER));
             let mut columns: Vec<ArrayRef> = vec![Arc::new(Int64Array::from_iter_values(times))];
             columns.extend(plan.codec.decode(&keys)?);
-            batches.push(RecordBatch::try_new(schema.clone(), columns).map_err(internal)?);
+            batches.push(RecordBatch::try_new(schema.clone(), columns)?);
         }
         let closed: ArrayRef = Arc::new(Int64Array::from(vec![closed]));
-        let closed = RecordBatch::try_from_iter([("closed", closed)]).map_err(internal)?;
+        let closed = RecordBatch::try_from_iter([("closed", closed)])?;
         Ok(Some(StateImage {
             kind,
             fingerprint: plan.fingerprint.clone(),

@@ -141,7 +141,7 @@ impl Plugin for WindowedAggregate {
 
     fn validate(&self, config: &Config) -> Vec<ConfigError> {
         let mut errors = Vec::new();
-        let mut wrong = |key: &str, message: &str| errors.push(ConfigError::new(config.full_key(key), message));
+        let mut wrong = |key: &str, message: &str| errors.push(ConfigError::new(key, message));
         let given = |key: &str| config.is_given(key);
         if given("window") && given("session.gap") {
             wrong("session.gap", "give window or session.gap, not both");

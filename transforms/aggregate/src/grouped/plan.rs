@@ -131,6 +131,10 @@ impl Plan {
         };
         let cores = || std::thread::available_parallelism().map_or(1, usize::from);
         let session = matches!(shape, Shape::Sessions(_));
+        if session && keys.is_empty() {
+            return Err(Error::config("sessions without a key: all rows would be one session")
+                .hint("group by a key, or use windows"));
+        }
         check_mode(context, expires, session)?;
         let key_types: Vec<DataType> = keys.iter().map(|key| key.data_type().clone()).collect();
         let fingerprint = fingerprint(&spec.time, timed, &grouping, &key_types);
@@ -151,6 +155,19 @@ impl Plan {
     /// Whether keys have a number in front: the time that closes the group.
     pub(super) fn prefixed(&self) -> bool {
         matches!(self.shape, Shape::Timed(_))
+    }
+
+    /// The names of the columns of `input`, which it was compiled for, that are read.
+    pub(super) fn reads(&self, input: &SchemaRef) -> Vec<String> {
+        let calls = self.grouping.calls().iter().flat_map(|call| call.args.iter().chain(&call.filter));
+        let time = self.time.iter().map(|(expression, _)| expression);
+        let gap = match &self.shape {
+            Shape::Sessions(Gap::Computed(expression)) => Some(expression),
+            _ => None,
+        };
+        let all = self.grouping.keys().iter().chain(calls).chain(time).chain(gap);
+        let fields = all.flat_map(Expression::reads).filter_map(|at| input.fields().get(at));
+        fields.map(|field| field.name().clone()).collect()
     }
 
     pub(super) fn codec(&self) -> Result<KeyCodec> {
@@ -197,8 +214,7 @@ impl Plan {
             }
             kept.push(good);
         }
-        let batch =
-            arrow::compute::filter_record_batch(&batch, &kept.into()).map_err(|e| Error::internal(e.to_string()))?;
+        let batch = arrow::compute::filter_record_batch(&batch, &kept.into())?;
         Ok((batch, times, bad))
     }
 

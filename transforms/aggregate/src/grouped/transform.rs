@@ -7,7 +7,7 @@ use arrow::compute::concat_batches;
 use arrow::datatypes::SchemaRef;
 use levada_connector_api::{
     Batch, BatchInfo, BindContext, Bound, Emitted, Error, EventTime, Result, StateImage, StateKind, StateStats,
-    TaskContext, Transform, async_trait,
+    Transform, async_trait,
 };
 use levada_expressions::{Predicate, bad_rows};
 
@@ -25,6 +25,7 @@ pub struct Grouped {
     spec: GroupedSpec,
     alias: String,
     plan: Option<Arc<Plan>>,
+    input: Option<SchemaRef>,
     state: Option<Arc<State>>,
     /// What was counted here and not by a thread.
     delta: Option<Delta>,
@@ -49,6 +50,7 @@ impl Grouped {
             spec,
             alias: String::new(),
             plan: None,
+            input: None,
             state: None,
             delta: None,
             lanes: None,
@@ -137,6 +139,7 @@ impl Transform for Grouped {
         self.delta = Some(Delta::new(&plan)?);
         self.lanes = None;
         self.plan = Some(plan);
+        self.input = Some(input);
         self.alias = context.alias.clone();
         let watermark = self.spec.watermark.as_ref().map(|(column, _)| column.clone());
         Ok(Bound { stateful: true, aggregates: true, watermark, ..Bound::stateless(schema) })
@@ -152,13 +155,12 @@ impl Transform for Grouped {
         (!time.is_some_and(|time| Predicate::reads(&source, time))).then_some(source)
     }
 
-    async fn open(&mut self, _context: &TaskContext) -> Result<()> {
-        let plan = self.plan()?;
-        if matches!(plan.shape, Shape::Sessions(_)) && plan.grouping.keys().is_empty() {
-            return Err(Error::data("sessions without a key: all rows would be one session")
-                .hint("group by a key, or use windows"));
-        }
-        Ok(())
+    fn reads(&self, _: Option<&[String]>) -> Option<Vec<String>> {
+        let (plan, input) = (self.plan.as_ref()?, self.input.as_ref()?);
+        let watched =
+            |name: &String| self.spec.watermark.as_ref().is_some_and(|(own, _)| own.eq_ignore_ascii_case(name));
+        let watched = input.fields().iter().map(|field| field.name().clone()).filter(watched);
+        Some(plan.reads(input).into_iter().chain(watched).collect())
     }
 
     fn begin(&mut self, batch: &BatchInfo) -> Result<()> {

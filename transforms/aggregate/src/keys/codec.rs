@@ -49,10 +49,6 @@ impl Encoded {
     }
 }
 
-fn internal(error: arrow::error::ArrowError) -> Error {
-    Error::internal(error.to_string())
-}
-
 fn broken() -> Error {
     Error::internal("a key's bytes are cut short")
 }
@@ -68,7 +64,7 @@ impl KeyCodec {
                     Some(width) => Column::Fixed(width),
                     None => {
                         let fields = vec![SortField::new(ty.clone())];
-                        Column::Rows(Box::new(RowConverter::new(fields).map_err(internal)?))
+                        Column::Rows(Box::new(RowConverter::new(fields)?))
                     }
                 },
             };
@@ -101,7 +97,7 @@ impl KeyCodec {
                 Column::Rows(converter) => {
                     fixed += 4;
                     lengths.resize(rows, 0);
-                    let rows = converter.convert_columns(std::slice::from_ref(array)).map_err(internal)?;
+                    let rows = converter.convert_columns(std::slice::from_ref(array))?;
                     lengths.iter_mut().zip(&rows).for_each(|(length, row)| *length += row.as_ref().len());
                     own = Some(rows);
                 }
@@ -241,7 +237,7 @@ fn read(column: &Column, ty: &DataType, keys: &[&[u8]], cursors: &mut [usize]) -
                 .len(keys.len())
                 .add_buffer(values.into())
                 .nulls((nulls.null_count() > 0).then_some(nulls));
-            Ok(make_array(data.build().map_err(internal)?))
+            Ok(make_array(data.build()?))
         }
         Column::Boolean => {
             let mut values = Vec::with_capacity(keys.len());
@@ -263,7 +259,7 @@ fn read(column: &Column, ty: &DataType, keys: &[&[u8]], cursors: &mut [usize]) -
             match ty {
                 DataType::Binary => Ok(Arc::new(binary)),
                 // The bytes were a string's when they were written.
-                _ => arrow::compute::cast(&binary, &DataType::Utf8).map_err(internal),
+                _ => arrow::compute::cast(&binary, &DataType::Utf8).map_err(Error::from),
             }
         }
         Column::Rows(converter) => {
@@ -272,7 +268,7 @@ fn read(column: &Column, ty: &DataType, keys: &[&[u8]], cursors: &mut [usize]) -
             for (key, cursor) in places {
                 rows.push(parser.parse(take_counted(key, cursor)?.unwrap_or_default()));
             }
-            let mut columns = converter.convert_rows(rows).map_err(internal)?;
+            let mut columns = converter.convert_rows(rows)?;
             columns.pop().ok_or_else(broken)
         }
     }

@@ -69,14 +69,14 @@ impl Plugin for WordCount {
             return Vec::new();
         }
         let message = format!("it must differ from {}", config.full_key("word.column"));
-        vec![ConfigError::invalid(config.full_key("count.column"), word, message)]
+        vec![ConfigError::invalid("count.column", word, message)]
     }
 }
 
 impl TransformPlugin for WordCount {
     fn create(&self, config: &Config) -> Result<Box<dyn Transform>> {
         if let Some(error) = self.validate(config).into_iter().next() {
-            return Err(error.into());
+            return Err(error.prefixed(&config.full_key("")).into());
         }
         Ok(Box::new(WordCountTransform::new(Options::read(config))))
     }

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 use arrow::array::StringArray;
-use levada_connector_api::{Error, ErrorKind, Result};
+use levada_connector_api::{Error, Result};
 use tokio::sync::{Notify, mpsc};
 
 use super::config::Split;
@@ -214,9 +214,7 @@ impl Shared {
 }
 
 fn panicked(panic: &(dyn Any + Send)) -> Error {
-    let text = panic.downcast_ref::<&str>().copied();
-    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message");
-    Error::new(ErrorKind::Panic, format!("a thread of the word count panicked: {text}"))
+    Error::panicked("a thread of the word count", panic)
 }
 
 fn ended() -> Error {

@@ -4,10 +4,9 @@ use std::sync::{Arc, Mutex};
 
 use arrow::array::{AsArray, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, SchemaRef};
-use levada_connector_api::config::nearest;
 use levada_connector_api::{
     Batch, BindContext, Bound, Emitted, Error, OutputMode, Result, StateImage, StateKind, StateStats, TaskContext,
-    Transform, async_trait,
+    Transform, async_trait, find_column,
 };
 
 use super::config::Options;
@@ -82,7 +81,7 @@ impl Transform for WordCountTransform {
             )
             .hint("set output.mode to complete for all words in every batch, or to update for those that changed"));
         }
-        self.bound = Some((find_column(input, &self.options)?, context.output_mode));
+        self.bound = Some((text_column(input, &self.options)?, context.output_mode));
         Ok(Bound { stateful: true, aggregates: true, ..Bound::stateless(self.schema.clone()) })
     }
 
@@ -162,16 +161,10 @@ fn pieces(lines: &StringArray) -> impl Iterator<Item = StringArray> + '_ {
     })
 }
 
-fn find_column(input: &SchemaRef, options: &Options) -> Result<usize> {
+fn text_column(input: &SchemaRef, options: &Options) -> Result<usize> {
     let (key, name) = (format!("{}column", options.prefix), &options.column);
-    let Some((at, field)) = input.column_with_name(name) else {
-        let names: Vec<&str> = input.fields().iter().map(|field| field.name().as_str()).collect();
-        let error = Error::config(format!("{key} = '{name}': there is no such column; there are {}", names.join(", ")));
-        return Err(match nearest(name, names.iter().copied()) {
-            Some(near) => error.hint(format!("did you mean '{near}'?")),
-            None => error.hint(format!("set {key} to one of them")),
-        });
-    };
+    let at = find_column(input, name).map_err(|error| error.context(&key))?;
+    let field = input.field(at);
     if field.data_type() != &DataType::Utf8 {
         return Err(Error::config(format!("{key} = '{name}': the column is {}, not a string", field.data_type()))
             .hint(format!("choose another, or cast it before: a Select with 'CAST({name} AS STRING) AS {name}'")));

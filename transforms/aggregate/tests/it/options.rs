@@ -50,12 +50,11 @@ fn a_column_that_is_not_there_or_no_string_is_refused() {
         || Schema::new(vec![Field::new("id", DataType::Int64, true), Field::new("values", DataType::Utf8, true)]);
     assert_eq!(
         bind_error(&[], schema()),
-        "transforms.words.column = 'value': there is no such column; there are id, values (did you mean 'values'?)"
+        "transforms.words.column: there is no column 'value'; there are id, values (did you mean 'values'?)"
     );
     assert_eq!(
         bind_error(&[("column", "something")], schema()),
-        "transforms.words.column = 'something': there is no such column; there are id, values (set \
-         transforms.words.column to one of them)"
+        "transforms.words.column: there is no column 'something'; there are id, values (name one of them)"
     );
     assert_eq!(
         bind_error(&[("column", "id")], schema()),
@@ -69,7 +68,7 @@ fn the_output_columns_must_differ() {
     let config = config(&[("word.column", "x"), ("count.column", "x")]);
     let errors = WordCount.validate(&config);
     let text: Vec<_> = errors.iter().map(ToString::to_string).collect();
-    assert_eq!(text, ["transforms.words.count.column = 'x': it must differ from transforms.words.word.column"]);
+    assert_eq!(text, ["count.column = 'x': it must differ from transforms.words.word.column"]);
     assert!(WordCount.create(&config).is_err());
 }
 

@@ -336,6 +336,22 @@ fn a_changed_query_is_refused_with_both() {
 }
 
 #[test]
+fn it_tells_which_columns_it_reads() {
+    for (more, wanted) in [
+        (vec![("group.by", "key"), ("aggregates", "count(*) AS n")], vec!["at", "key"]),
+        (vec![("aggregates", "sum(value) FILTER (WHERE key > 'k1') AS n")], vec!["at", "key", "value"]),
+    ] {
+        let mut config = vec![("time", "AT"), ("window", "10 seconds"), ("watermark", "5 seconds")];
+        config.extend(more);
+        let job = block(Job::new(&WindowedAggregate, &config, OutputMode::Append));
+        let mut reads = job.transform.reads(None).unwrap();
+        reads.sort();
+        reads.dedup();
+        assert_eq!(reads, wanted);
+    }
+}
+
+#[test]
 fn bad_options_are_named_with_their_keys() {
     for (entries, mode, part) in [
         (
@@ -376,6 +392,11 @@ fn bad_options_are_named_with_their_keys() {
             vec![("group.by", "key"), ("time", "at"), ("session.gap", "5 seconds"), ("aggregates", "count(*)")],
             OutputMode::Update,
             "sessions merge",
+        ),
+        (
+            vec![("time", "at"), ("session.gap", "5 seconds"), ("aggregates", "count(*)")],
+            OutputMode::Complete,
+            "sessions without a key",
         ),
     ] {
         let raw: RawConfig = entries.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();

@@ -16,6 +16,11 @@ fn python() -> Option<String> {
     asked.is_ok_and(|status| status.success()).then_some(python)
 }
 
+/// A number in text.
+fn exact(number: &serde_json::Value) -> f64 {
+    number.as_str().unwrap().parse().unwrap()
+}
+
 #[test]
 #[allow(clippy::print_stderr, reason = "who runs the tests is told that this one did not")]
 fn spark_loads_trained_models_and_predicts_the_same() {
@@ -52,12 +57,12 @@ fn spark_loads_trained_models_and_predicts_the_same() {
         let of_model = answers.iter().filter(|answer| answer["model"] == number);
         for (row, answer) in of_model.enumerate() {
             let prediction = scores.prediction[row];
-            assert_eq!(answer["prediction"], prediction, "model {number}, row {row}");
+            assert_eq!(exact(&answer["prediction"]), prediction, "model {number}, row {row}");
             let Some(labels) = &trained.labels else { continue };
             assert_eq!(answer["label"], labels[prediction as usize]);
             for class in 0..3 {
-                assert_eq!(answer["raw"][class], scores.raw[row * 3 + class]);
-                assert_eq!(answer["probability"][class], scores.probability[row * 3 + class]);
+                assert_eq!(exact(&answer["raw"][class]), scores.raw[row * 3 + class]);
+                assert_eq!(exact(&answer["probability"][class]), scores.probability[row * 3 + class]);
             }
         }
     }

@@ -157,6 +157,21 @@ fn a_bad_row_in_a_chain_is_told_with_the_alias() {
 }
 
 #[test]
+fn a_chain_reads_what_its_end_needs() {
+    let config = |query: &str| {
+        let raw: RawConfig = [("query".to_owned(), query.to_owned())].into_iter().collect();
+        SqlPlugin.config_def().parse(&raw, "transforms.q.").unwrap()
+    };
+    let (wide, narrow) =
+        (config("SELECT word, n * 10 AS t, tags, at FROM input"), config("SELECT word AS w FROM input WHERE t > 5"));
+    let mut chain = SqlPlugin.chain(&[("a", &wide), ("b", &narrow)]).unwrap();
+    chain.bind(&schema(), &BindContext::new("b", OutputMode::Append)).unwrap();
+    let mut reads = chain.reads(None).unwrap();
+    reads.sort();
+    assert_eq!(reads, ["n", "word"]);
+}
+
+#[test]
 fn only_the_last_of_a_chain_may_aggregate() {
     let config = |query: &str| {
         let raw: RawConfig = [("query".to_owned(), query.to_owned())].into_iter().collect();

@@ -39,7 +39,8 @@ fn bind(name: &str, options: &[(&str, &str)]) -> Result<(Box<dyn Transform>, Sch
     let plugin = plugin(name);
     let joined = |errors: Vec<_>| Error::config(errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "));
     let config = plugin.config_def().parse(&raw, "transforms.t.").map_err(joined)?;
-    let errors = plugin.validate(&config);
+    // As a pipeline tells them: with what stands before the keys.
+    let errors: Vec<_> = plugin.validate(&config).into_iter().map(|error| error.prefixed("transforms.t.")).collect();
     if !errors.is_empty() {
         return Err(joined(errors));
     }
@@ -137,8 +138,9 @@ fn configurations_are_checked() {
     );
     assert!(refusal("Select", &[("rename", "age")]).contains("write it as old:new, old:new"));
     assert!(
-        refusal("Select", &[("rename", "agee:x")])
-            .starts_with("transforms.t.rename: unknown column 'agee' (did you mean 'age'?")
+        refusal("Select", &[("rename", "agee:x")]).starts_with(
+            "transforms.t.rename: there is no column 'agee'; there are name, age, tags (did you mean 'age'?"
+        )
     );
 }
 

@@ -1,15 +1,16 @@
-//! Base64 as Jackson reads it: the standard alphabet with padding, blanks allowed between groups.
+//! Base64 as Jackson reads it: the standard alphabet with padding, blanks allowed between groups, and what follows the
+//! padding left unread. That is why reading is not the crate's.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 
 /// Appends bytes in base64, with padding.
 pub fn encode_base64(bytes: &[u8], out: &mut Vec<u8>) {
-    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    for group in bytes.chunks(3) {
-        let bits = group.iter().fold(0u32, |bits, byte| bits << 8 | u32::from(*byte)) << (8 * (3 - group.len()));
-        for place in 0..4 {
-            let letter = ALPHABET.get((bits >> (18 - 6 * place)) as usize & 63).copied().unwrap_or(b'=');
-            out.push(if place <= group.len() { letter } else { b'=' });
-        }
-    }
+    let start = out.len();
+    out.resize(start + bytes.len().div_ceil(3) * 4, 0);
+    let written = STANDARD.encode_slice(bytes, out.get_mut(start..).unwrap_or_default());
+    // There is room for it.
+    out.truncate(start + written.unwrap_or(0));
 }
 
 /// Appends the decoded bytes. `false` if the text is no base64; then `out` is as before.
@@ -53,7 +54,20 @@ pub(super) fn decode(text: &[u8], out: &mut Vec<u8>) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::decode;
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_appended_and_reads_back() {
+        let mut out = b"x".to_vec();
+        for (bytes, text) in [(&b""[..], "x"), (b"h", "xaA=="), (b"hello", "xaA==aGVsbG8=")] {
+            encode_base64(bytes, &mut out);
+            assert_eq!(out, text.as_bytes());
+        }
+        let (all, mut back, mut text): (Vec<u8>, _, _) = ((0..=255).collect(), Vec::new(), Vec::new());
+        encode_base64(&all, &mut text);
+        assert!(decode(&text, &mut back));
+        assert_eq!(back, all);
+    }
 
     #[test]
     fn padding_is_required() {
