@@ -264,18 +264,36 @@ impl LineDecoder {
         let mut start = 0;
         for result in results {
             let (rows, bad, Taken { lines, one_each }) = result?;
-            let contiguous = one_each
-                && rows.num_rows() == lines
-                && !gaps.iter().any(|gap| (start + 1..start + lines).contains(gap));
-            let first = contiguous.then(|| line_of(start, &gaps) as u64);
+            // Where rows stop standing on lines that follow each other: at refused lines and at gaps.
+            let mut breaks: Vec<(usize, usize)> = bad.iter().map(|bad| (bad.line, 1)).collect();
+            let known = one_each && rows.num_rows() + bad.len() == lines;
             rejected.extend(bad.into_iter().map(|bad| Rejected { line: line_of(start + bad.line, &gaps), ..bad }));
-            parts.push(Part { rows, first });
+            breaks
+                .extend(gaps.iter().filter(|gap| (start + 1..start + lines).contains(gap)).map(|gap| (gap - start, 0)));
+            if known && breaks.len() <= BREAKS {
+                breaks.sort_unstable();
+                breaks.push((lines, 0));
+                let (mut row, mut line) = (0, 0);
+                for (at, skipped) in breaks {
+                    let count = at.saturating_sub(line);
+                    if count > 0 {
+                        let first = Some(line_of(start + line, &gaps) as u64);
+                        parts.push(Part { rows: rows.slice(row, count), first });
+                    }
+                    (row, line) = (row + count, at + skipped);
+                }
+            } else {
+                parts.push(Part { rows, first: None });
+            }
             start += lines;
         }
         rejected.sort_by_key(|bad| bad.line);
         Ok(Decoded { parts, rejected })
     }
 }
+
+/// With more breaks than these the places of rows are not told: batches of a few rows each would cost too much.
+const BREAKS: usize = 16;
 
 /// The line in the piece of a gathered line.
 fn line_of(gathered: usize, gaps: &[usize]) -> usize {
@@ -302,7 +320,7 @@ impl Format {
                 let count = lines.each(bytes, |line| {
                     let before = decoder.len();
                     decoder.push(line);
-                    one_each &= decoder.len() == before + 1;
+                    one_each &= decoder.len() <= before + 1;
                 });
                 (count, decoder.finish()?)
             }
@@ -320,7 +338,7 @@ impl Format {
 /// What a decoder was given.
 struct Taken {
     lines: usize,
-    /// Whether no line gave more rows than one. With as many rows as lines, each gave one.
+    /// Whether no line gave more rows than one. With as many rows as lines that were not refused, each of them gave one.
     one_each: bool,
 }
 

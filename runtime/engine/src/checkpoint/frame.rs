@@ -122,8 +122,10 @@ fn is_torn(content: &Bytes, at: usize) -> bool {
             None => payload + RECORD.len(),
         };
     }
-    let takes_along =
-        |next: &Bytes| [&b"prepare\""[..], b"seal\""].iter().any(|kind| next[RECORD.len()..].starts_with(kind));
+    let takes_along = |next: &Bytes| {
+        let kind = next.get(RECORD.len()..).unwrap_or_default();
+        kind.starts_with(b"prepare\"") || kind.starts_with(b"seal\"")
+    };
     match behind.as_slice() {
         [] => true,
         [last] => takes_along(last),
