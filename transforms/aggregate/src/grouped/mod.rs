@@ -8,6 +8,7 @@ mod gap;
 mod groups;
 mod image;
 mod lanes;
+mod pane_delta;
 mod panes;
 mod plan;
 mod sessions;

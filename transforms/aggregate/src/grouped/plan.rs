@@ -131,10 +131,6 @@ impl Plan {
         };
         let cores = || std::thread::available_parallelism().map_or(1, usize::from);
         let session = matches!(shape, Shape::Sessions(_));
-        if session && keys.is_empty() {
-            return Err(Error::config("sessions without a key: all rows would be one session")
-                .hint("group by a key, or use windows"));
-        }
         check_mode(context, expires, session)?;
         let key_types: Vec<DataType> = keys.iter().map(|key| key.data_type().clone()).collect();
         let fingerprint = fingerprint(&spec.time, timed, &grouping, &key_types);

@@ -6,7 +6,7 @@ use arrow::array::RecordBatch;
 use levada_connector_api::{Error, Result};
 
 use super::plan::{Plan, Shape};
-use super::{PARTITIONS, groups, panes, sessions};
+use super::{PARTITIONS, groups, pane_delta, panes, sessions};
 use crate::keys::hash;
 
 fn misshapen() -> Error {
@@ -16,7 +16,7 @@ fn misshapen() -> Error {
 /// What one thread counts of a micro-batch.
 pub(super) enum Delta {
     Groups(groups::Delta),
-    Panes(panes::Delta),
+    Panes(pane_delta::Delta),
     Sessions(sessions::Delta),
 }
 
@@ -24,7 +24,7 @@ impl Delta {
     pub(super) fn new(plan: &Plan) -> Result<Self> {
         Ok(match plan.shape {
             Shape::Sessions(_) => Self::Sessions(sessions::Delta::new(plan)?),
-            Shape::Windows(_) => Self::Panes(panes::Delta::new(plan)?),
+            Shape::Windows(_) => Self::Panes(pane_delta::Delta::new(plan)?),
             _ => Self::Groups(groups::Delta::new(plan)?),
         })
     }

@@ -7,7 +7,7 @@ use arrow::compute::concat_batches;
 use arrow::datatypes::SchemaRef;
 use levada_connector_api::{
     Batch, BatchInfo, BindContext, Bound, Emitted, Error, EventTime, Result, StateImage, StateKind, StateStats,
-    Transform, async_trait,
+    TaskContext, Transform, async_trait,
 };
 use levada_expressions::{Predicate, bad_rows};
 
@@ -161,6 +161,16 @@ impl Transform for Grouped {
             |name: &String| self.spec.watermark.as_ref().is_some_and(|(own, _)| own.eq_ignore_ascii_case(name));
         let watched = input.fields().iter().map(|field| field.name().clone()).filter(watched);
         Some(plan.reads(input).into_iter().chain(watched).collect())
+    }
+
+    async fn open(&mut self, _context: &TaskContext) -> Result<()> {
+        let plan = self.plan()?;
+        // Not sooner: Spark, too, fails in the first batch, and what is refused before it is told apart.
+        if matches!(plan.shape, Shape::Sessions(_)) && plan.grouping.keys().is_empty() {
+            return Err(Error::data("sessions without a key: all rows would be one session")
+                .hint("group by a key, or use windows"));
+        }
+        Ok(())
     }
 
     fn begin(&mut self, batch: &BatchInfo) -> Result<()> {

@@ -393,11 +393,6 @@ fn bad_options_are_named_with_their_keys() {
             OutputMode::Update,
             "sessions merge",
         ),
-        (
-            vec![("time", "at"), ("session.gap", "5 seconds"), ("aggregates", "count(*)")],
-            OutputMode::Complete,
-            "sessions without a key",
-        ),
     ] {
         let raw: RawConfig = entries.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
         let parsed = WindowedAggregate.config_def().parse(&raw, "").unwrap();
