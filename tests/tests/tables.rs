@@ -196,7 +196,9 @@ async fn files_and_what_shows_nothing() {
     let folder = TempDir::new().unwrap();
     for format in ["json", "csv", "parquet"] {
         let path = folder.path().join(format!("{format}-%"));
-        sink_conforms("Files", &[("path", path.to_str().unwrap()), ("format", format)]).await;
+        // The protocol is gone through as several pipelines.
+        let options = [("path", path.to_str().unwrap()), ("format", format), ("shared", "true")];
+        sink_conforms("Files", &options).await;
     }
     sink_conforms("Null", &[]).await;
     sink_conforms("Console", &[("num.rows", "0")]).await;
