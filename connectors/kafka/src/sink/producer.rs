@@ -48,7 +48,7 @@ pub(super) fn send(
         _ => each(producer, topic, messages, first, origin, tolerant),
     };
     producer.poll(Duration::ZERO);
-    let sent = sent.inspect_err(|_| await_reports(producer));
+    let sent = sent.inspect_err(|error| await_reports(producer, error));
     // What the brokers have refused is why nothing more is taken, and what is tolerated is looked after at the end.
     if !tolerant || !producer.context().has_refused() {
         producer.context().check()?;
@@ -57,7 +57,11 @@ pub(super) fn send(
 }
 
 /// After an error of a call: the client may take no more because of a message whose report has not been served yet.
-pub(super) fn await_reports(producer: &Producer) {
+pub(super) fn await_reports(producer: &Producer, error: &Error) {
+    // That of a row explains itself; what was sent before it is not to leave the client meanwhile.
+    if is_for_the_row(error) {
+        return;
+    }
     let since = Instant::now();
     while producer.context().may_spoil() && !producer.context().is_spoilt() && since.elapsed() < REPORTS {
         producer.poll(Duration::from_millis(10));

@@ -160,7 +160,7 @@ impl Way {
     /// Sends a row.
     fn send_one(&self, messages: &Messages, row: usize, first: usize, batch: &Batch) -> Result<Sent> {
         let sent = producer::send_one(&self.producer, self.topic.as_deref(), messages, row, first);
-        match sent.inspect_err(|_| producer::await_reports(&self.producer)) {
+        match sent.inspect_err(|error| producer::await_reports(&self.producer, error)) {
             Ok(()) => Ok(Sent::Whole),
             // The transaction is spoilt: by a row before, or by what came late of the one before it.
             Err(error) if self.producer.context().is_spoilt() || (self.exactly_once && is_late(&error)) => {

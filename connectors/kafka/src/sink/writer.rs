@@ -283,7 +283,7 @@ pub(crate) fn finish(producer: &Producer, track: &Track, note: &Note, faults: &F
     let note = note.encode()?;
     let record = Record::with_opaque_to(&track.topic, NO_ROW).key(track.key.as_bytes());
     if let Err(error) = producer::enqueue(producer, record.payload(&note).partition(0)) {
-        producer::await_reports(producer);
+        producer::await_reports(producer, &error);
         producer.context().check()?;
         return Err(error);
     }
