@@ -208,7 +208,7 @@ async fn files_and_what_shows_nothing() {
 async fn messages_in_topics() {
     let Some(kafka) = Kafka::shared() else { return };
     let topic = topics::unique("tables-%");
-    let servers = [("bootstrap.servers", kafka.bootstrap()), ("delivery.guarantee", "at-least-once")];
+    let servers = [("bootstrap.servers", kafka.bootstrap())];
     sink_conforms("Kafka", &[&servers[..], &[("topic", &topic), ("value.converter", "json")]].concat()).await;
 }
 
