@@ -19,13 +19,13 @@ use crate::keys::{PREFIX, hash, with_prefix};
 const CLOSED: u32 = u32::MAX;
 
 /// With more groups than these the state partitions are written by several threads.
-const MANY: u64 = 100_000;
+const MANY: usize = 100_000;
 
 /// The state, or what changed. `closed`: up to when groups were closed, in microseconds.
 pub(super) fn image(state: &State, kind: StateKind, closed: i64) -> Result<Option<StateImage>> {
     let plan = &state.plan;
     let schema = schema(plan)?;
-    let groups: u64 = state.shards().map(|(_, shard)| shard.counts().0).sum();
+    let groups: usize = state.shards().map(|(_, shard)| shard.len()).sum();
     let threads = if groups < MANY { 1 } else { plan.threads };
     let of_thread = |thread: usize| -> Result<Vec<StateSection>> {
         let own = (0..PARTITIONS).filter(|number| number % threads == thread);

@@ -5,7 +5,6 @@ use arrow::compute::take_record_batch;
 use levada_connector_api::{Error, Result};
 
 use super::groups::update;
-use super::panes::slots_memory;
 use super::plan::Plan;
 use super::slots::Slots;
 use super::windows::Windows;
@@ -40,11 +39,9 @@ impl Delta {
     }
 
     pub(super) fn memory(&self) -> usize {
+        let slots: usize = self.slots.iter().map(|slot| size_of_val(slot) + slot.0.memory()).sum();
         let held: usize = self.accumulators.iter().map(|accumulator| accumulator.memory()).sum();
-        self.keys.memory()
-            + slots_memory(self.slots.iter().map(|(slots, ..)| slots))
-            + self.numbers.capacity() * 4
-            + held
+        self.keys.memory() + slots + self.numbers.capacity() * 4 + held
     }
 
     /// Counts rows, each at its time.

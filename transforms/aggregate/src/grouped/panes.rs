@@ -16,10 +16,6 @@ use super::windows::Windows;
 use crate::accumulate::Accumulator;
 use crate::keys::{KeyCodec, Keys};
 
-pub(super) fn slots_memory<'a>(slots: impl ExactSizeIterator<Item = &'a Slots>) -> usize {
-    slots.len() * size_of::<Slots>() + slots.map(Slots::memory).sum::<usize>()
-}
-
 /// A pane of a key, and the group that it is counted in.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Pane {
@@ -34,6 +30,8 @@ pub(super) struct Shard {
     keys: Keys,
     /// The panes of each key.
     slots: Vec<Slots>,
+    /// The memory that the panes of all keys hold beside `slots`, in bytes.
+    held: usize,
     accumulators: Vec<Box<dyn Accumulator>>,
     free: Vec<u32>,
     /// Groups that will be free after the next checkpoint: until then `is_changed` speaks of the panes that they were of.
@@ -68,6 +66,7 @@ impl Shard {
             codec: plan.codec()?,
             keys: Keys::default(),
             slots: Vec::new(),
+            held: 0,
             accumulators: plan.accumulators()?,
             free: Vec::new(),
             released: Vec::new(),
@@ -101,7 +100,7 @@ impl Shard {
                 * 4
                 + self.is_changed.capacity();
         let closing: usize = self.by_pane.values().map(|keys| keys.capacity() * 4 + 64).sum();
-        self.keys.memory() + slots_memory(self.slots.iter()) + held + lists + numbers + closing
+        self.keys.memory() + self.slots.capacity() * size_of::<Slots>() + self.held + held + lists + numbers + closing
     }
 
     fn key(&mut self, hash: u64, key: &[u8]) -> Result<u32> {
@@ -114,13 +113,16 @@ impl Shard {
 
     /// The group of a pane, made if it is not there. Windows that closed at or before `late` are not counted.
     fn group(&mut self, plan: &Plan, windows: &Windows, key: u32, start: i64, late: i64) -> u32 {
-        let Self { slots, free, bound, .. } = self;
-        let found = slots[key as usize].get_or_add(start, || {
+        let Self { slots, free, bound, held, .. } = self;
+        let slots = &mut slots[key as usize];
+        *held -= slots.memory();
+        let found = slots.get_or_add(start, || {
             free.pop().unwrap_or_else(|| {
                 *bound += 1;
                 *bound - 1
             })
         });
+        *held += slots.memory();
         let group = found.group;
         if let Some((before, after)) = found.added {
             let bound = self.bound as usize;
@@ -291,8 +293,9 @@ impl Shard {
     /// Removes the panes of these keys of which all windows closed at or before `watermark`.
     fn remove(&mut self, windows: &Windows, keys: &[u32], watermark: i64) {
         for key in keys {
-            let Self { slots, accumulators, released, is_changed, .. } = self;
+            let Self { slots, accumulators, released, is_changed, held, .. } = self;
             let slots = &mut slots[*key as usize];
+            *held -= slots.memory();
             slots.remove_while(
                 |start| windows.closes(start) <= watermark,
                 |group| {
@@ -301,6 +304,7 @@ impl Shard {
                     released.push(group);
                 },
             );
+            *held += slots.memory();
             if slots.is_empty() {
                 self.keys.remove(*key);
             }

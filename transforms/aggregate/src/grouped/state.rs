@@ -79,6 +79,15 @@ impl Shard {
         })
     }
 
+    /// How many groups.
+    pub(super) fn len(&self) -> usize {
+        match self {
+            Self::Groups(shard) => shard.len(),
+            Self::Panes(shard) => shard.len(),
+            Self::Sessions(shard) => shard.len(),
+        }
+    }
+
     /// How many groups, how many were touched, removed and dropped by the last micro-batch, and the memory.
     pub(super) fn counts(&self) -> (u64, u64, u64, u64, u64) {
         match self {
