@@ -9,7 +9,7 @@ mod error;
 mod resolve;
 mod staged;
 
-pub use blocking::blocking;
+pub use blocking::{Background, blocking};
 pub use durable::DurableLocal;
 pub use error::to_error;
 pub use resolve::{Location, resolve};

@@ -7,23 +7,23 @@ use arrow::array::{RecordBatch, StringArray};
 use arrow::buffer::{Buffer, OffsetBuffer, ScalarBuffer};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use levada_connector_api::config::Config;
-use levada_connector_api::{BadRow, Error, ErrorKind, Result, columns};
+use levada_connector_api::{BadRow, Result, columns};
 use levada_formats::csv::{CsvDecoder, CsvOptions, is_skipped, parse_header};
 use levada_formats::json::JsonDecoder;
 use levada_formats::{MalformedRows, ddl};
 
 use super::options::{self, Malformed};
 
-/// Fewer bytes than this are not worth a second thread.
-const BYTES_PER_THREAD: usize = 128 << 10;
-/// Input that is read at once: large enough to be quick, small enough to overlap with what follows.
-const CHUNK: usize = 1 << 20;
-/// The same where threads decode it together, who wait for each other once a chunk.
-const SHARED_CHUNK: usize = 4 << 20;
+/// How much of a file is decoded at once: enough to be quick, little enough to overlap with what follows.
+const CHUNK: usize = 2 << 20;
+/// The same of text, which is hardly more than copied.
+const TEXT_CHUNK: usize = 1 << 20;
+/// A buffer larger than this, which took a long line, is not kept.
+const KEPT: usize = 4 * CHUNK;
 
 /// What came of the lines of a piece.
 pub(crate) struct Decoded {
-    /// The rows in order, in one part a thread.
+    /// The rows in order.
     pub(crate) parts: Vec<Part>,
     pub(crate) rejected: Vec<Rejected>,
 }
@@ -104,37 +104,15 @@ impl Lines<'_> {
         });
         found
     }
-
-    /// Cuts into so many parts of about the same size.
-    fn split(self, bytes: &[u8], parts: usize) -> Vec<Self> {
-        match self {
-            Self::Listed(lines) if parts > 1 => {
-                lines.chunks(lines.len().div_ceil(parts).max(1)).map(Self::Listed).collect()
-            }
-            Self::Block(block) if parts > 1 => {
-                let step = block.len().div_ceil(parts).max(1);
-                let mut cut = Vec::with_capacity(parts);
-                let mut start = block.start;
-                while start < block.end {
-                    let near = (start + step).min(block.end);
-                    let after = bytes.get(near..block.end).and_then(|rest| memchr::memchr(b'\n', rest));
-                    let end = after.map_or(block.end, |found| near + found + 1);
-                    cut.push(Self::Block(start..end));
-                    start = end;
-                }
-                cut
-            }
-            whole => vec![whole],
-        }
-    }
 }
 
-/// Gathers the lines of a piece and decodes them together, on as many threads as there are cores.
+/// Gathers the lines of a piece and decodes them together.
 pub(crate) struct LineDecoder {
     schema: SchemaRef,
-    /// One a thread.
-    formats: Vec<Format>,
+    format: Format,
     csv: CsvOptions,
+    /// The bytes that the lines are in, see [`own`](Self::own).
+    bytes: Vec<u8>,
     lines: Vec<Range<usize>>,
     /// Instead of lines one by one: their bytes, and how many they are.
     block: Option<(Range<usize>, usize)>,
@@ -146,41 +124,34 @@ pub(crate) struct LineDecoder {
 impl LineDecoder {
     /// A decoder of lines into rows of `schema`.
     pub(crate) fn new(config: &Config, schema: Schema) -> Result<Self> {
-        let threads = std::thread::available_parallelism().map_or(1, usize::from);
         let format = config.string("format").to_ascii_lowercase();
         let column = config.string("column.name.of.corrupt.record");
         let malformed = Malformed::new(config, schema.column_with_name(&column).is_some());
         let csv = options::csv(config, &malformed);
-        let schema = Arc::new(schema);
-        let make = || {
-            Ok(match format.as_str() {
-                "json" => Format::Json(JsonDecoder::new(schema.clone(), options::json(&malformed))?),
-                "csv" => Format::Csv(CsvDecoder::new(schema.clone(), csv.clone())?),
-                _ => Format::Text {
-                    replace_invalid: malformed.rows == MalformedRows::Null,
-                    drop_invalid: malformed.rows == MalformedRows::Drop,
-                },
-            })
+        let mut schema = Arc::new(schema);
+        let format = match format.as_str() {
+            "json" => {
+                let decoder = JsonDecoder::new(schema, options::json(&malformed))?;
+                schema = decoder.schema().clone();
+                Format::Json(decoder)
+            }
+            "csv" => {
+                let decoder = CsvDecoder::new(schema, csv.clone())?;
+                schema = decoder.schema().clone();
+                Format::Csv(decoder)
+            }
+            _ => Format::Text {
+                replace_invalid: malformed.rows == MalformedRows::Null,
+                drop_invalid: malformed.rows == MalformedRows::Drop,
+            },
         };
-        // Text is not decoded, only checked: a second thread would not pay.
-        let threads = if format == "text" { 1 } else { threads };
-        let formats: Vec<Format> = (0..threads).map(|_| make()).collect::<Result<_>>()?;
-        let schema = match formats.first() {
-            Some(Format::Json(decoder)) => decoder.schema().clone(),
-            Some(Format::Csv(decoder)) => decoder.schema().clone(),
-            _ => schema,
-        };
-        Ok(Self { schema, formats, csv, lines: Vec::new(), block: None, rejected: Vec::new(), gaps: Vec::new() })
+        let (lines, rejected, gaps) = (Vec::new(), Vec::new(), Vec::new());
+        Ok(Self { schema, format, csv, bytes: Vec::new(), lines, block: None, rejected, gaps })
     }
 
-    /// Whether threads share the work.
-    pub(crate) fn shares(&self) -> bool {
-        self.formats.len() > 1
-    }
-
-    /// How much input should be read at once.
+    /// How much of a file to decode at once, in bytes.
     pub(crate) fn chunk(&self) -> usize {
-        if self.shares() { SHARED_CHUNK } else { CHUNK }
+        if let Format::Text { .. } = self.format { TEXT_CHUNK } else { CHUNK }
     }
 
     /// The columns of the configuration; `None` if they are to be found in the data.
@@ -223,7 +194,7 @@ impl LineDecoder {
         self.gaps.push(self.lines.len());
     }
 
-    /// Takes a line by its place in the bytes that [`finish`](Self::finish) will be given.
+    /// Takes a line by its place in the bytes that [`own`](Self::own) will be given.
     pub(crate) fn push(&mut self, line: Range<usize>) {
         self.lines.push(line);
     }
@@ -233,61 +204,55 @@ impl LineDecoder {
         self.block = Some((block, lines));
     }
 
+    /// Takes over the bytes in which the lines are: the first `taken` of `buffer`, where the others stay.
+    pub(crate) fn own(&mut self, buffer: &mut Vec<u8>, taken: usize) {
+        if self.bytes.capacity() > KEPT {
+            self.bytes = Vec::new();
+        }
+        self.bytes.clear();
+        self.bytes.extend_from_slice(buffer.get(taken..).unwrap_or_default());
+        std::mem::swap(&mut self.bytes, buffer);
+    }
+
     /// Decodes what was taken.
-    pub(crate) fn finish(&mut self, bytes: &[u8]) -> Result<Decoded> {
+    pub(crate) fn finish(&mut self) -> Result<Decoded> {
         let listed = std::mem::take(&mut self.lines);
         let block = self.block.take();
         let gaps = std::mem::take(&mut self.gaps);
         let mut rejected = std::mem::take(&mut self.rejected);
+        let bytes = self.bytes.as_slice();
         let size = block.as_ref().map_or_else(|| listed.iter().map(Range::len).sum(), |(block, _)| block.len());
         let lines = block.map_or(Lines::Listed(&listed), |(block, _)| Lines::Block(block));
-        if let Some(Format::Text { .. }) = self.formats.first()
+        if let Format::Text { .. } = self.format
             && gaps.is_empty()
             && let Some(array) = whole_text(bytes, &lines, size)?
         {
             let rows = RecordBatch::try_new(self.schema.clone(), vec![Arc::new(array)])?;
             return Ok(Decoded { parts: vec![Part { rows, first: Some(0) }], rejected });
         }
-        let threads = (size / BYTES_PER_THREAD).clamp(1, self.formats.len().max(1));
-        let schema = &self.schema;
-        let decode = |(format, lines): (&mut Format, Lines<'_>)| format.decode(schema, bytes, &lines);
-        let mut work: Vec<(&mut Format, Lines<'_>)> =
-            self.formats.iter_mut().zip(lines.split(bytes, threads)).collect();
-        let own = work.pop();
-        let results: Vec<Result<(RecordBatch, Vec<Rejected>, Taken)>> = std::thread::scope(|scope| {
-            let others: Vec<_> = work.into_iter().map(|part| scope.spawn(move || decode(part))).collect();
-            let own = own.map(decode);
-            let panicked = |_| Err(Error::new(ErrorKind::Panic, "decoding panicked"));
-            others.into_iter().map(|thread| thread.join().unwrap_or_else(panicked)).chain(own).collect()
-        });
-        let mut parts = Vec::with_capacity(results.len());
-        let mut start = 0;
-        for result in results {
-            let (rows, bad, Taken { lines, one_each }) = result?;
-            // Where rows stop standing on lines that follow each other: at refused lines and at gaps.
-            let mut breaks: Vec<(usize, usize)> = bad.iter().map(|bad| (bad.line, 1)).collect();
-            let known = one_each && rows.num_rows() + bad.len() == lines;
-            rejected.extend(bad.into_iter().map(|bad| Rejected { line: line_of(start + bad.line, &gaps), ..bad }));
-            breaks
-                .extend(gaps.iter().filter(|gap| (start + 1..start + lines).contains(gap)).map(|gap| (gap - start, 0)));
-            if known && breaks.len() <= BREAKS {
-                breaks.sort_unstable();
-                breaks.push((lines, 0));
-                let (mut row, mut line) = (0, 0);
-                for (at, skipped) in breaks {
-                    let count = at.saturating_sub(line);
-                    if count > 0 {
-                        let first = Some(line_of(start + line, &gaps) as u64);
-                        parts.push(Part { rows: rows.slice(row, count), first });
-                    }
-                    (row, line) = (row + count, at + skipped);
-                }
-            } else {
-                parts.push(Part { rows, first: None });
-            }
-            start += lines;
-        }
+        let (rows, bad, Taken { lines, one_each }) = self.format.decode(&self.schema, bytes, &lines)?;
+        // Where rows stop standing on lines that follow each other: at refused lines and at gaps.
+        let mut breaks: Vec<(usize, usize)> = bad.iter().map(|bad| (bad.line, 1)).collect();
+        let known = one_each && rows.num_rows() + bad.len() == lines;
+        rejected.extend(bad.into_iter().map(|bad| Rejected { line: line_of(bad.line, &gaps), ..bad }));
         rejected.sort_by_key(|bad| bad.line);
+        breaks.extend(gaps.iter().filter(|gap| (1..lines).contains(*gap)).map(|gap| (*gap, 0)));
+        let mut parts = Vec::with_capacity(1);
+        if known && breaks.len() <= BREAKS {
+            breaks.sort_unstable();
+            breaks.push((lines, 0));
+            let (mut row, mut line) = (0, 0);
+            for (at, skipped) in breaks {
+                let count = at.saturating_sub(line);
+                if count > 0 {
+                    let first = Some(line_of(line, &gaps) as u64);
+                    parts.push(Part { rows: rows.slice(row, count), first });
+                }
+                (row, line) = (row + count, at + skipped);
+            }
+        } else {
+            parts.push(Part { rows, first: None });
+        }
         Ok(Decoded { parts, rejected })
     }
 }

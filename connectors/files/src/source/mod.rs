@@ -1,6 +1,7 @@
 //! Reads files as they arrive, line by line.
 
 mod age;
+mod ahead;
 mod decode;
 mod infer;
 mod listing;
@@ -21,6 +22,7 @@ use levada_formats::ddl::to_ddl;
 use levada_storage::blocking;
 
 use self::age::Age;
+use self::ahead::Ahead;
 use self::decode::LineDecoder;
 use self::listing::{FileEntry, Listing};
 use self::reader::{Compression, Header, OpenFile, PieceLimit};
@@ -63,7 +65,7 @@ impl SourcePlugin for FilesSourcePlugin {
         let mut source = FilesSource {
             config: config.clone(),
             listing: Arc::new(Listing::new(&config.string("path"), config.bool("recursive"))?),
-            decoder: None,
+            ahead: None,
             inferred: None,
             recorded: false,
             compression: config.string("compression").to_ascii_lowercase(),
@@ -92,7 +94,8 @@ impl SourcePlugin for FilesSourcePlugin {
 struct FilesSource {
     config: Config,
     listing: Arc<Listing>,
-    decoder: Option<LineDecoder>,
+    /// Decoders, and what they were given; none before the columns are known.
+    ahead: Option<Ahead>,
     /// The columns as DDL, if they were found in the data.
     inferred: Option<String>,
     /// Whether some offset has them.
@@ -118,9 +121,15 @@ struct FilesSource {
 
 /// The note that holds the columns that were found in the data.
 const SCHEMA: &str = "schema";
+/// A poll that has so many bytes of input looks for no more: what follows is to begin with them.
+const ENOUGH: usize = 512 << 10;
 
 fn partition(name: &str) -> Partition {
     Partition::named("file", name)
+}
+
+fn no_columns() -> Error {
+    Error::internal("the columns are not known yet")
 }
 
 fn is_done(offset: &Offset) -> bool {
@@ -134,12 +143,12 @@ impl Source for FilesSource {
             // Named here, before anything runs.
             self.listing.list().await?;
         }
-        if self.decoder.is_none() {
+        if self.ahead.is_none() {
             let schema = infer::infer(&self.config, &self.listing).await?;
             self.inferred = Some(to_ddl(&schema));
             self.decode_into(schema)?;
         }
-        self.decoder.as_ref().map(LineDecoder::schema).ok_or_else(|| Error::internal("the decoder is in use"))
+        self.ahead.as_ref().map(Ahead::schema).ok_or_else(no_columns)
     }
 
     async fn open(&mut self, _: &TaskContext, from: &Offsets) -> Result<()> {
@@ -166,16 +175,19 @@ impl Source for FilesSource {
     async fn poll(&mut self, limit: &PollLimit) -> Result<Polled> {
         if self.batch.replace(limit.batch_id) != Some(limit.batch_id) {
             self.files_in_batch = 0;
+            if self.ahead.as_ref().is_some_and(|ahead| !ahead.is_empty()) {
+                // It was cut for the limits of another batch.
+                if let Some(entry) = self.close_file().await? {
+                    self.queue.push_front(entry);
+                }
+            }
         }
-        self.set_until(limit.until.as_ref());
+        self.set_until(limit.until.as_ref()).await?;
         let mut polled = Polled::nothing(PollStatus::More);
         let deadline = Instant::now() + limit.wait;
         loop {
             let rows = polled.num_rows() + polled.rejected.len();
-            if rows >= limit.rows
-                || polled.bytes >= limit.bytes
-                || polled.bytes >= self.decoder.as_ref().map_or(0, LineDecoder::chunk)
-            {
+            if rows >= limit.rows || polled.bytes >= limit.bytes || polled.bytes >= ENOUGH {
                 return Ok(polled);
             }
             if self.open.is_none() && !self.open_next().await? {
@@ -217,6 +229,14 @@ impl Source for FilesSource {
 }
 
 impl FilesSource {
+    /// Leaves the open file, and what was read ahead of it: it is read again from where the last piece ended.
+    async fn close_file(&mut self) -> Result<Option<FileEntry>> {
+        if let Some(ahead) = &mut self.ahead {
+            ahead.clear().await?;
+        }
+        Ok(self.open.take().map(|file| file.entry))
+    }
+
     /// Gets ready to decode lines into rows of `schema`.
     fn decode_into(&mut self, schema: Schema) -> Result<()> {
         let corrupt = self.config.string("column.name.of.corrupt.record");
@@ -227,7 +247,7 @@ impl FilesSource {
             (true, true) => Header::Skip,
             (true, false) => Header::Check(names),
         };
-        self.decoder = Some(LineDecoder::new(&self.config, schema)?);
+        self.ahead = Some(Ahead::new(&self.config, &schema)?);
         Ok(())
     }
 
@@ -241,20 +261,20 @@ impl FilesSource {
     }
 
     /// Takes over where to stop. The files to read are then those named, in the order of their recorded times.
-    fn set_until(&mut self, until: Option<&Arc<Offsets>>) {
+    async fn set_until(&mut self, until: Option<&Arc<Offsets>>) -> Result<()> {
         let same = match (&self.until, until) {
             (None, None) => true,
             (Some(a), Some(b)) => Arc::ptr_eq(a, b),
             _ => false,
         };
         if same {
-            return;
+            return Ok(());
         }
         self.until = until.cloned();
-        self.open = None;
+        self.close_file().await?;
         self.queue.clear();
         self.listed = None;
-        let Some(until) = until else { return };
+        let Some(until) = until else { return Ok(()) };
         let mut entries: Vec<FileEntry> = until
             .iter()
             .filter_map(|(partition, offset)| {
@@ -270,6 +290,7 @@ impl FilesSource {
             .collect();
         FileEntry::sort(&mut entries);
         self.queue = entries.into();
+        Ok(())
     }
 
     /// Looks for new files, at most once an interval. Answers whether there are any.
@@ -322,40 +343,68 @@ impl FilesSource {
 
     /// Reads a piece of the open file; answers whether anything fitted into the limit.
     async fn read_piece(&mut self, limit: &PollLimit, polled: &mut Polled) -> Result<bool> {
-        let (Some(mut file), Some(mut decoder)) = (self.open.take(), self.decoder.take()) else {
-            return Err(Error::internal("the file or its decoder is in use"));
+        let (Some(mut file), Some(ahead)) = (self.open.take(), self.ahead.as_mut()) else {
+            return Err(Error::internal("there is no file or no decoder for it"));
         };
-        let piece_limit = PieceLimit {
-            rows: limit.rows.saturating_sub(polled.num_rows() + polled.rejected.len()).max(1),
-            bytes: limit.bytes.saturating_sub(polled.bytes),
-            at_least_one: polled.ranges.is_empty(),
-            line_bytes: self.line_bytes,
-            chunk: decoder.chunk(),
+        let rows = limit.rows.saturating_sub(polled.num_rows() + polled.rejected.len());
+        let bytes = limit.bytes.saturating_sub(polled.bytes);
+        while !file.ended
+            && let Some(mut decoder) = ahead.decoder()
+        {
+            let (held_bytes, held_lines) = ahead.held();
+            let first = ahead.is_empty();
+            let limit = PieceLimit {
+                rows: rows.saturating_sub(held_lines).max(usize::from(first)),
+                bytes: bytes.saturating_sub(held_bytes),
+                at_least_one: first && polled.ranges.is_empty(),
+                line_bytes: self.line_bytes,
+                chunk: decoder.chunk(),
+            };
+            let (back, decoder, cut) = blocking(move || {
+                let cut = file.cut(&limit, &mut decoder);
+                Ok((file, decoder, cut))
+            })
+            .await?;
+            file = back;
+            match cut {
+                Ok(cut) if cut.bytes > 0 || cut.done => ahead.push(cut, decoder),
+                Ok(_) => {
+                    ahead.unused(decoder);
+                    break;
+                }
+                Err(error) => {
+                    ahead.unused(decoder);
+                    ahead.fail(error);
+                    file.ended = true;
+                }
+            }
+        }
+        let (cut, decoded) = match ahead.next().await {
+            Ok(Some(piece)) => piece,
+            Ok(None) => {
+                self.open = Some(file);
+                return Ok(false);
+            }
+            Err(error) => {
+                ahead.clear().await?;
+                self.queue.push_front(file.entry);
+                return Err(error);
+            }
         };
         let start = self.seen.get(&file.entry.name).cloned();
-        let (file, decoder, piece) = blocking(move || {
-            let piece = file.read(&piece_limit, &mut decoder);
-            Ok((file, decoder, piece))
-        })
-        .await?;
-        self.decoder = Some(decoder);
-        let piece = piece?;
-        if piece.bytes == 0 && !piece.done {
-            self.open = Some(file);
-            return Ok(false);
-        }
         let recorded = self.until.as_ref().and_then(|until| until.get(&partition(&file.entry.name)));
         // In a recorded range the end is what was recorded, also of a file that was not done then.
-        let exact = recorded.filter(|offset| offset.number() == Some(file.position));
+        let (position, lines) = cut.end;
+        let exact = recorded.filter(|offset| offset.number() == Some(position));
         let end = match exact {
             Some(offset) => offset.clone(),
             None => {
                 let plain = Compression::of(&self.compression, &file.entry.name) == Compression::None;
                 // A file that grew while it was read has been read to where it ended then.
-                let size = if piece.done && plain { file.position } else { file.entry.size };
-                let end = Offset::at(file.position)
-                    .note("done", piece.done)
-                    .note("line", file.line)
+                let size = if cut.done && plain { position } else { file.entry.size };
+                let end = Offset::at(position)
+                    .note("done", cut.done)
+                    .note("line", lines)
                     .note("mtime", file.entry.mtime)
                     .note("size", size);
                 self.with_schema(end, start.as_ref())
@@ -364,19 +413,19 @@ impl FilesSource {
         self.age.seen([&end]);
         let name = file.entry.name.clone();
         polled.ranges.push(partition(&name), OffsetRange::new(start, end.clone())?)?;
-        polled.bytes += piece.bytes;
-        for part in piece.decoded.parts {
+        polled.bytes += cut.bytes;
+        for part in decoded.parts {
             if part.rows.num_rows() > 0 {
                 let origin = match part.first {
-                    Some(line) => Origin::exact(file.label.as_str(), "line", piece.first_line + line),
+                    Some(line) => Origin::exact(file.label.as_str(), "line", cut.first_line + line),
                     None => Origin::near(file.label.as_str()),
                 };
                 polled.batches.push(Batch::with_origin(part.rows, origin));
             }
         }
-        polled.rejected.extend(piece.decoded.rejected.into_iter().map(|bad| bad.at(&file.label, piece.first_line)));
+        polled.rejected.extend(decoded.rejected.into_iter().map(|bad| bad.at(&file.label, cut.first_line)));
         self.seen.insert(name, end);
-        if piece.done {
+        if cut.done {
             self.files_in_batch += 1;
         } else {
             self.open = Some(file);

@@ -5,13 +5,13 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use flate2::read::MultiGzDecoder;
-use levada_connector_api::{Error, ErrorKind, Result, Retry};
+use levada_connector_api::{Error, Result, Retry};
 use levada_formats::text::{self, LineEnd};
 use levada_storage::{Location, blocking};
 use object_store::path::Path;
 use object_store::{GetResultPayload, ObjectStoreExt as _};
 
-use super::decode::{Decoded, LineDecoder};
+use super::decode::LineDecoder;
 use super::listing::FileEntry;
 
 /// How much of a line that is too long goes to the dead letters.
@@ -72,21 +72,29 @@ pub(crate) struct OpenFile {
     pub(crate) until: u64,
     /// What is to be done with the line of names at the file's beginning.
     pub(crate) header: Header,
+    /// Whether nothing more is to be cut off.
+    pub(crate) ended: bool,
     input: Box<dyn Read + Send>,
     buffer: Vec<u8>,
-    /// The buffer before, to be used again.
-    spare: Vec<u8>,
     eof: bool,
     /// Inside a line that is too long: its rest is thrown away.
     in_long_line: bool,
 }
 
-/// What was read of a file.
-pub(crate) struct Piece {
-    pub(crate) decoded: Decoded,
+/// What was cut off a file: whole lines.
+pub(crate) struct Cut {
     pub(crate) first_line: u64,
     pub(crate) bytes: usize,
+    /// Where it ends, and how many lines are before that.
+    pub(crate) end: (u64, u64),
+    /// Whether the file ends there, or what is to be read of it.
     pub(crate) done: bool,
+}
+
+impl Cut {
+    pub(crate) fn lines(&self) -> usize {
+        usize::try_from(self.end.1 + 1 - self.first_line).unwrap_or(usize::MAX)
+    }
 }
 
 /// How much a piece may hold.
@@ -96,6 +104,7 @@ pub(crate) struct PieceLimit {
     /// Whether one line must be taken even if it is larger than `bytes`.
     pub(crate) at_least_one: bool,
     pub(crate) line_bytes: usize,
+    /// How much is read at once.
     pub(crate) chunk: usize,
 }
 
@@ -138,9 +147,9 @@ impl OpenFile {
             line: start.1,
             until: u64::MAX,
             header: Header::None,
+            ended: false,
             input,
             buffer: Vec::new(),
-            spare: Vec::new(),
             eof: false,
             in_long_line: false,
         };
@@ -182,8 +191,9 @@ impl OpenFile {
         Ok((bytes, whole))
     }
 
-    /// Reads the next piece of whole lines.
-    pub(crate) fn read(&mut self, limit: &PieceLimit, decoder: &mut LineDecoder) -> Result<Piece> {
+    /// Cuts off the next piece of whole lines and hands it to `decoder`. No bytes of a file that is not done: nothing fits
+    /// into `limit`.
+    pub(crate) fn cut(&mut self, limit: &PieceLimit, decoder: &mut LineDecoder) -> Result<Cut> {
         let first_line = self.line + 1;
         let mut bytes = 0;
         loop {
@@ -201,43 +211,16 @@ impl OpenFile {
             // Without a row there is nothing to give yet, unless the file ends: what stands before a header. Who goes on
             // after a piece must be past the header, and past the rest of a long line: else it would be a row.
             if done || full || (!decoder.is_empty() && self.header == Header::None && !self.in_long_line) {
-                let decoded = self.decode(taken, done, limit, decoder)?;
-                return Ok(Piece { decoded, first_line, bytes, done });
+                decoder.own(&mut self.buffer, taken);
+                self.ended = done;
+                return Ok(Cut { first_line, bytes, end: (self.position, self.line), done });
             }
             self.buffer.drain(..taken);
         }
     }
 
-    /// Decodes the lines taken from the first `taken` bytes, which are then gone from the buffer. Where that takes several
-    /// threads, the next bytes are read meanwhile.
-    fn decode(&mut self, taken: usize, done: bool, limit: &PieceLimit, decoder: &mut LineDecoder) -> Result<Decoded> {
-        if done || self.eof || !decoder.shares() {
-            let decoded = decoder.finish(&self.buffer)?;
-            self.buffer.drain(..taken);
-            return Ok(decoded);
-        }
-        let mut next = std::mem::take(&mut self.spare);
-        next.clear();
-        next.extend_from_slice(self.buffer.get(taken..).unwrap_or_default());
-        let missing = limit.chunk.saturating_sub(next.len());
-        let (buffer, input) = (&self.buffer, &mut self.input);
-        let (decoded, read) = std::thread::scope(|scope| {
-            let ahead = scope.spawn(|| {
-                next.reserve_exact(missing);
-                let read = input.take(missing as u64).read_to_end(&mut next);
-                (next, read)
-            });
-            let decoded = decoder.finish(buffer);
-            (decoded, ahead.join())
-        });
-        let (next, read) = read.map_err(|_| Error::new(ErrorKind::Panic, "reading panicked"))?;
-        self.eof = read.map_err(|e| broken(&self.label, e))? < missing;
-        self.spare = std::mem::replace(&mut self.buffer, next);
-        decoded
-    }
-
     fn fill(&mut self, limit: &PieceLimit) -> Result<()> {
-        let mut wanted = limit.chunk.max(64);
+        let mut wanted = limit.chunk;
         if !self.in_long_line && memchr::memchr2(b'\n', b'\r', &self.buffer).is_none() {
             // A line longer than the chunk: make room up to the longest that is allowed.
             wanted = wanted.max((self.buffer.len() * 2).min(limit.line_bytes.saturating_add(2)));
