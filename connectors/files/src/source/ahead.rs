@@ -13,12 +13,15 @@ use super::reader::Cut;
 /// With more cores than these the pieces in memory would be too many; what follows could not keep up either.
 const MOST: usize = 16;
 
+/// Gives the decoder back, whatever came of its piece.
+type Decoding = Background<(LineDecoder, Result<Decoded>)>;
+
 /// The pieces of a file that were cut off and not given yet, in order.
 pub(crate) struct Ahead {
     schema: SchemaRef,
     /// Decoders without work. There is one more than cores: what is decoded waits while others work.
     idle: Vec<LineDecoder>,
-    pieces: VecDeque<(Cut, Background<(LineDecoder, Result<Decoded>)>)>,
+    pieces: VecDeque<(Cut, Decoding)>,
     /// What ended the cutting. It counts after the pieces before it.
     failed: Option<Error>,
 }
