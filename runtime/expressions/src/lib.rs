@@ -83,6 +83,11 @@ pub fn parse_interval(text: &str) -> Result<i64> {
     }
 }
 
+/// The type's name in Spark's messages: `STRING`, `DECIMAL(10,2)`, `ARRAY<INT>`.
+pub fn type_name(ty: &arrow::datatypes::DataType) -> String {
+    functions::types::sql_name(ty)
+}
+
 /// Takes a query apart: `SELECT … FROM input WHERE … GROUP BY … HAVING …`.
 ///
 /// # Errors

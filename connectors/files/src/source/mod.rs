@@ -2,6 +2,7 @@
 
 mod age;
 mod ahead;
+mod changes;
 mod decode;
 mod infer;
 mod listing;
@@ -219,6 +220,7 @@ impl Source for FilesSource {
 
     async fn latest(&mut self) -> Result<Offsets> {
         let entries = self.listing.list().await?;
+        self.check_seen(&entries)?;
         // How long a compressed file is, is not known before it is read: every file is read to its end.
         let to_end = |entry: FileEntry| {
             let offset = Offset::at(u64::MAX).note("mtime", entry.mtime).note("size", entry.size);
@@ -300,7 +302,7 @@ impl FilesSource {
         }
         let entries = self.listing.list().await?;
         self.listed = Some(Instant::now());
-        self.report_growth(&entries);
+        self.check_seen(&entries)?;
         self.queue = self.unread(entries).into();
         Ok(!self.queue.is_empty())
     }
@@ -329,11 +331,7 @@ impl FilesSource {
                     tracing::warn!(file = %label, "a file vanished before it was read: it is left out");
                 }
                 Err(error) if error.kind() == ErrorKind::NotFound => {
-                    return Err(Error::new(
-                        ErrorKind::NotFound,
-                        format!("{label}: the file is gone, but only a part of it was committed"),
-                    )
-                    .hint("bring it back, or start anew with another checkpoint.location"));
+                    return Err(self.gone(&name));
                 }
                 Err(error) => return Err(error),
             }
@@ -442,19 +440,5 @@ impl FilesSource {
         }
         self.recorded = true;
         end.note(SCHEMA, found.as_str())
-    }
-
-    /// A file is read once: what is added later is not seen, and that is worth a warning.
-    fn report_growth(&mut self, entries: &[FileEntry]) {
-        for entry in entries {
-            let Some(seen) = self.seen.get(&entry.name).filter(|seen| is_done(seen)) else { continue };
-            let before = seen.note_u64("size").unwrap_or(entry.size);
-            if before != entry.size && self.grown.insert(entry.name.clone()) {
-                tracing::warn!(
-                    file = %self.listing.label(&entry.name), before, now = entry.size,
-                    "a file changed after it was read: what is new in it is not read; write new data to new files"
-                );
-            }
-        }
     }
 }

@@ -11,6 +11,7 @@ use levada_storage::{Location, blocking};
 use object_store::path::Path;
 use object_store::{GetResultPayload, ObjectStoreExt as _};
 
+use super::changes::shrunk;
 use super::decode::LineDecoder;
 use super::listing::FileEntry;
 
@@ -121,6 +122,8 @@ impl OpenFile {
         let failed =
             |error: object_store::Error| levada_storage::to_error(&label, error).context("the file cannot be read");
         let object = base.store.get(path).await.map_err(failed)?;
+        // A file without a byte is no rows, also where a compressed one would have a header.
+        let compression = if object.meta.size == 0 { Compression::None } else { compression };
         // Only what is not compressed can be read from its middle.
         let seeks = compression == Compression::None;
         let (size, from) = (object.meta.size, if seeks { start.0 } else { 0 });
@@ -138,7 +141,7 @@ impl OpenFile {
         let input: Box<dyn Read + Send> = match compression {
             Compression::None => raw,
             Compression::Gzip => Box::new(MultiGzDecoder::new(std::io::BufReader::with_capacity(1 << 16, raw))),
-            Compression::Zstd => Box::new(zstd::stream::read::Decoder::new(raw).map_err(|e| Error::io(&label, e))?),
+            Compression::Zstd => Box::new(zstd::stream::read::Decoder::new(raw).map_err(|e| broken(&label, e))?),
         };
         let mut file = Self {
             entry,
@@ -177,8 +180,10 @@ impl OpenFile {
     }
 
     fn shrunk(&self, at: u64) -> Error {
-        Error::data(format!("{}: the file ends at byte {at}, but it had {} bytes when it was recorded", self.label, self.position.max(self.until)))
-            .hint("files must not change once they are there: bring the old content back, or start anew with another checkpoint.location")
+        match self.until {
+            u64::MAX => shrunk(&self.label, at, self.position, "at least "),
+            until => shrunk(&self.label, at, until.max(self.position), ""),
+        }
     }
 
     /// The first bytes, at most `most`, and whether that is all.
@@ -336,12 +341,11 @@ impl OpenFile {
 }
 
 fn broken(label: &str, error: std::io::Error) -> Error {
-    match error.kind() {
-        std::io::ErrorKind::InvalidInput | std::io::ErrorKind::InvalidData | std::io::ErrorKind::UnexpectedEof => {
-            Error::data(format!("{label}: the compressed data is damaged: {error}"))
-                .hint("replace the file, or remove it")
-                .with_retry(Retry::Permanent)
-        }
-        _ => Error::io(label, error),
+    // What the machine did not say is of a decoder: zstd's has no kinds of its own.
+    match error.raw_os_error() {
+        None => Error::data(format!("{label}: the compressed data is damaged: {error}"))
+            .hint("replace the file, or remove it")
+            .with_retry(Retry::Permanent),
+        Some(_) => Error::io(label, error),
     }
 }

@@ -230,7 +230,7 @@ fn what_cannot_be_done_is_said_with_the_place() {
         ("SELECT wrod FROM input", "did you mean 'word'?"),
         ("SELECT word, n FROM input GROUP BY word", "neither grouped by nor aggregated"),
         ("SELECT word FROM input ORDER BY word", "cannot be sorted"),
-        ("SELECT count(*) FROM input GROUP BY tumble(word, '5 seconds')", "not a timestamp"),
+        ("SELECT count(*) FROM input GROUP BY tumble(word, '5 seconds')", "is STRING, not a TIMESTAMP"),
         ("SELECT count(*) FROM input GROUP BY tumble(at, '0 seconds')", "longer than nothing"),
         ("SELECT count(*) FROM input GROUP BY hop(at, '10 seconds')", "hop(time, slide, size)"),
         ("SELECT c FROM (SELECT count(*) AS c FROM input GROUP BY word) GROUP BY c", "two aggregations"),
