@@ -1,11 +1,71 @@
 //! Files that are not what they were when they were read.
 
-use levada_connector_api::{Error, ErrorKind, Result};
+use levada_connector_api::{Error, ErrorKind, Offset, Result};
 
 use super::listing::FileEntry;
-use super::{FilesSource, is_done};
+use super::{FOLDER, FilesSource, PATH, is_done};
+
+/// What is recorded once, with the first file that is read, and holds for all.
+pub(super) struct Note {
+    key: &'static str,
+    value: String,
+    recorded: bool,
+}
+
+impl Note {
+    pub(super) fn new(key: &'static str, value: &str, recorded: Option<&str>) -> Self {
+        Self { key, value: value.to_owned(), recorded: recorded.is_some() }
+    }
+}
 
 impl FilesSource {
+    /// What the checkpoint has in a note that holds for all files.
+    pub(super) fn recorded(&self, key: &str) -> Option<&str> {
+        self.seen.values().find_map(|offset| offset.notes.get(key)?.as_str())
+    }
+
+    /// The end of what was read of a file, with the notes that are not recorded yet or that this file's offset has.
+    pub(super) fn with_notes(&mut self, mut end: Offset, start: Option<&Offset>) -> Offset {
+        for note in &mut self.notes {
+            if !note.recorded || start.is_some_and(|start| start.notes.contains_key(note.key)) {
+                note.recorded = true;
+                end = end.note(note.key, note.value.as_str());
+            }
+        }
+        end
+    }
+
+    /// The folder below which files are named: as it was written, and whole.
+    pub(super) fn folder(&self) -> (String, String) {
+        let base = &self.listing.base;
+        let written = base.url.trim_end_matches('/').to_owned();
+        let Some(local) = &base.local else { return (written.clone(), written) };
+        if !local.is_file() {
+            return (written, format!("/{}", base.path));
+        }
+        let above = |path: &str| path.rsplit_once('/').map(|(folder, _)| folder.to_owned());
+        (above(&written).unwrap_or_else(|| ".".to_owned()), above(&format!("/{}", base.path)).unwrap_or_default())
+    }
+
+    /// Files have names below a folder: those of another one would be taken for them.
+    ///
+    /// # Errors
+    /// The checkpoint is of another folder. A folder that was moved, with what is written in the pipeline, is the same.
+    pub(super) fn check_folder(&self) -> Result<()> {
+        let (path, folder) = self.folder();
+        let (Some(old_path), Some(old_folder)) = (self.recorded(PATH), self.recorded(FOLDER)) else { return Ok(()) };
+        if old_path == path || old_folder == folder {
+            return Ok(());
+        }
+        let message =
+            format!("the checkpoint is of the files below {old_folder}, and 'path' names those below {folder}");
+        let hint = format!(
+            "files of equal names would be taken for read: bring the old path '{old_path}' back, or start anew with \
+             another checkpoint.location"
+        );
+        Err(Error::config(message).hint(hint))
+    }
+
     /// Looks whether files that were read are still what they were, and whether those that were read in part are there.
     ///
     /// # Errors

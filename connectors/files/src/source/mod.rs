@@ -8,6 +8,7 @@ mod infer;
 mod listing;
 mod options;
 mod reader;
+mod walk;
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
@@ -24,6 +25,7 @@ use levada_storage::blocking;
 
 use self::age::Age;
 use self::ahead::Ahead;
+use self::changes::Note;
 use self::decode::LineDecoder;
 use self::listing::{FileEntry, Listing};
 use self::reader::{Compression, Header, OpenFile, PieceLimit};
@@ -62,13 +64,20 @@ impl SourcePlugin for FilesSourcePlugin {
         SourceCapabilities { replayable: true, bounded: false }
     }
 
+    fn would_read(&self, config: &Config, file: &std::path::Path) -> bool {
+        let listing = Listing::new(&config.string("path"), config.bool("recursive"));
+        let place = object_store::path::Path::from_absolute_path(file);
+        let (Ok(listing), Ok(place)) = (listing, place) else { return false };
+        listing.base.local.is_some() && listing.name_of(&place).is_some_and(|name| listing.admits(&name))
+    }
+
     fn create(&self, config: &Config) -> Result<Box<dyn Source>> {
         let mut source = FilesSource {
             config: config.clone(),
             listing: Arc::new(Listing::new(&config.string("path"), config.bool("recursive"))?),
             ahead: None,
             inferred: None,
-            recorded: false,
+            notes: Vec::new(),
             compression: config.string("compression").to_ascii_lowercase(),
             header: Header::None,
             age: Age::new(config.duration_opt("max.file.age")),
@@ -99,8 +108,8 @@ struct FilesSource {
     ahead: Option<Ahead>,
     /// The columns as DDL, if they were found in the data.
     inferred: Option<String>,
-    /// Whether some offset has them.
-    recorded: bool,
+    /// What some offset says for all of them.
+    notes: Vec<Note>,
     compression: String,
     /// What to do with the first line of each file.
     header: Header,
@@ -122,6 +131,9 @@ struct FilesSource {
 
 /// The note that holds the columns that were found in the data.
 const SCHEMA: &str = "schema";
+/// The notes that hold the folder below which files are named: as it was written, and whole.
+const PATH: &str = "path";
+const FOLDER: &str = "folder";
 /// A poll that has so many bytes of input looks for no more: what follows is to begin with them.
 const ENOUGH: usize = 512 << 10;
 
@@ -161,16 +173,22 @@ impl Source for FilesSource {
             self.seen.insert(name, offset.clone());
         }
         self.age.seen(self.seen.values());
-        let recorded = self.seen.values().find_map(|offset| offset.notes.get(SCHEMA)?.as_str());
-        self.recorded = recorded.is_some();
-        match (&self.inferred, recorded) {
+        self.check_folder()?;
+        let recorded = self.recorded(SCHEMA);
+        let columns = self.inferred.iter().map(|found| Note::new(SCHEMA, found, recorded));
+        let (path, folder) = self.folder();
+        let places = [Note::new(PATH, &path, self.recorded(PATH)), Note::new(FOLDER, &folder, self.recorded(FOLDER))];
+        let notes = columns.chain(places).collect();
+        let verdict = match (&self.inferred, recorded) {
             (Some(found), Some(recorded)) if found != recorded => Err(Error::config(format!(
                 "{}: the columns found in the files are no longer those of the checkpoint: {found}",
                 self.listing.text
             ))
             .hint(format!("set source.schema to '{recorded}', or start anew with another checkpoint.location"))),
             _ => Ok(()),
-        }
+        };
+        self.notes = notes;
+        verdict
     }
 
     async fn poll(&mut self, limit: &PollLimit) -> Result<Polled> {
@@ -246,7 +264,7 @@ impl FilesSource {
         let by_order = self.config.bool_opt("enforce.schema").unwrap_or_else(|| self.config.is_given("schema"));
         self.header = match (self.config.bool("header"), by_order) {
             (false, _) => Header::None,
-            (true, true) => Header::Skip,
+            (true, true) => Header::Skip(names),
             (true, false) => Header::Check(names),
         };
         self.ahead = Some(Ahead::new(&self.config, &schema)?);
@@ -405,7 +423,7 @@ impl FilesSource {
                     .note("line", lines)
                     .note("mtime", file.entry.mtime)
                     .note("size", size);
-                self.with_schema(end, start.as_ref())
+                self.with_notes(end, start.as_ref())
             }
         };
         self.age.seen([&end]);
@@ -429,16 +447,5 @@ impl FilesSource {
             self.open = Some(file);
         }
         Ok(true)
-    }
-
-    /// Columns that were found in the data are recorded once, with the first file that is read.
-    fn with_schema(&mut self, end: Offset, start: Option<&Offset>) -> Offset {
-        let Some(found) = &self.inferred else { return end };
-        let here = start.is_some_and(|start| start.notes.contains_key(SCHEMA));
-        if self.recorded && !here {
-            return end;
-        }
-        self.recorded = true;
-        end.note(SCHEMA, found.as_str())
     }
 }

@@ -41,20 +41,30 @@ impl Compression {
 pub(crate) enum Header {
     /// There is none, or it has been read.
     None,
-    /// It is left out, whatever it says.
-    Skip,
+    /// It is left out, whatever it says; other names than these are worth a warning.
+    Skip(Arc<[String]>),
     /// It must have these names.
     Check(Arc<[String]>),
 }
 
 impl Header {
     /// Names are compared as Spark does: without case. Where two were equal, the columns have their places appended.
-    fn check(&self, found: &[String]) -> Result<()> {
-        let Self::Check(wanted) = self else { return Ok(()) };
+    fn check(&self, found: &[String], file: &str) -> Result<()> {
+        let (Self::Check(wanted) | Self::Skip(wanted)) = self else { return Ok(()) };
         let equal = |(place, (wanted, found)): (usize, (&String, &String))| {
             wanted.to_lowercase() == found.to_lowercase() || *wanted == format!("{found}{place}")
         };
         if wanted.len() == found.len() && wanted.iter().zip(found).enumerate().all(equal) {
+            return Ok(());
+        }
+        if matches!(self, Self::Skip(_)) {
+            tracing::warn!(
+                file,
+                "the header is '{}', but the columns are '{}': fields are taken in their order; set enforce.schema to \
+                 false to make this an error",
+                found.join(", "),
+                wanted.join(", ")
+            );
             return Ok(());
         }
         Err(Error::data(format!("the header is '{}', but the columns are '{}'", found.join(", "), wanted.join(", ")))
@@ -323,7 +333,7 @@ impl OpenFile {
                 self.in_long_line = false;
             } else if self.header != Header::None {
                 if let Some(names) = decoder.header(line) {
-                    self.header.check(&names).map_err(|error| error.context(&self.label))?;
+                    self.header.check(&names, &self.label).map_err(|error| error.context(&self.label))?;
                     self.header = Header::None;
                 }
                 decoder.skip();

@@ -255,3 +255,56 @@ async fn a_damaged_file_is_named_for_good_whatever_its_compression() {
     }
     assert_eq!(all(folder.path(), &[]).await, (vec![], vec![]));
 }
+
+/// Files are known by their names below the folder.
+#[tokio::test]
+async fn another_folder_with_the_same_checkpoint_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let (jan, feb) = (folder.path().join("jan"), folder.path().join("feb"));
+    for month in [&jan, &feb] {
+        fs::create_dir(month).unwrap();
+        write(month, "1.txt", b"one\n", 1);
+        write(month, "2.txt", b"two\n", 2);
+    }
+    let mut at = Offsets::new();
+    let mut source = opened(&jan, &[], &at).await;
+    for batch in 0..2 {
+        at.apply(&source.poll(&PollLimit { rows: 1, ..PollLimit::unlimited(batch) }).await.unwrap().ranges).unwrap();
+    }
+    opened(&jan, &[], &at).await;
+    let mut other = make(&feb, &[]);
+    other.schema().await.unwrap();
+    let error = other.open(&TaskContext::new("p"), &at).await.unwrap_err().to_string();
+    assert!(error.contains("jan") && error.contains("feb") && error.contains("another checkpoint.location"), "{error}");
+    // A file by its name lies in the same folder.
+    opened(&jan.join("1.txt"), &[], &at).await;
+    // Each further piece of the first file has the notes again.
+    write(&jan, "3.txt", b"three\n", 3);
+    let mut again = opened(&jan, &[], &at).await;
+    assert_eq!(poll(&mut again, 2).await, ["three"]);
+}
+
+#[tokio::test]
+async fn what_cannot_be_read_at_all_does_not_keep_the_rest_from_being_read() {
+    use std::os::unix::ffi::OsStrExt as _;
+    let (log, _guard) = Log::start();
+    let folder = tempfile::tempdir().unwrap();
+    write(folder.path(), "good.txt", b"good\n", 1);
+    fs::create_dir(folder.path().join("below")).unwrap();
+    write(&folder.path().join("below"), "deep.txt", b"deep\n", 2);
+    fs::write(folder.path().join(std::ffi::OsStr::from_bytes(b"b\xffad.txt")), "bad\n").unwrap();
+    std::os::unix::fs::symlink("..", folder.path().join("below/loop")).unwrap();
+    std::os::unix::fs::symlink("self", folder.path().join("self")).unwrap();
+    std::os::unix::fs::symlink("nothing", folder.path().join("dangling")).unwrap();
+    let socket = std::os::unix::net::UnixListener::bind(folder.path().join("socket")).unwrap();
+    assert_eq!(all(folder.path(), &[]).await.0, ["good"]);
+    assert_eq!(all(folder.path(), &[("recursive", "true")]).await.0, ["good", "deep"]);
+    for (pattern, wanted) in [("[g].txt", &[][..]), ("g*.txt", &["good"]), ("*/*.txt", &["deep"]), ("**/d*", &["deep"])]
+    {
+        assert_eq!(all(&folder.path().join(pattern), &[]).await.0, wanted, "{pattern}");
+    }
+    for part in ["its name is no UTF-8", "no regular file", "a folder above it", "leads nowhere"] {
+        assert!(log.text().contains(part), "{part}: {}", log.text());
+    }
+    drop(socket);
+}

@@ -124,6 +124,7 @@ impl Plan {
                 None => (Shape::Whole, false),
             },
             TimeSpec::Window { size, slide, offset, .. } => {
+                check_overlap(*size, *slide)?;
                 let windows = Windows::new(*size, *slide, *offset, ordered);
                 (Shape::Windows(windows), delay.is_some())
             }
@@ -282,6 +283,21 @@ fn window_field(name: &str, ty: &DataType, delay: Option<i64>) -> FieldRef {
     let field = Field::new(name, DataType::Struct(window_fields(ty)), true);
     let metadata = delay.map(|delay| (WATERMARK.to_owned(), delay.to_string()));
     Arc::new(field.with_metadata(metadata.into_iter().collect()))
+}
+
+/// Each window that a row is in may be given out, so that very many of them would take all memory.
+fn check_overlap(size: i64, slide: i64) -> Result<()> {
+    const MOST: i64 = 100_000;
+    let windows = size / slide.max(1);
+    if windows <= MOST {
+        return Ok(());
+    }
+    let (size, slide) = (interval(size), interval(slide));
+    let message = format!(
+        "windows of {size} that begin every {slide} overlap so much that each row is in {windows} of them; at most \
+         {MOST} are possible"
+    );
+    Err(Error::config(message).hint("make the slide longer, or the window shorter"))
 }
 
 /// Spark's rules about what can be emitted when.

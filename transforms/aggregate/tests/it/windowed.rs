@@ -397,6 +397,11 @@ fn bad_options_are_named_with_their_keys() {
         ),
         (vec![("window", "1 second"), ("aggregates", "count(*)")], OutputMode::Append, "time: missing"),
         (
+            vec![("window", "1 day"), ("slide", "500 us"), ("time", "at"), ("aggregates", "count(*)")],
+            OutputMode::Append,
+            "each row is in 172800000 of them",
+        ),
+        (
             vec![("window", "1 second"), ("time", "key"), ("aggregates", "count(*)")],
             OutputMode::Append,
             "is STRING, not a TIMESTAMP",
@@ -407,6 +412,7 @@ fn bad_options_are_named_with_their_keys() {
             "did you mean 'at'",
         ),
         (vec![("group.by", "key"), ("aggregates", "sum(vlaue)")], OutputMode::Update, "did you mean 'value'"),
+        (vec![("group.by", "key"), ("aggregates", "count(*), summ(value)")], OutputMode::Update, "did you mean 'sum'"),
         (
             vec![("group.by", "key"), ("aggregates", "value + 1")],
             OutputMode::Update,

@@ -218,6 +218,27 @@ fn a_key_is_a_column_before_it_is_an_alias() {
 }
 
 #[test]
+fn having_knows_the_names_of_items_but_keys_come_first() {
+    let query = "SELECT word, count(*) AS c, max(n) AS m FROM input GROUP BY word HAVING c > 1 AND m > 0";
+    assert_eq!(run(query, ROWS).len(), 1);
+    let query = "SELECT upper(word) AS word, count(*) AS c FROM input GROUP BY word HAVING word = 'b'";
+    assert_eq!(run(query, ROWS), [r#"{"word":"B","c":1}"#]);
+}
+
+#[test]
+fn columns_may_have_the_name_of_their_table() {
+    let plain = run("SELECT word, count(*) AS c FROM input GROUP BY word", ROWS);
+    for query in [
+        "SELECT input.word, count(*) AS c FROM input GROUP BY word",
+        "SELECT word, count(*) AS c FROM input GROUP BY INPUT.word",
+        "SELECT i.word, count(i.word) AS c FROM input i WHERE i.n IS NOT NULL OR true GROUP BY i.word",
+        "SELECT t.word, count(*) AS c FROM (SELECT i.* FROM input AS i) t GROUP BY t.word",
+    ] {
+        assert_eq!(run(query, ROWS), plain, "{query}");
+    }
+}
+
+#[test]
 fn deep_nesting_is_refused() {
     let query = format!("{}SELECT n FROM input{}", "SELECT n FROM (".repeat(5000), ")".repeat(5000));
     let error = make(&query, &[], OutputMode::Append).err().unwrap();
