@@ -23,7 +23,7 @@ pub(crate) fn source() -> ConfigDef {
                 "schema",
                 String,
                 High,
-                "The columns, as DDL: `name STRING NOT NULL, age INT`. Without it, those of json and csv are found in the \
+                "The columns, as DDL: `name STRING, age INT`. Without it, those of json and csv are found in the \
             oldest file.",
             )
             .optional()
@@ -81,7 +81,7 @@ fn malformed() -> ConfigDef {
                 "malformed.rows",
                 Medium,
                 "What becomes of a line that cannot be decoded: `error` makes it a bad row \
-            (see `errors.tolerance`), `null` a row of nulls as Spark's PERMISSIVE does, `drop` nothing. \
+            (see `errors.tolerance`), `null` a row of nulls as Spark's PERMISSIVE does (of text: the line with U+FFFD for what is no UTF-8), `drop` nothing. \
             Default: `null` if the schema has a column for bad lines, else `error`.",
             )
             .optional()

@@ -1,18 +1,6 @@
 //! Base64 as Jackson reads it: the standard alphabet with padding, blanks allowed between groups, and what follows the
 //! padding left unread. That is why reading is not the crate's.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-
-/// Appends bytes in base64, with padding.
-pub fn encode_base64(bytes: &[u8], out: &mut Vec<u8>) {
-    let start = out.len();
-    out.resize(start + bytes.len().div_ceil(3) * 4, 0);
-    let written = STANDARD.encode_slice(bytes, out.get_mut(start..).unwrap_or_default());
-    // There is room for it.
-    out.truncate(start + written.unwrap_or(0));
-}
-
 /// Appends the decoded bytes. `false` if the text is no base64; then `out` is as before.
 pub(super) fn decode(text: &[u8], out: &mut Vec<u8>) -> bool {
     let before = out.len();

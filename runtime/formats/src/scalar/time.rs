@@ -279,19 +279,6 @@ fn days_from_civil(year: i64, month: u32, day: u32) -> i64 {
     era * 146_097 + year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year - 719_468
 }
 
-/// Year, month and day of days since 1970.
-pub(crate) fn civil_from_days(days: i64) -> (i64, i64, i64) {
-    let days = days + 719_468;
-    let era = days.div_euclid(146_097);
-    let day_of_era = days.rem_euclid(146_097);
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month + 2) / 5 + 1;
-    let (month, next) = if month < 10 { (month + 3, 0) } else { (month - 9, 1) };
-    (year_of_era + era * 400 + next, month, day)
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::{format_date, format_timestamp};
@@ -405,7 +392,7 @@ mod tests {
     #[test]
     fn civil_days_round_trip() {
         for day in (-1_000_000..1_000_000).step_by(37) {
-            let (year, month, dom) = civil_from_days(day);
+            let (year, month, dom) = levada_connector_api::json::civil_from_days(day);
             assert_eq!(days_from_civil(year, month as u32, dom as u32), day);
         }
     }
