@@ -312,6 +312,7 @@ impl Source for KafkaSource {
             let found = places::find(&consumer, &wanted, may_be_gone && !kept.is_empty())?;
             // What is not in the checkpoint has appeared since, and is read from its first message.
             let start = if kept.is_empty() { start } else { Start::Earliest };
+            start.check(&found)?;
             let new = |place: &Place| share.has(place) && !kept.contains_key(place);
             let new: Vec<Place> = found.into_iter().filter(new).collect();
             let begin = places::begin(&consumer, &new, &start)?;
