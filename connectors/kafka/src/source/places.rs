@@ -244,15 +244,15 @@ fn by_time(consumer: &Consumer, places: &[Place], start: &Start) -> Result<BTree
 /// The error for messages that are gone.
 pub(crate) fn lost(place: &Place, next: i64, low: i64, high: i64) -> Error {
     let name = format!("{}-{}", place.0, place.1);
-    let (message, hint) = if next < low {
-        (
-            format!("{name}: offsets {next} to {} are gone; the first that is there is {low}", low - 1),
-            "they have expired before they were read: set fail.on.data.loss=false to go on without them, and a longer retention",
-        )
-    } else {
+    let (message, hint) = if next > high {
         (
             format!("{name}: the next offset to read is {next}, but the partition ends at {high}"),
             "the topic was deleted and made anew, or lost its end: start anew with another checkpoint.location",
+        )
+    } else {
+        (
+            format!("{name}: offsets {next} to {} are gone; the first that is there is {low}", low - 1),
+            "they have expired before they were read: set fail.on.data.loss=false to go on without them, and a longer retention",
         )
     };
     Error::new(ErrorKind::Data, message).with_retry(Retry::Permanent).hint(hint)
