@@ -1,6 +1,7 @@
 //! The options of the files source and sink.
 
 use levada_connector_api::config::{Config, ConfigDef, ConfigError, ConfigKey, ConfigType, Importance, Validator};
+use levada_formats::scalar::Pattern;
 
 /// The options of the source.
 pub(crate) fn source() -> ConfigDef {
@@ -66,8 +67,29 @@ pub(crate) fn source() -> ConfigDef {
             )
             .default("8 MB"),
         )
+        .extend(formats())
         .extend(malformed())
         .extend(csv())
+}
+
+/// How dates and times are written.
+fn formats() -> ConfigDef {
+    let key = |name: &str, doc: &str| {
+        ConfigKey::new(name, ConfigType::String, Importance::Low, doc).optional().validator(Validator::new(
+            "a pattern such as dd/MM/yyyy",
+            |text| Pattern::new(text).map(|_| ()),
+        ))
+    };
+    ConfigDef::new()
+        .key(key(
+            "date.format",
+            "The pattern of dates in json and csv, in Java's letters: `dd/MM/yyyy`. Text that does not fit it is a bad field. \
+             Default: dates as Spark casts text to them.",
+        ))
+        .key(key(
+            "timestamp.format",
+            "The same of timestamps: `yyyy-MM-dd HH:mm:ss[.SSS][XXX]`. Default: timestamps as Spark casts text to them.",
+        ))
 }
 
 fn malformed() -> ConfigDef {
@@ -194,6 +216,9 @@ pub(crate) fn check_source(config: &Config) -> Vec<ConfigError> {
         for key in csv().keys().iter().map(|key| key.name.as_str()).filter(|key| config.is_given(key)) {
             errors.push(ConfigError::new(key, format!("it is for csv, and the format is {format}")));
         }
+    }
+    for key in ["date.format", "timestamp.format"].into_iter().filter(|key| format == "text" && config.is_given(key)) {
+        errors.push(ConfigError::new(key, "text has the one column 'value'"));
     }
     if format == "text" && config.is_given("column.name.of.corrupt.record") {
         errors.push(ConfigError::new("column.name.of.corrupt.record", "text has the one column 'value'"));

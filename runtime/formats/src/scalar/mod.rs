@@ -6,12 +6,14 @@
 mod decimal;
 mod format;
 mod number;
+mod pattern;
 mod time;
 mod zone;
 
 pub use decimal::{format_decimal, parse_decimal};
 pub use format::{format_date, format_double, format_float, format_timestamp, format_timestamp_in};
 pub use number::{parse_boolean, parse_double, parse_float, parse_long};
+pub use pattern::{Formats, Pattern};
 pub use time::{parse_date, parse_timestamp, parse_timestamp_in, parse_timestamp_ntz};
 pub use zone::{Zone, parse_zone};
 
