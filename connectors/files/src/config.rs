@@ -67,6 +67,29 @@ pub(crate) fn source() -> ConfigDef {
             )
             .default("8 MB"),
         )
+        .key(
+            key(
+                "multi.line",
+                Boolean,
+                Low,
+                "Whether a record may have several lines: with json a file is one record, an object or an array of objects; \
+            with csv a line end inside quotes belongs to the field. No record may be longer than `max.line.bytes`.",
+            )
+            .default(false),
+        )
+        .key(
+            key(
+                "line.separator",
+                String,
+                Low,
+                "The text that ends a record; `\\n`, `\\r` and `\\t` are understood. Default: line ends of any kind.",
+            )
+            .optional()
+            .validator(Validator::new("not empty", |text| match text.is_empty() {
+                true => Err("must not be empty".to_owned()),
+                false => Ok(()),
+            })),
+        )
         .extend(formats())
         .extend(malformed())
         .extend(csv())
@@ -222,6 +245,9 @@ pub(crate) fn check_source(config: &Config) -> Vec<ConfigError> {
     }
     if format == "text" && config.is_given("column.name.of.corrupt.record") {
         errors.push(ConfigError::new("column.name.of.corrupt.record", "text has the one column 'value'"));
+    }
+    if config.bool("multi.line") && (format == "text" || config.is_given("line.separator")) {
+        errors.push(ConfigError::new("multi.line", "it is for json and csv, and goes without line.separator"));
     }
     if config.is_given("mode") {
         for key in ["malformed.rows", "malformed.fields"].into_iter().filter(|key| config.is_given(key)) {

@@ -7,6 +7,7 @@ mod infer;
 mod listing;
 mod options;
 mod reader;
+mod records;
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
@@ -25,6 +26,7 @@ use self::ahead::{Ahead, Room};
 use self::decode::LineDecoder;
 use self::listing::{FileEntry, Listing};
 use self::reader::{Compression, Header, OpenFile};
+use self::records::Records;
 
 /// The source `Files`.
 pub struct FilesSourcePlugin;
@@ -326,6 +328,7 @@ impl FilesSource {
                     file.until = until;
                     if start.0 == 0 {
                         file.header = self.header.clone();
+                        file.records = Records::new(&self.config);
                     }
                     let entry = file.entry.clone();
                     self.open = Some(Opened { entry, label });
