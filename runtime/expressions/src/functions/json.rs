@@ -93,6 +93,7 @@ fn from_json(mut call: Invocation<'_>) -> Planned<Typed> {
     let name = format!("from_json({})", text.name);
     let target = ty.clone();
     let nested = matches!(ty, DataType::Struct(_));
+    let structs = matches!(&ty, DataType::List(item) if matches!(item.data_type(), DataType::Struct(_)));
     // What is no struct is decoded as the field of one.
     let fields = match &ty {
         DataType::Struct(fields) => nullable(fields),
@@ -115,7 +116,10 @@ fn from_json(mut call: Invocation<'_>) -> Planned<Typed> {
                 // One whole value: otherwise text behind it could pass for more fields.
                 Some(text) if is_json(text) => {
                     wrapped.clear();
-                    wrapped.extend(["{\"", WRAPPER, "\":", text, "}"]);
+                    // An object where an array of them is expected is an array of one.
+                    let one = structs && text.trim_start().starts_with('{');
+                    let (open, close) = if one { ("[", "]}") } else { ("", "}") };
+                    wrapped.extend(["{\"", WRAPPER, "\":", open, text, close]);
                     decoder.push(wrapped.as_bytes());
                 }
                 Some(_) => decoder.push_null(),
