@@ -123,8 +123,9 @@ impl Error {
             Io::NotFound => Self::new(ErrorKind::NotFound, format!("{place}: not found")),
             Io::PermissionDenied => Self::new(ErrorKind::Io, format!("{place}: permission denied"))
                 .hint("grant the user that runs levada access to it"),
-            Io::StorageFull | Io::QuotaExceeded => Self::new(ErrorKind::Io, format!("{place}: no space left"))
-                .hint("free some space"),
+            Io::StorageFull | Io::QuotaExceeded => {
+                Self::new(ErrorKind::Io, format!("{place}: no space left")).hint("free some space")
+            }
             // What somebody must change: another attempt meets the same.
             Io::NotADirectory | Io::AlreadyExists => {
                 Self::new(ErrorKind::Io, format!("{place}: a file is there, or on the way to it, and no folder"))
@@ -137,9 +138,11 @@ impl Error {
             Io::ReadOnlyFilesystem => Self::new(ErrorKind::Io, format!("{place}: the file system can only be read"))
                 .with_retry(Retry::Permanent)
                 .hint("name a place that can be written to, or mount it so"),
-            Io::InvalidFilename => Self::new(ErrorKind::Io, format!("{place}: the name is too long for the file system"))
-                .with_retry(Retry::Permanent)
-                .hint("name another place"),
+            Io::InvalidFilename => {
+                Self::new(ErrorKind::Io, format!("{place}: the name is too long for the file system"))
+                    .with_retry(Retry::Permanent)
+                    .hint("name another place")
+            }
             _ => Self::new(ErrorKind::Io, format!("{place}: {error}")),
         };
         new.source(error)

@@ -214,6 +214,14 @@ impl LineDecoder {
         std::mem::swap(&mut self.bytes, buffer);
     }
 
+    /// Forgets what was taken.
+    pub(crate) fn forget(&mut self) {
+        self.lines.clear();
+        self.block = None;
+        self.rejected.clear();
+        self.gaps.clear();
+    }
+
     /// Decodes what was taken.
     pub(crate) fn finish(&mut self) -> Result<Decoded> {
         let listed = std::mem::take(&mut self.lines);

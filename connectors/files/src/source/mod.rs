@@ -21,14 +21,13 @@ use levada_connector_api::{
     Result, Source, SourceCapabilities, SourcePlugin, TaskContext, async_trait,
 };
 use levada_formats::ddl::to_ddl;
-use levada_storage::blocking;
 
 use self::age::Age;
-use self::ahead::Ahead;
+use self::ahead::{Ahead, Room};
 use self::changes::Note;
 use self::decode::LineDecoder;
 use self::listing::{FileEntry, Listing};
-use self::reader::{Compression, Header, OpenFile, PieceLimit};
+use self::reader::{Compression, Header, OpenFile};
 
 /// The source `Files`.
 pub struct FilesSourcePlugin;
@@ -100,6 +99,12 @@ impl SourcePlugin for FilesSourcePlugin {
     }
 }
 
+/// The file that is being read; its bytes are with [`Ahead`].
+struct Opened {
+    entry: FileEntry,
+    label: String,
+}
+
 /// Partitions are files, named by their path below the base; positions are bytes after decompression.
 struct FilesSource {
     config: Config,
@@ -122,7 +127,7 @@ struct FilesSource {
     /// Files whose growth has been reported.
     grown: HashSet<String>,
     queue: VecDeque<FileEntry>,
-    open: Option<OpenFile>,
+    open: Option<Opened>,
     until: Option<Arc<Offsets>>,
     batch: Option<u64>,
     files_in_batch: usize,
@@ -194,7 +199,7 @@ impl Source for FilesSource {
     async fn poll(&mut self, limit: &PollLimit) -> Result<Polled> {
         if self.batch.replace(limit.batch_id) != Some(limit.batch_id) {
             self.files_in_batch = 0;
-            if self.ahead.as_ref().is_some_and(|ahead| !ahead.is_empty()) {
+            if self.ahead.as_ref().is_some_and(Ahead::holds) {
                 // It was cut for the limits of another batch.
                 if let Some(entry) = self.close_file().await? {
                     self.queue.push_front(entry);
@@ -252,7 +257,7 @@ impl FilesSource {
     /// Leaves the open file, and what was read ahead of it: it is read again from where the last piece ended.
     async fn close_file(&mut self) -> Result<Option<FileEntry>> {
         if let Some(ahead) = &mut self.ahead {
-            ahead.clear().await?;
+            ahead.close().await?;
         }
         Ok(self.open.take().map(|file| file.entry))
     }
@@ -342,7 +347,9 @@ impl FilesSource {
                     if start.0 == 0 {
                         file.header = self.header.clone();
                     }
-                    self.open = Some(file);
+                    let entry = file.entry.clone();
+                    self.open = Some(Opened { entry, label });
+                    self.ahead.as_mut().ok_or_else(no_columns)?.open(file, self.line_bytes);
                     return Ok(true);
                 }
                 Err(error) if error.kind() == ErrorKind::NotFound && until == u64::MAX && seen.is_none() => {
@@ -359,50 +366,22 @@ impl FilesSource {
 
     /// Reads a piece of the open file; answers whether anything fitted into the limit.
     async fn read_piece(&mut self, limit: &PollLimit, polled: &mut Polled) -> Result<bool> {
-        let (Some(mut file), Some(ahead)) = (self.open.take(), self.ahead.as_mut()) else {
+        let (Some(file), Some(ahead)) = (self.open.take(), self.ahead.as_mut()) else {
             return Err(Error::internal("there is no file or no decoder for it"));
         };
-        let rows = limit.rows.saturating_sub(polled.num_rows() + polled.rejected.len());
-        let bytes = limit.bytes.saturating_sub(polled.bytes);
-        while !file.ended
-            && let Some(mut decoder) = ahead.decoder()
-        {
-            let (held_bytes, held_lines) = ahead.held();
-            let first = ahead.is_empty();
-            let limit = PieceLimit {
-                rows: rows.saturating_sub(held_lines).max(usize::from(first)),
-                bytes: bytes.saturating_sub(held_bytes),
-                at_least_one: first && polled.ranges.is_empty(),
-                line_bytes: self.line_bytes,
-                chunk: decoder.chunk(),
-            };
-            let (back, decoder, cut) = blocking(move || {
-                let cut = file.cut(&limit, &mut decoder);
-                Ok((file, decoder, cut))
-            })
-            .await?;
-            file = back;
-            match cut {
-                Ok(cut) if cut.bytes > 0 || cut.done => ahead.push(cut, decoder),
-                Ok(_) => {
-                    ahead.unused(decoder);
-                    break;
-                }
-                Err(error) => {
-                    ahead.unused(decoder);
-                    ahead.fail(error);
-                    file.ended = true;
-                }
-            }
-        }
-        let (cut, decoded) = match ahead.next().await {
+        let room = Room {
+            rows: limit.rows.saturating_sub(polled.num_rows() + polled.rejected.len()),
+            bytes: limit.bytes.saturating_sub(polled.bytes),
+            at_least_one: polled.ranges.is_empty(),
+        };
+        let (cut, decoded) = match ahead.next(room).await {
             Ok(Some(piece)) => piece,
             Ok(None) => {
                 self.open = Some(file);
                 return Ok(false);
             }
             Err(error) => {
-                ahead.clear().await?;
+                ahead.close().await?;
                 self.queue.push_front(file.entry);
                 return Err(error);
             }
@@ -442,6 +421,7 @@ impl FilesSource {
         polled.rejected.extend(decoded.rejected.into_iter().map(|bad| bad.at(&file.label, cut.first_line)));
         self.seen.insert(name, end);
         if cut.done {
+            self.close_file().await?;
             self.files_in_batch += 1;
         } else {
             self.open = Some(file);

@@ -83,8 +83,6 @@ pub(crate) struct OpenFile {
     pub(crate) until: u64,
     /// What is to be done with the line of names at the file's beginning.
     pub(crate) header: Header,
-    /// Whether nothing more is to be cut off.
-    pub(crate) ended: bool,
     input: Box<dyn Read + Send>,
     buffer: Vec<u8>,
     eof: bool,
@@ -160,7 +158,6 @@ impl OpenFile {
             line: start.1,
             until: u64::MAX,
             header: Header::None,
-            ended: false,
             input,
             buffer: Vec::new(),
             eof: false,
@@ -227,7 +224,6 @@ impl OpenFile {
             // after a piece must be past the header, and past the rest of a long line: else it would be a row.
             if done || full || (!decoder.is_empty() && self.header == Header::None && !self.in_long_line) {
                 decoder.own(&mut self.buffer, taken);
-                self.ended = done;
                 return Ok(Cut { first_line, bytes, end: (self.position, self.line), done });
             }
             self.buffer.drain(..taken);

@@ -77,7 +77,7 @@ pub fn definition() -> ConfigDef {
         )
         .key(
             key("batch.max.bytes", Size, Medium, "How many bytes of input a micro-batch may have.")
-                .default("256 MB")
+                .default("64 MB")
                 .group("Batches")
                 .validator(Validator::size_at_least(1)),
         )

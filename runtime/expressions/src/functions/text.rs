@@ -98,7 +98,7 @@ pub(super) fn plan(mut call: Invocation<'_>) -> Planned<Typed> {
             let name = call_name("replace", &args);
             let replaced = checked_texts(call, args, |parts, room| match parts {
                 // An empty pattern replaces nothing.
-                [text, from, _] if from.is_empty() => Ok(Some((*text).to_owned())),
+                [text, "", _] => Ok(Some((*text).to_owned())),
                 [text, from, to] => {
                     let more = to.len().saturating_sub(from.len());
                     if more > 0 {

@@ -4,7 +4,7 @@ use super::CsvOptions;
 use crate::column::{Column, Values};
 use crate::json::{Cursor, Numeric};
 use crate::scalar::{
-    decimal_of_number, java_double, java_float, parse_timestamp_bytes, parse_timestamp_ntz, split_sign,
+    LastDay, decimal_of_number, java_double, java_float, parse_timestamp_bytes, parse_timestamp_ntz, split_sign,
     text_to_date_lenient, text_to_timestamp_lenient,
 };
 
@@ -41,7 +41,8 @@ fn try_push(values: &mut Values, text: &[u8], options: &CsvOptions) -> Option<()
             return None;
         }),
         Values::Timestamp(v) => {
-            v.push(parse_timestamp_bytes(text).or_else(|| text_to_timestamp_lenient(utf8(text)?))?);
+            let parsed = parse_timestamp_bytes(text, &mut LastDay::default());
+            v.push(parsed.or_else(|| text_to_timestamp_lenient(utf8(text)?))?);
         }
         Values::TimestampNtz(v) => v.push(parse_timestamp_ntz(utf8(text)?, false)?),
         Values::Date(v) => v.push(text_to_date_lenient(utf8(text)?)?),

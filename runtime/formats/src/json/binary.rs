@@ -42,6 +42,8 @@ pub(super) fn decode(text: &[u8], out: &mut Vec<u8>) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use levada_connector_api::json::encode_base64;
+
     use super::*;
 
     #[test]

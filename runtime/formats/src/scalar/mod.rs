@@ -18,7 +18,7 @@ pub use zone::{Zone, parse_zone};
 pub(crate) use decimal::decimal_of_number;
 pub(crate) use format::write_double;
 pub(crate) use number::{java_double, java_float};
-pub(crate) use time::{parse_timestamp_bytes, text_to_date_lenient, text_to_timestamp_lenient};
+pub(crate) use time::{LastDay, parse_timestamp_bytes, text_to_date_lenient, text_to_timestamp_lenient};
 
 /// Whether a cast trims this byte: blanks and ISO control characters.
 pub(crate) fn is_blank(byte: u8) -> bool {
