@@ -131,7 +131,7 @@ impl LineDecoder {
         let mut schema = Arc::new(schema);
         let format = match format.as_str() {
             "json" => {
-                let decoder = JsonDecoder::new(schema, options::json(&malformed))?;
+                let decoder = JsonDecoder::new(schema, options::json(config, &malformed))?;
                 schema = decoder.schema().clone();
                 Format::Json(decoder)
             }

@@ -8,6 +8,7 @@ mod infer;
 mod listing;
 mod options;
 mod reader;
+mod records;
 mod walk;
 
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -28,6 +29,7 @@ use self::changes::Note;
 use self::decode::LineDecoder;
 use self::listing::{FileEntry, Listing};
 use self::reader::{Compression, Header, OpenFile};
+use self::records::Records;
 
 /// The source `Files`.
 pub struct FilesSourcePlugin;
@@ -346,6 +348,7 @@ impl FilesSource {
                     file.until = until;
                     if start.0 == 0 {
                         file.header = self.header.clone();
+                        file.records = Records::new(&self.config);
                     }
                     let entry = file.entry.clone();
                     self.open = Some(Opened { entry, label });

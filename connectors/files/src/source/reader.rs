@@ -14,6 +14,7 @@ use object_store::{GetResultPayload, ObjectStoreExt as _};
 use super::changes::shrunk;
 use super::decode::LineDecoder;
 use super::listing::FileEntry;
+use super::records::Records;
 
 /// How much of a line that is too long goes to the dead letters.
 const KEPT_OF_LONG_LINE: usize = 1024;
@@ -83,6 +84,10 @@ pub(crate) struct OpenFile {
     pub(crate) until: u64,
     /// What is to be done with the line of names at the file's beginning.
     pub(crate) header: Header,
+    /// What ends a record. A record that is no line counts as one.
+    pub(crate) records: Records,
+    /// The buffer holds no whole record.
+    starving: bool,
     input: Box<dyn Read + Send>,
     buffer: Vec<u8>,
     eof: bool,
@@ -158,6 +163,8 @@ impl OpenFile {
             line: start.1,
             until: u64::MAX,
             header: Header::None,
+            records: Records::Lines,
+            starving: false,
             input,
             buffer: Vec::new(),
             eof: false,
@@ -193,6 +200,12 @@ impl OpenFile {
         }
     }
 
+    fn endless(&self, limit: usize) -> Error {
+        let place = format!("{}: the record that begins at byte {}", self.label, self.position);
+        Error::data(format!("{place} is longer than max.line.bytes ({limit} bytes)"))
+            .hint("raise max.line.bytes, or look for a quote that is not closed")
+    }
+
     /// The first bytes, at most `most`, and whether that is all.
     pub(crate) fn head(&mut self, most: usize) -> Result<(Vec<u8>, bool)> {
         let mut bytes = Vec::new();
@@ -214,6 +227,7 @@ impl OpenFile {
             let allowed = self.buffer.len().min(left);
             let last = self.eof || allowed == left;
             let (taken, full) = self.take_lines(allowed, last, limit, bytes, decoder)?;
+            self.starving = taken == 0 && !full;
             bytes += taken;
             self.position += taken as u64;
             let done = self.position == self.until || (self.eof && taken == self.buffer.len());
@@ -232,7 +246,11 @@ impl OpenFile {
 
     fn fill(&mut self, limit: &PieceLimit) -> Result<()> {
         let mut wanted = limit.chunk;
-        if !self.in_long_line && memchr::memchr2(b'\n', b'\r', &self.buffer).is_none() {
+        let open = match self.records {
+            Records::Lines => !self.in_long_line && memchr::memchr2(b'\n', b'\r', &self.buffer).is_none(),
+            _ => self.starving,
+        };
+        if open {
             // A line longer than the chunk: make room up to the longest that is allowed.
             wanted = wanted.max((self.buffer.len() * 2).min(limit.line_bytes.saturating_add(2)));
         }
@@ -257,7 +275,8 @@ impl OpenFile {
         before: usize,
         decoder: &LineDecoder,
     ) -> Option<(Range<usize>, usize)> {
-        let plain = self.header == Header::None && !self.in_long_line && decoder.is_empty();
+        let lines = self.records == Records::Lines && !self.in_long_line;
+        let plain = self.header == Header::None && lines && decoder.is_empty();
         if !plain || before + buffer.len() > limit.bytes || buffer.len() > limit.line_bytes {
             return None;
         }
@@ -298,10 +317,13 @@ impl OpenFile {
                 return Ok((at, true));
             }
             let rest = buffer.get(at..).unwrap_or_default();
-            let (length, next) = match text::line_end(rest, last, has_cr) {
+            let (length, next) = match self.records.end(rest, last, has_cr) {
                 LineEnd::At { length, next } => (length, next),
                 LineEnd::Open => break,
                 LineEnd::None if last => (rest.len(), rest.len()),
+                LineEnd::None if rest.len() > limit.line_bytes && self.records != Records::Lines => {
+                    return Err(self.endless(limit.line_bytes));
+                }
                 LineEnd::None if rest.len() > limit.line_bytes || self.in_long_line => {
                     if !self.in_long_line {
                         if !decoder.is_empty() && self.header == Header::None {

@@ -9,8 +9,10 @@ use arrow::datatypes::{
     TimestampMicrosecondType,
 };
 use arrow::error::ArrowError;
-use chrono::{Datelike, Days, Months, NaiveDate};
+use chrono::{Datelike, Months, NaiveDate};
 use datafusion_common::{Result, ScalarValue};
+use levada_formats::scalar::CYCLE;
+pub(crate) use levada_formats::scalar::on_calendar;
 
 use super::cast::{Mode, cast, is_timestamp};
 use super::types::{duration, timestamp};
@@ -179,16 +181,6 @@ pub(crate) fn add_months(date: i32, months: i32) -> Option<i32> {
         |day| if months < 0 { day.checked_sub_months(by) } else { day.checked_add_months(by) },
     )
     .and_then(|days| i32::try_from(days).ok())
-}
-
-/// How many days 400 years have: a whole number of weeks, after which the calendar repeats itself.
-const CYCLE: i64 = 146_097;
-
-/// A day since the epoch on the calendar: a day at the same place of a year like its own, and its year. Years may be any;
-/// the calendar's own end soon after 262 thousand.
-pub(crate) fn on_calendar(days: i64) -> (NaiveDate, i64) {
-    let day = NaiveDate::default() + Days::new(days.rem_euclid(CYCLE).unsigned_abs());
-    (day, i64::from(day.year()) + 400 * days.div_euclid(CYCLE))
 }
 
 /// A day since the epoch moved on the calendar.

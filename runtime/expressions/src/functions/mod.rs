@@ -17,7 +17,6 @@ mod json;
 mod json_path;
 mod json_write;
 mod math;
-mod pattern;
 mod regex;
 mod room;
 mod sets;

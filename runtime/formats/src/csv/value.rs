@@ -41,11 +41,17 @@ fn try_push(values: &mut Values, text: &[u8], options: &CsvOptions) -> Option<()
             return None;
         }),
         Values::Timestamp(v) => {
-            let parsed = parse_timestamp_bytes(text, &mut LastDay::default());
-            v.push(parsed.or_else(|| text_to_timestamp_lenient(utf8(text)?))?);
+            v.push(match &options.formats.timestamp {
+                None => parse_timestamp_bytes(text, &mut LastDay::default())
+                    .or_else(|| text_to_timestamp_lenient(utf8(text)?))?,
+                Some(pattern) => pattern.parse(utf8(text)?)?,
+            });
         }
         Values::TimestampNtz(v) => v.push(parse_timestamp_ntz(utf8(text)?, false)?),
-        Values::Date(v) => v.push(text_to_date_lenient(utf8(text)?)?),
+        Values::Date(v) => v.push(match &options.formats.date {
+            None => text_to_date_lenient(utf8(text)?)?,
+            Some(pattern) => pattern.parse_date(utf8(text)?)?,
+        }),
         Values::Decimal(v, precision, scale) => {
             // Commas are the grouping of the US locale.
             let digits: Vec<u8> = text.iter().copied().filter(|b| *b != b',').collect();

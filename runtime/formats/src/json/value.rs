@@ -7,7 +7,7 @@ use super::walk::{MAX_DEPTH, Rewrite, Skip, walk};
 use crate::column::{Bytes, Column, Values};
 use crate::json::JsonMode;
 use crate::scalar::{
-    LastDay, decimal_of_number, parse_timestamp_bytes, parse_timestamp_ntz, text_to_date_lenient,
+    Formats, LastDay, decimal_of_number, parse_timestamp_bytes, parse_timestamp_ntz, text_to_date_lenient,
     text_to_timestamp_lenient,
 };
 
@@ -33,11 +33,12 @@ pub(crate) struct Scratch {
     pub(crate) bad: Option<(usize, usize, usize)>,
     day: LastDay,
     depth: usize,
+    formats: Formats,
 }
 
 impl Scratch {
-    pub(crate) fn new(mode: JsonMode, strict: bool) -> Self {
-        Self { text: Vec::new(), open: Vec::new(), mode, strict, bad: None, day: LastDay::default(), depth: 0 }
+    pub(crate) fn new(mode: JsonMode, strict: bool, formats: Formats) -> Self {
+        Self { text: Vec::new(), open: Vec::new(), mode, strict, bad: None, day: LastDay::default(), depth: 0, formats }
     }
 
     pub(crate) fn reset(&mut self) {
@@ -233,20 +234,24 @@ fn string(cursor: &mut Cursor<'_>, column: &mut Column, quote: u8, scratch: &mut
             v.push_short(text, padded);
             Some(())
         }
-        Values::Timestamp(v) => parse_timestamp_bytes(text, &mut scratch.day)
+        Values::Timestamp(v) if scratch.formats.timestamp.is_none() => parse_timestamp_bytes(text, &mut scratch.day)
             .or_else(|| text_to_timestamp_lenient(utf8(text)?))
             .map(|t| v.push(t)),
-        _ => string_slow(&mut column.values, text),
+        _ => string_slow(&mut column.values, text, &scratch.formats),
     };
     Ok(fit(column, pushed))
 }
 
 /// The types that rarely come as strings.
 #[inline(never)]
-fn string_slow(values: &mut Values, text: &[u8]) -> Option<()> {
+fn string_slow(values: &mut Values, text: &[u8], formats: &Formats) -> Option<()> {
     match values {
+        Values::Timestamp(v) => v.push(formats.timestamp.as_ref()?.parse(utf8(text)?)?),
         Values::TimestampNtz(v) => v.push(parse_timestamp_ntz(utf8(text)?, false)?),
-        Values::Date(v) => v.push(date(utf8(text)?)?),
+        Values::Date(v) => v.push(match &formats.date {
+            None => date(utf8(text)?)?,
+            Some(pattern) => pattern.parse_date(utf8(text)?)?,
+        }),
         Values::Float32(v) => v.push(special(text)? as f32),
         Values::Float64(v) => v.push(special(text)?),
         Values::Decimal(v, precision, scale) => {

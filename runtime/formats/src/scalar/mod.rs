@@ -3,15 +3,19 @@
 //! A parser returns `None` for text that Spark refuses; whether that is a null (legacy) or an error (ANSI) is the
 //! caller's choice.
 
+mod calendar;
 mod decimal;
 mod format;
 mod number;
+mod pattern;
 mod time;
 mod zone;
 
+pub use calendar::{CYCLE, on_calendar};
 pub use decimal::{format_decimal, parse_decimal};
 pub use format::{format_date, format_double, format_float, format_timestamp, format_timestamp_in};
 pub use number::{parse_boolean, parse_double, parse_float, parse_long};
+pub use pattern::{Formats, Pattern};
 pub use time::{parse_date, parse_timestamp, parse_timestamp_in, parse_timestamp_ntz};
 pub use zone::{Zone, parse_zone};
 
