@@ -1,6 +1,7 @@
 //! The options of the files source and sink.
 
 use levada_connector_api::config::{Config, ConfigDef, ConfigError, ConfigKey, ConfigType, Importance, Validator};
+use levada_formats::scalar::Pattern;
 
 /// The options of the source.
 pub(crate) fn source() -> ConfigDef {
@@ -23,7 +24,7 @@ pub(crate) fn source() -> ConfigDef {
                 "schema",
                 String,
                 High,
-                "The columns, as DDL: `name STRING NOT NULL, age INT`. Without it, those of json and csv are found in the \
+                "The columns, as DDL: `name STRING, age INT`. Without it, those of json and csv are found in the \
             oldest file.",
             )
             .optional()
@@ -66,8 +67,51 @@ pub(crate) fn source() -> ConfigDef {
             )
             .default("8 MB"),
         )
+        .key(
+            key(
+                "multi.line",
+                Boolean,
+                Low,
+                "Whether a record may have several lines: with json a file is one record, an object or an array of objects; \
+            with csv a line end inside quotes belongs to the field. No record may be longer than `max.line.bytes`.",
+            )
+            .default(false),
+        )
+        .key(
+            key(
+                "line.separator",
+                String,
+                Low,
+                "The text that ends a record; `\\n`, `\\r` and `\\t` are understood. Default: line ends of any kind.",
+            )
+            .optional()
+            .validator(Validator::new("not empty", |text| match text.is_empty() {
+                true => Err("must not be empty".to_owned()),
+                false => Ok(()),
+            })),
+        )
+        .extend(formats())
         .extend(malformed())
         .extend(csv())
+}
+
+/// How dates and times are written.
+fn formats() -> ConfigDef {
+    let key = |name: &str, doc: &str| {
+        ConfigKey::new(name, ConfigType::String, Importance::Low, doc)
+            .optional()
+            .validator(Validator::new("a pattern such as dd/MM/yyyy", |text| Pattern::new(text).map(|_| ())))
+    };
+    ConfigDef::new()
+        .key(key(
+            "date.format",
+            "The pattern of dates in json and csv, in Java's letters: `dd/MM/yyyy`. Text that does not fit it is a bad field. \
+             Default: dates as Spark casts text to them.",
+        ))
+        .key(key(
+            "timestamp.format",
+            "The same of timestamps: `yyyy-MM-dd HH:mm:ss[.SSS][XXX]`. Default: timestamps as Spark casts text to them.",
+        ))
 }
 
 fn malformed() -> ConfigDef {
@@ -81,7 +125,7 @@ fn malformed() -> ConfigDef {
                 "malformed.rows",
                 Medium,
                 "What becomes of a line that cannot be decoded: `error` makes it a bad row \
-            (see `errors.tolerance`), `null` a row of nulls as Spark's PERMISSIVE does, `drop` nothing. \
+            (see `errors.tolerance`), `null` a row of nulls as Spark's PERMISSIVE does (of text: the line with U+FFFD for what is no UTF-8), `drop` nothing. \
             Default: `null` if the schema has a column for bad lines, else `error`.",
             )
             .optional()
@@ -195,8 +239,14 @@ pub(crate) fn check_source(config: &Config) -> Vec<ConfigError> {
             errors.push(ConfigError::new(key, format!("it is for csv, and the format is {format}")));
         }
     }
+    for key in ["date.format", "timestamp.format"].into_iter().filter(|key| format == "text" && config.is_given(key)) {
+        errors.push(ConfigError::new(key, "text has the one column 'value'"));
+    }
     if format == "text" && config.is_given("column.name.of.corrupt.record") {
         errors.push(ConfigError::new("column.name.of.corrupt.record", "text has the one column 'value'"));
+    }
+    if config.bool("multi.line") && (format == "text" || config.is_given("line.separator")) {
+        errors.push(ConfigError::new("multi.line", "it is for json and csv, and goes without line.separator"));
     }
     if config.is_given("mode") {
         for key in ["malformed.rows", "malformed.fields"].into_iter().filter(|key| config.is_given(key)) {

@@ -4,6 +4,7 @@ mod args;
 mod check;
 mod libraries;
 mod load;
+mod memory;
 mod model;
 mod plugin_check;
 mod plugin_new;
@@ -91,6 +92,7 @@ async fn execute(args: Args) -> Result<(), Exit> {
 }
 
 fn main() -> ExitCode {
+    memory::keep();
     let args = Args::parse();
     if let Command::PluginChild { arguments } = args.command {
         return match arguments.as_slice() {

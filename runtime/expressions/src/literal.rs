@@ -110,19 +110,7 @@ pub(crate) fn is_unit(name: &str) -> bool {
 /// `30 SECONDS`, `1 day 2 hours`: months become a year-month interval, everything shorter a duration.
 pub(crate) fn interval(text: &str, span: Span) -> Planned<ScalarValue> {
     let wrong = || PlanError::new(span, "not an interval").hint("write it as INTERVAL 30 SECONDS or INTERVAL '1 day'");
-    let mut words = text.split_whitespace();
-    let (mut months, mut micros) = (None::<i64>, None::<i64>);
-    while let Some(number) = words.next() {
-        let unit = unit(words.next().ok_or_else(wrong)?).ok_or_else(wrong)?;
-        let total = match unit {
-            Unit::Months(_) => &mut months,
-            Unit::Micros(_) => &mut micros,
-        };
-        let (Unit::Months(factor) | Unit::Micros(factor)) = unit;
-        let amount = scaled(number, factor).ok_or_else(wrong)?;
-        *total = Some(total.unwrap_or(0).checked_add(amount).ok_or_else(wrong)?);
-    }
-    match (months, micros) {
+    match sums(text).ok_or_else(wrong)? {
         (Some(months), None) => {
             i32::try_from(months).map(|m| ScalarValue::IntervalYearMonth(Some(m))).map_err(|_| wrong())
         }
@@ -133,6 +121,20 @@ pub(crate) fn interval(text: &str, span: Span) -> Planned<ScalarValue> {
             Err(PlanError::new(span, "an interval of both months and days is not supported").hint(hint))
         }
     }
+}
+
+/// The months of an interval's text and the microseconds of its shorter parts: their sums, each part with its sign.
+pub(crate) fn sums(text: &str) -> Option<(Option<i64>, Option<i64>)> {
+    let mut words = text.split_whitespace();
+    let (mut months, mut micros) = (None::<i64>, None::<i64>);
+    while let Some(number) = words.next() {
+        let (total, factor) = match unit(words.next()?)? {
+            Unit::Months(factor) => (&mut months, factor),
+            Unit::Micros(factor) => (&mut micros, factor),
+        };
+        *total = Some(total.unwrap_or(0).checked_add(scaled(number, factor)?)?);
+    }
+    Some((months, micros))
 }
 
 /// `number × factor`, exact: seconds may have a fraction.

@@ -117,9 +117,10 @@ pub(crate) fn pipeline(case: &Case, query: &Query, folder: &Path) -> Result<RawC
     let aliases: Vec<&str> = chain.placed.iter().map(|placed| placed.alias.as_str()).collect();
     set("transforms", &aliases.join(","));
     let lone = if several { None } else { chain.sources.first() };
-    for Placed { alias, inputs, transform } in &chain.placed {
+    for (number, Placed { alias, inputs, transform }) in chain.placed.iter().enumerate() {
         set(&format!("transforms.{alias}.type"), transform.class);
-        if several || inputs.iter().any(|input| Some(input) != lone) {
+        // Without inputs a transform reads the one before it, and the first one the source.
+        if several || number > 0 || inputs.iter().any(|input| Some(input) != lone) {
             // The lone source has no alias that the configuration could name.
             let named: Vec<&str> =
                 inputs.iter().map(|input| if Some(input) == lone { "source" } else { input }).collect();
@@ -185,6 +186,10 @@ fn map_source(source: &Source, folder: &Path) -> Result<Vec<(&'static str, Strin
             ("csv", "ignoreleadingwhitespace") => "ignore.leading.white.space",
             ("csv", "ignoretrailingwhitespace") => "ignore.trailing.white.space",
             ("csv", "enforceschema") => "enforce.schema",
+            ("csv" | "json", "multiline") => "multi.line",
+            (_, "linesep") => "line.separator",
+            ("csv" | "json", "dateformat") => "date.format",
+            ("csv" | "json", "timestampformat") => "timestamp.format",
             ("csv" | "json", "columnnameofcorruptrecord") => "column.name.of.corrupt.record",
             ("csv" | "json", "mode") => {
                 keys.retain(|(key, _)| !key.starts_with("malformed."));
@@ -251,7 +256,7 @@ fn rename(op: &Op) -> Result<Transform, Unsupported> {
         Ok(format!("{}:{}", quoted(old), quoted(new)))
     };
     let pairs: Vec<String> = columns.iter().map(pair).collect::<Result<_, Unsupported>>()?;
-    Ok(Transform { class: "Select", keys: vec![("rename", pairs.join(","))] })
+    Ok(Transform { class: "Select", keys: vec![("rename", pairs.join(",")), ("rename.strict", "false".to_owned())] })
 }
 
 /// A lone explode: a column beside all others.
@@ -260,7 +265,8 @@ fn explode(op: &Op, ansi: bool) -> Result<Transform, Unsupported> {
     let outer = op.args.get("outer").and_then(Value::as_bool).unwrap_or(false);
     let function = if outer { "explode_outer" } else { "explode" };
     let columns = format!("*, {function}({}) AS {}", text(op, "array")?, quoted(&text(op, "as")?));
-    Ok(Transform { class: "Select", keys: vec![("columns", columns), ("ansi", ansi.to_string())] })
+    let keys = vec![("columns", columns), ("replace", "true".to_owned()), ("ansi", ansi.to_string())];
+    Ok(Transform { class: "Select", keys })
 }
 
 fn watermark(op: &Op) -> Result<Transform, Unsupported> {

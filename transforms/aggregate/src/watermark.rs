@@ -9,6 +9,7 @@ use levada_connector_api::{
     Batch, BatchInfo, BindContext, Bound, Emitted, Error, EventTime, Plugin, Result, Transform, TransformPlugin,
     WATERMARK, async_trait, find_column, watermark_delay,
 };
+use levada_expressions::{parse_delay, type_name};
 
 /// Watches the event times of a column.
 pub(crate) struct Watch {
@@ -26,8 +27,11 @@ impl Watch {
         match input.field(at).data_type() {
             DataType::Timestamp(TimeUnit::Microsecond, _) => {}
             other => {
-                return Err(Error::config(format!("the event time '{column}' is {other}, not a timestamp"))
-                    .hint(format!("make one before: a Select with '*, to_timestamp({column}) AS event_time'")));
+                return Err(Error::config(format!(
+                    "the event time '{column}' is {}, not a TIMESTAMP",
+                    type_name(other)
+                ))
+                .hint(format!("make one before: a Select with '*, to_timestamp({column}) AS event_time'")));
             }
         }
         Ok(Self { column: at, seen: EventTime { delay, ..EventTime::default() } })
@@ -128,6 +132,13 @@ impl Transform for WatermarkTransform {
     }
 }
 
+/// Refuses what is no delay.
+pub(crate) fn delay_validator() -> Validator {
+    Validator::new("an interval such as '20 seconds', not negative", |text| {
+        parse_delay(text).map(|_| ()).map_err(|error| error.to_string())
+    })
+}
+
 /// The plugin `Watermark`.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Watermark;
@@ -156,18 +167,21 @@ impl Plugin for Watermark {
                 )
                 .validator(Validator::non_empty()),
             )
-            .key(ConfigKey::new(
-                "delay",
-                ConfigType::Duration,
-                Importance::High,
-                "How long after a later event an event may still come: '30 seconds'.",
-            ))
+            .key(
+                ConfigKey::new(
+                    "delay",
+                    ConfigType::String,
+                    Importance::High,
+                    "How long after a later event an event may still come: '30 seconds'. A month is 31 days, a year 12 months.",
+                )
+                .validator(delay_validator()),
+            )
     }
 }
 
 impl TransformPlugin for Watermark {
     fn create(&self, config: &Config) -> Result<Box<dyn Transform>> {
-        let delay = i64::try_from(config.duration("delay").as_millis()).unwrap_or(i64::MAX);
+        let delay = parse_delay(&config.string("delay")).map_err(|error| error.context(config.full_key("delay")))?;
         let (column, key) = (config.string("column"), config.full_key("column"));
         Ok(Box::new(WatermarkTransform { column, delay, key, bound: None }))
     }

@@ -8,7 +8,9 @@ use levada_connector_api::{
     BadRow, Batch, BatchInfo, BindContext, Bound, Emitted, Error, EventTime, Plugin, Result, StateImage, StateKind,
     StateStats, TaskContext, Transform, TransformPlugin, async_trait,
 };
-use levada_expressions::{From, GroupingSpec, SqlOptions, Statement, WindowCall, parse_interval, parse_statement};
+use levada_expressions::{
+    From, GroupingSpec, SqlOptions, Statement, WindowCall, parse_delay, parse_interval, parse_statement,
+};
 use levada_transform_aggregate::{Grouped, GroupedSpec, TimeSpec};
 
 use crate::filter::{Filter, ansi_key};
@@ -332,7 +334,8 @@ impl Plugin for SqlPlugin {
 
     fn config_def(&self) -> ConfigDef {
         let query = "The query. Its table is called input. GROUP BY takes tumble(time, size), hop(time, slide, size) and \
-                     session(time, gap); the window is then the column window (session_window), with start and end";
+                     session(time, gap), or Spark's window(time, size, slide) and session_window(time, gap); the window is \
+                     then the column window (session_window), with start and end";
         let watermark = "How long after a later event an event may still come; puts a watermark on the time of the query's \
                          window. Not needed when a Watermark stands before";
         ConfigDef::new()
@@ -342,7 +345,11 @@ impl Plugin for SqlPlugin {
                         parse_statement(text).map(|_| ()).map_err(|error| error.to_string())
                     })),
             )
-            .key(ConfigKey::new("watermark", ConfigType::Duration, Importance::High, watermark).optional())
+            .key(ConfigKey::new("watermark", ConfigType::String, Importance::High, watermark).optional().validator(
+                Validator::new("an interval such as '20 seconds', not negative", |text| {
+                    parse_delay(text).map(|_| ()).map_err(|error| error.to_string())
+                }),
+            ))
             .key(ansi_key())
             .key(
                 ConfigKey::new(
@@ -370,7 +377,7 @@ impl Plugin for SqlPlugin {
 fn query(config: &Config) -> Result<(String, Query)> {
     let options = Options {
         sql: SqlOptions { ansi: config.bool("ansi"), ..SqlOptions::default() },
-        watermark: config.duration_opt("watermark").map(|d| i64::try_from(d.as_millis()).unwrap_or(i64::MAX)),
+        watermark: config.string_opt("watermark").map(|delay| parse_delay(&delay)).transpose()?,
         state_limit: config.size_opt("state.limit"),
         threads: config.int_opt("threads").and_then(|threads| usize::try_from(threads).ok()),
     };

@@ -19,6 +19,10 @@ pub struct Select {
     /// The items of the select list.
     items: Vec<String>,
     renames: Vec<(String, String)>,
+    /// Whether all renames look at the old names, which must be there.
+    strict: bool,
+    /// Whether an item takes the place of a column with its name.
+    replace: bool,
     prefix: String,
     options: SqlOptions,
     alias: String,
@@ -34,15 +38,61 @@ impl Select {
         let columns = columns.into();
         // A list that cannot be split is an item that cannot be compiled, with the same message.
         let items = split_list(&columns).unwrap_or_else(|_| vec![columns]);
-        Self { items, renames, prefix, options, alias, bound: None, reads: None }
+        Self { items, renames, strict: true, replace: false, prefix, options, alias, bound: None, reads: None }
     }
 
     fn project(&self, input: &SchemaRef) -> Result<Projection> {
         let items: Vec<_> = self.items.iter().map(String::as_str).collect();
-        Projection::compile(&items, input, &self.options)
+        let projection = Projection::compile(&items, input, &self.options)?;
+        match self.items.split_first() {
+            Some((star, items)) if self.replace && star.trim() == "*" => self.replaced(input, items, projection),
+            _ => Ok(projection),
+        }
+    }
+
+    /// `*` and items, where items take the places of columns with their names.
+    fn replaced(&self, input: &SchemaRef, items: &[String], projection: Projection) -> Result<Projection> {
+        let schema = projection.schema();
+        let columns = input.fields().len();
+        let made = schema.fields().get(columns..).unwrap_or_default();
+        if made.len() != items.len() {
+            return Ok(projection);
+        }
+        let quoted = |name: &str| format!("`{}`", name.replace('`', "``"));
+        let mut list: Vec<String> = input.fields().iter().map(|field| quoted(field.name())).collect();
+        let mut replaced = false;
+        for (item, field) in items.iter().zip(made) {
+            let same = |column: &Arc<Field>| column.name().to_lowercase() == field.name().to_lowercase();
+            match input.fields().iter().position(same).and_then(|at| list.get_mut(at)) {
+                Some(place) => {
+                    place.clone_from(item);
+                    replaced = true;
+                }
+                None => list.push(item.clone()),
+            }
+        }
+        if !replaced {
+            return Ok(projection);
+        }
+        let list: Vec<_> = list.iter().map(String::as_str).collect();
+        Projection::compile(&list, input, &self.options)
+    }
+
+    /// As Spark renames: a pair after the other, each all columns of its name, without regard to case.
+    fn renamed_in_turn(&self, schema: &SchemaRef) -> SchemaRef {
+        let mut fields: Vec<Field> = schema.fields().iter().map(|field| field.as_ref().clone()).collect();
+        for (from, to) in &self.renames {
+            for field in fields.iter_mut().filter(|field| field.name().to_lowercase() == from.to_lowercase()) {
+                field.set_name(to.clone());
+            }
+        }
+        Arc::new(Schema::new_with_metadata(fields, schema.metadata().clone()))
     }
 
     fn renamed(&self, schema: &SchemaRef) -> Result<SchemaRef> {
+        if !self.strict {
+            return Ok(self.renamed_in_turn(schema));
+        }
         let mut fields: Vec<Field> = schema.fields().iter().map(|field| field.as_ref().clone()).collect();
         let mut taken = vec![false; fields.len()];
         for (from, to) in &self.renames {
@@ -140,6 +190,26 @@ impl Plugin for SelectPlugin {
                     .optional()
                     .validator(Validator::new("old:new,…", |text| parse_renames(text).map(|_| ()))),
             )
+            .key(
+                ConfigKey::new(
+                    "rename.strict",
+                    ConfigType::Boolean,
+                    Importance::Low,
+                    "Whether a name that is not there is an error, and all renames look at the old names. Otherwise they are \
+                     done one after the other, without regard to case, and unknown names are left out, as in Spark",
+                )
+                .default(true),
+            )
+            .key(
+                ConfigKey::new(
+                    "replace",
+                    ConfigType::Boolean,
+                    Importance::Low,
+                    "Whether an item after a leading * takes the place of the column that has its name, as in Spark's \
+                     withColumn; otherwise it is one more column",
+                )
+                .default(false),
+            )
             .key(ansi_key())
     }
 
@@ -158,6 +228,8 @@ impl TransformPlugin for SelectPlugin {
             .map_err(|message| Error::config(message).context(config.full_key("rename")))?;
         let mut select = Select::new(config.string("columns"), renames, options);
         select.prefix = config.full_key("");
+        select.strict = config.bool("rename.strict");
+        select.replace = config.bool("replace");
         Ok(Box::new(select))
     }
 }

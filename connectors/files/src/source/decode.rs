@@ -131,7 +131,7 @@ impl LineDecoder {
         let mut schema = Arc::new(schema);
         let format = match format.as_str() {
             "json" => {
-                let decoder = JsonDecoder::new(schema, options::json(&malformed))?;
+                let decoder = JsonDecoder::new(schema, options::json(config, &malformed))?;
                 schema = decoder.schema().clone();
                 Format::Json(decoder)
             }
@@ -212,6 +212,14 @@ impl LineDecoder {
         self.bytes.clear();
         self.bytes.extend_from_slice(buffer.get(taken..).unwrap_or_default());
         std::mem::swap(&mut self.bytes, buffer);
+    }
+
+    /// Forgets what was taken.
+    pub(crate) fn forget(&mut self) {
+        self.lines.clear();
+        self.block = None;
+        self.rejected.clear();
+        self.gaps.clear();
     }
 
     /// Decodes what was taken.

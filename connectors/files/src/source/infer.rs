@@ -10,6 +10,7 @@ use levada_storage::blocking;
 use super::listing::Listing;
 use super::options::{Malformed, csv};
 use super::reader::{Compression, OpenFile};
+use super::records::Records;
 
 /// The columns of the oldest file that has any rows: it is there at every start, so every start finds the same columns.
 /// At most `schema.infer.bytes` of it are looked at.
@@ -28,7 +29,8 @@ pub(crate) async fn infer(config: &Config, listing: &Listing) -> Result<Schema> 
             other => other?,
         };
         let (bytes, whole) = blocking(move || file.head(most)).await?;
-        let mut lines = lines(&bytes, whole);
+        let beginning = bytes.strip_prefix(text::BOM).unwrap_or(&bytes);
+        let mut lines = Records::new(config).split(beginning, whole);
         if lines.iter().all(|line| line.iter().all(|byte| *byte <= b' ')) {
             if whole {
                 continue;
@@ -61,12 +63,4 @@ fn columns(config: &Config, lines: Vec<&[u8]>) -> Result<Schema> {
         return Err(Error::data("no line of the file is a JSON object with fields").hint("give source.schema"));
     }
     Ok(Schema::new(fields))
-}
-
-/// The lines of the beginning of a file; the last one only if the file ends there or it has its end.
-fn lines(bytes: &[u8], whole: bool) -> Vec<&[u8]> {
-    let bytes = bytes.strip_prefix(text::BOM).unwrap_or(bytes);
-    let mut lines = Vec::new();
-    text::LineSplitter::new().split(bytes, whole, |line, _| lines.push(line));
-    lines
 }

@@ -2,11 +2,14 @@
 
 mod age;
 mod ahead;
+mod changes;
 mod decode;
 mod infer;
 mod listing;
 mod options;
 mod reader;
+mod records;
+mod walk;
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
@@ -19,13 +22,14 @@ use levada_connector_api::{
     Result, Source, SourceCapabilities, SourcePlugin, TaskContext, async_trait,
 };
 use levada_formats::ddl::to_ddl;
-use levada_storage::blocking;
 
 use self::age::Age;
-use self::ahead::Ahead;
+use self::ahead::{Ahead, Room};
+use self::changes::Note;
 use self::decode::LineDecoder;
 use self::listing::{FileEntry, Listing};
-use self::reader::{Compression, Header, OpenFile, PieceLimit};
+use self::reader::{Compression, Header, OpenFile};
+use self::records::Records;
 
 /// The source `Files`.
 pub struct FilesSourcePlugin;
@@ -61,13 +65,20 @@ impl SourcePlugin for FilesSourcePlugin {
         SourceCapabilities { replayable: true, bounded: false }
     }
 
+    fn would_read(&self, config: &Config, file: &std::path::Path) -> bool {
+        let listing = Listing::new(&config.string("path"), config.bool("recursive"));
+        let place = object_store::path::Path::from_absolute_path(file);
+        let (Ok(listing), Ok(place)) = (listing, place) else { return false };
+        listing.base.local.is_some() && listing.name_of(&place).is_some_and(|name| listing.admits(&name))
+    }
+
     fn create(&self, config: &Config) -> Result<Box<dyn Source>> {
         let mut source = FilesSource {
             config: config.clone(),
             listing: Arc::new(Listing::new(&config.string("path"), config.bool("recursive"))?),
             ahead: None,
             inferred: None,
-            recorded: false,
+            notes: Vec::new(),
             compression: config.string("compression").to_ascii_lowercase(),
             header: Header::None,
             age: Age::new(config.duration_opt("max.file.age")),
@@ -90,6 +101,12 @@ impl SourcePlugin for FilesSourcePlugin {
     }
 }
 
+/// The file that is being read; its bytes are with [`Ahead`].
+struct Opened {
+    entry: FileEntry,
+    label: String,
+}
+
 /// Partitions are files, named by their path below the base; positions are bytes after decompression.
 struct FilesSource {
     config: Config,
@@ -98,8 +115,8 @@ struct FilesSource {
     ahead: Option<Ahead>,
     /// The columns as DDL, if they were found in the data.
     inferred: Option<String>,
-    /// Whether some offset has them.
-    recorded: bool,
+    /// What some offset says for all of them.
+    notes: Vec<Note>,
     compression: String,
     /// What to do with the first line of each file.
     header: Header,
@@ -112,7 +129,7 @@ struct FilesSource {
     /// Files whose growth has been reported.
     grown: HashSet<String>,
     queue: VecDeque<FileEntry>,
-    open: Option<OpenFile>,
+    open: Option<Opened>,
     until: Option<Arc<Offsets>>,
     batch: Option<u64>,
     files_in_batch: usize,
@@ -121,6 +138,9 @@ struct FilesSource {
 
 /// The note that holds the columns that were found in the data.
 const SCHEMA: &str = "schema";
+/// The notes that hold the folder below which files are named: as it was written, and whole.
+const PATH: &str = "path";
+const FOLDER: &str = "folder";
 /// A poll that has so many bytes of input looks for no more: what follows is to begin with them.
 const ENOUGH: usize = 512 << 10;
 
@@ -160,22 +180,28 @@ impl Source for FilesSource {
             self.seen.insert(name, offset.clone());
         }
         self.age.seen(self.seen.values());
-        let recorded = self.seen.values().find_map(|offset| offset.notes.get(SCHEMA)?.as_str());
-        self.recorded = recorded.is_some();
-        match (&self.inferred, recorded) {
+        self.check_folder()?;
+        let recorded = self.recorded(SCHEMA);
+        let columns = self.inferred.iter().map(|found| Note::new(SCHEMA, found, recorded));
+        let (path, folder) = self.folder();
+        let places = [Note::new(PATH, &path, self.recorded(PATH)), Note::new(FOLDER, &folder, self.recorded(FOLDER))];
+        let notes = columns.chain(places).collect();
+        let verdict = match (&self.inferred, recorded) {
             (Some(found), Some(recorded)) if found != recorded => Err(Error::config(format!(
                 "{}: the columns found in the files are no longer those of the checkpoint: {found}",
                 self.listing.text
             ))
             .hint(format!("set source.schema to '{recorded}', or start anew with another checkpoint.location"))),
             _ => Ok(()),
-        }
+        };
+        self.notes = notes;
+        verdict
     }
 
     async fn poll(&mut self, limit: &PollLimit) -> Result<Polled> {
         if self.batch.replace(limit.batch_id) != Some(limit.batch_id) {
             self.files_in_batch = 0;
-            if self.ahead.as_ref().is_some_and(|ahead| !ahead.is_empty()) {
+            if self.ahead.as_ref().is_some_and(Ahead::holds) {
                 // It was cut for the limits of another batch.
                 if let Some(entry) = self.close_file().await? {
                     self.queue.push_front(entry);
@@ -219,6 +245,7 @@ impl Source for FilesSource {
 
     async fn latest(&mut self) -> Result<Offsets> {
         let entries = self.listing.list().await?;
+        self.check_seen(&entries)?;
         // How long a compressed file is, is not known before it is read: every file is read to its end.
         let to_end = |entry: FileEntry| {
             let offset = Offset::at(u64::MAX).note("mtime", entry.mtime).note("size", entry.size);
@@ -232,7 +259,7 @@ impl FilesSource {
     /// Leaves the open file, and what was read ahead of it: it is read again from where the last piece ended.
     async fn close_file(&mut self) -> Result<Option<FileEntry>> {
         if let Some(ahead) = &mut self.ahead {
-            ahead.clear().await?;
+            ahead.close().await?;
         }
         Ok(self.open.take().map(|file| file.entry))
     }
@@ -244,7 +271,7 @@ impl FilesSource {
         let by_order = self.config.bool_opt("enforce.schema").unwrap_or_else(|| self.config.is_given("schema"));
         self.header = match (self.config.bool("header"), by_order) {
             (false, _) => Header::None,
-            (true, true) => Header::Skip,
+            (true, true) => Header::Skip(names),
             (true, false) => Header::Check(names),
         };
         self.ahead = Some(Ahead::new(&self.config, &schema)?);
@@ -300,7 +327,7 @@ impl FilesSource {
         }
         let entries = self.listing.list().await?;
         self.listed = Some(Instant::now());
-        self.report_growth(&entries);
+        self.check_seen(&entries)?;
         self.queue = self.unread(entries).into();
         Ok(!self.queue.is_empty())
     }
@@ -321,19 +348,18 @@ impl FilesSource {
                     file.until = until;
                     if start.0 == 0 {
                         file.header = self.header.clone();
+                        file.records = Records::new(&self.config);
                     }
-                    self.open = Some(file);
+                    let entry = file.entry.clone();
+                    self.open = Some(Opened { entry, label });
+                    self.ahead.as_mut().ok_or_else(no_columns)?.open(file, self.line_bytes);
                     return Ok(true);
                 }
                 Err(error) if error.kind() == ErrorKind::NotFound && until == u64::MAX && seen.is_none() => {
                     tracing::warn!(file = %label, "a file vanished before it was read: it is left out");
                 }
                 Err(error) if error.kind() == ErrorKind::NotFound => {
-                    return Err(Error::new(
-                        ErrorKind::NotFound,
-                        format!("{label}: the file is gone, but only a part of it was committed"),
-                    )
-                    .hint("bring it back, or start anew with another checkpoint.location"));
+                    return Err(self.gone(&name));
                 }
                 Err(error) => return Err(error),
             }
@@ -343,50 +369,22 @@ impl FilesSource {
 
     /// Reads a piece of the open file; answers whether anything fitted into the limit.
     async fn read_piece(&mut self, limit: &PollLimit, polled: &mut Polled) -> Result<bool> {
-        let (Some(mut file), Some(ahead)) = (self.open.take(), self.ahead.as_mut()) else {
+        let (Some(file), Some(ahead)) = (self.open.take(), self.ahead.as_mut()) else {
             return Err(Error::internal("there is no file or no decoder for it"));
         };
-        let rows = limit.rows.saturating_sub(polled.num_rows() + polled.rejected.len());
-        let bytes = limit.bytes.saturating_sub(polled.bytes);
-        while !file.ended
-            && let Some(mut decoder) = ahead.decoder()
-        {
-            let (held_bytes, held_lines) = ahead.held();
-            let first = ahead.is_empty();
-            let limit = PieceLimit {
-                rows: rows.saturating_sub(held_lines).max(usize::from(first)),
-                bytes: bytes.saturating_sub(held_bytes),
-                at_least_one: first && polled.ranges.is_empty(),
-                line_bytes: self.line_bytes,
-                chunk: decoder.chunk(),
-            };
-            let (back, decoder, cut) = blocking(move || {
-                let cut = file.cut(&limit, &mut decoder);
-                Ok((file, decoder, cut))
-            })
-            .await?;
-            file = back;
-            match cut {
-                Ok(cut) if cut.bytes > 0 || cut.done => ahead.push(cut, decoder),
-                Ok(_) => {
-                    ahead.unused(decoder);
-                    break;
-                }
-                Err(error) => {
-                    ahead.unused(decoder);
-                    ahead.fail(error);
-                    file.ended = true;
-                }
-            }
-        }
-        let (cut, decoded) = match ahead.next().await {
+        let room = Room {
+            rows: limit.rows.saturating_sub(polled.num_rows() + polled.rejected.len()),
+            bytes: limit.bytes.saturating_sub(polled.bytes),
+            at_least_one: polled.ranges.is_empty(),
+        };
+        let (cut, decoded) = match ahead.next(room).await {
             Ok(Some(piece)) => piece,
             Ok(None) => {
                 self.open = Some(file);
                 return Ok(false);
             }
             Err(error) => {
-                ahead.clear().await?;
+                ahead.close().await?;
                 self.queue.push_front(file.entry);
                 return Err(error);
             }
@@ -407,7 +405,7 @@ impl FilesSource {
                     .note("line", lines)
                     .note("mtime", file.entry.mtime)
                     .note("size", size);
-                self.with_schema(end, start.as_ref())
+                self.with_notes(end, start.as_ref())
             }
         };
         self.age.seen([&end]);
@@ -426,35 +424,11 @@ impl FilesSource {
         polled.rejected.extend(decoded.rejected.into_iter().map(|bad| bad.at(&file.label, cut.first_line)));
         self.seen.insert(name, end);
         if cut.done {
+            self.close_file().await?;
             self.files_in_batch += 1;
         } else {
             self.open = Some(file);
         }
         Ok(true)
-    }
-
-    /// Columns that were found in the data are recorded once, with the first file that is read.
-    fn with_schema(&mut self, end: Offset, start: Option<&Offset>) -> Offset {
-        let Some(found) = &self.inferred else { return end };
-        let here = start.is_some_and(|start| start.notes.contains_key(SCHEMA));
-        if self.recorded && !here {
-            return end;
-        }
-        self.recorded = true;
-        end.note(SCHEMA, found.as_str())
-    }
-
-    /// A file is read once: what is added later is not seen, and that is worth a warning.
-    fn report_growth(&mut self, entries: &[FileEntry]) {
-        for entry in entries {
-            let Some(seen) = self.seen.get(&entry.name).filter(|seen| is_done(seen)) else { continue };
-            let before = seen.note_u64("size").unwrap_or(entry.size);
-            if before != entry.size && self.grown.insert(entry.name.clone()) {
-                tracing::warn!(
-                    file = %self.listing.label(&entry.name), before, now = entry.size,
-                    "a file changed after it was read: what is new in it is not read; write new data to new files"
-                );
-            }
-        }
     }
 }

@@ -1,8 +1,11 @@
 //! How lines are decoded, from the configuration.
 
+use std::sync::Arc;
+
 use levada_connector_api::config::Config;
 use levada_formats::csv::CsvOptions;
 use levada_formats::json::{JsonMode, JsonOptions};
+use levada_formats::scalar::{Formats, Pattern};
 use levada_formats::{MalformedFields, MalformedRows};
 
 use crate::config::byte;
@@ -42,9 +45,16 @@ impl Malformed {
     }
 }
 
+/// The patterns of dates and timestamps. The configuration has checked them.
+fn formats(config: &Config) -> Formats {
+    let pattern = |key: &str| config.string_opt(key).and_then(|text| Pattern::new(&text).ok()).map(Arc::new);
+    Formats { date: pattern("date.format"), timestamp: pattern("timestamp.format") }
+}
+
 /// The options of JSON.
-pub(crate) fn json(malformed: &Malformed) -> JsonOptions {
+pub(crate) fn json(config: &Config, malformed: &Malformed) -> JsonOptions {
     JsonOptions {
+        formats: formats(config),
         rows: malformed.rows,
         fields: malformed.fields,
         mode: JsonMode::Source,
@@ -68,6 +78,7 @@ pub(crate) fn csv(config: &Config, malformed: &Malformed) -> CsvOptions {
         negative_inf: config.string("negative.inf"),
         ignore_leading_white_space: config.bool("ignore.leading.white.space"),
         ignore_trailing_white_space: config.bool("ignore.trailing.white.space"),
+        formats: formats(config),
         rows: malformed.rows,
         fields: malformed.fields,
         corrupt_column: Some(malformed.corrupt_column.clone()),

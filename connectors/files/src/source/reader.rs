@@ -11,8 +11,10 @@ use levada_storage::{Location, blocking};
 use object_store::path::Path;
 use object_store::{GetResultPayload, ObjectStoreExt as _};
 
+use super::changes::shrunk;
 use super::decode::LineDecoder;
 use super::listing::FileEntry;
+use super::records::Records;
 
 /// How much of a line that is too long goes to the dead letters.
 const KEPT_OF_LONG_LINE: usize = 1024;
@@ -40,20 +42,30 @@ impl Compression {
 pub(crate) enum Header {
     /// There is none, or it has been read.
     None,
-    /// It is left out, whatever it says.
-    Skip,
+    /// It is left out, whatever it says; other names than these are worth a warning.
+    Skip(Arc<[String]>),
     /// It must have these names.
     Check(Arc<[String]>),
 }
 
 impl Header {
     /// Names are compared as Spark does: without case. Where two were equal, the columns have their places appended.
-    fn check(&self, found: &[String]) -> Result<()> {
-        let Self::Check(wanted) = self else { return Ok(()) };
+    fn check(&self, found: &[String], file: &str) -> Result<()> {
+        let (Self::Check(wanted) | Self::Skip(wanted)) = self else { return Ok(()) };
         let equal = |(place, (wanted, found)): (usize, (&String, &String))| {
             wanted.to_lowercase() == found.to_lowercase() || *wanted == format!("{found}{place}")
         };
         if wanted.len() == found.len() && wanted.iter().zip(found).enumerate().all(equal) {
+            return Ok(());
+        }
+        if matches!(self, Self::Skip(_)) {
+            tracing::warn!(
+                file,
+                "the header is '{}', but the columns are '{}': fields are taken in their order; set enforce.schema to \
+                 false to make this an error",
+                found.join(", "),
+                wanted.join(", ")
+            );
             return Ok(());
         }
         Err(Error::data(format!("the header is '{}', but the columns are '{}'", found.join(", "), wanted.join(", ")))
@@ -72,8 +84,10 @@ pub(crate) struct OpenFile {
     pub(crate) until: u64,
     /// What is to be done with the line of names at the file's beginning.
     pub(crate) header: Header,
-    /// Whether nothing more is to be cut off.
-    pub(crate) ended: bool,
+    /// What ends a record. A record that is no line counts as one.
+    pub(crate) records: Records,
+    /// The buffer holds no whole record.
+    starving: bool,
     input: Box<dyn Read + Send>,
     buffer: Vec<u8>,
     eof: bool,
@@ -121,6 +135,8 @@ impl OpenFile {
         let failed =
             |error: object_store::Error| levada_storage::to_error(&label, error).context("the file cannot be read");
         let object = base.store.get(path).await.map_err(failed)?;
+        // A file without a byte is no rows, also where a compressed one would have a header.
+        let compression = if object.meta.size == 0 { Compression::None } else { compression };
         // Only what is not compressed can be read from its middle.
         let seeks = compression == Compression::None;
         let (size, from) = (object.meta.size, if seeks { start.0 } else { 0 });
@@ -138,7 +154,7 @@ impl OpenFile {
         let input: Box<dyn Read + Send> = match compression {
             Compression::None => raw,
             Compression::Gzip => Box::new(MultiGzDecoder::new(std::io::BufReader::with_capacity(1 << 16, raw))),
-            Compression::Zstd => Box::new(zstd::stream::read::Decoder::new(raw).map_err(|e| Error::io(&label, e))?),
+            Compression::Zstd => Box::new(zstd::stream::read::Decoder::new(raw).map_err(|e| broken(&label, e))?),
         };
         let mut file = Self {
             entry,
@@ -147,7 +163,8 @@ impl OpenFile {
             line: start.1,
             until: u64::MAX,
             header: Header::None,
-            ended: false,
+            records: Records::Lines,
+            starving: false,
             input,
             buffer: Vec::new(),
             eof: false,
@@ -177,8 +194,16 @@ impl OpenFile {
     }
 
     fn shrunk(&self, at: u64) -> Error {
-        Error::data(format!("{}: the file ends at byte {at}, but it had {} bytes when it was recorded", self.label, self.position.max(self.until)))
-            .hint("files must not change once they are there: bring the old content back, or start anew with another checkpoint.location")
+        match self.until {
+            u64::MAX => shrunk(&self.label, at, self.position, "at least "),
+            until => shrunk(&self.label, at, until.max(self.position), ""),
+        }
+    }
+
+    fn endless(&self, limit: usize) -> Error {
+        let place = format!("{}: the record that begins at byte {}", self.label, self.position);
+        Error::data(format!("{place} is longer than max.line.bytes ({limit} bytes)"))
+            .hint("raise max.line.bytes, or look for a quote that is not closed")
     }
 
     /// The first bytes, at most `most`, and whether that is all.
@@ -202,6 +227,7 @@ impl OpenFile {
             let allowed = self.buffer.len().min(left);
             let last = self.eof || allowed == left;
             let (taken, full) = self.take_lines(allowed, last, limit, bytes, decoder)?;
+            self.starving = taken == 0 && !full;
             bytes += taken;
             self.position += taken as u64;
             let done = self.position == self.until || (self.eof && taken == self.buffer.len());
@@ -212,7 +238,6 @@ impl OpenFile {
             // after a piece must be past the header, and past the rest of a long line: else it would be a row.
             if done || full || (!decoder.is_empty() && self.header == Header::None && !self.in_long_line) {
                 decoder.own(&mut self.buffer, taken);
-                self.ended = done;
                 return Ok(Cut { first_line, bytes, end: (self.position, self.line), done });
             }
             self.buffer.drain(..taken);
@@ -221,7 +246,11 @@ impl OpenFile {
 
     fn fill(&mut self, limit: &PieceLimit) -> Result<()> {
         let mut wanted = limit.chunk;
-        if !self.in_long_line && memchr::memchr2(b'\n', b'\r', &self.buffer).is_none() {
+        let open = match self.records {
+            Records::Lines => !self.in_long_line && memchr::memchr2(b'\n', b'\r', &self.buffer).is_none(),
+            _ => self.starving,
+        };
+        if open {
             // A line longer than the chunk: make room up to the longest that is allowed.
             wanted = wanted.max((self.buffer.len() * 2).min(limit.line_bytes.saturating_add(2)));
         }
@@ -246,7 +275,8 @@ impl OpenFile {
         before: usize,
         decoder: &LineDecoder,
     ) -> Option<(Range<usize>, usize)> {
-        let plain = self.header == Header::None && !self.in_long_line && decoder.is_empty();
+        let lines = self.records == Records::Lines && !self.in_long_line;
+        let plain = self.header == Header::None && lines && decoder.is_empty();
         if !plain || before + buffer.len() > limit.bytes || buffer.len() > limit.line_bytes {
             return None;
         }
@@ -287,10 +317,13 @@ impl OpenFile {
                 return Ok((at, true));
             }
             let rest = buffer.get(at..).unwrap_or_default();
-            let (length, next) = match text::line_end(rest, last, has_cr) {
+            let (length, next) = match self.records.end(rest, last, has_cr) {
                 LineEnd::At { length, next } => (length, next),
                 LineEnd::Open => break,
                 LineEnd::None if last => (rest.len(), rest.len()),
+                LineEnd::None if rest.len() > limit.line_bytes && self.records != Records::Lines => {
+                    return Err(self.endless(limit.line_bytes));
+                }
                 LineEnd::None if rest.len() > limit.line_bytes || self.in_long_line => {
                     if !self.in_long_line {
                         if !decoder.is_empty() && self.header == Header::None {
@@ -318,7 +351,7 @@ impl OpenFile {
                 self.in_long_line = false;
             } else if self.header != Header::None {
                 if let Some(names) = decoder.header(line) {
-                    self.header.check(&names).map_err(|error| error.context(&self.label))?;
+                    self.header.check(&names, &self.label).map_err(|error| error.context(&self.label))?;
                     self.header = Header::None;
                 }
                 decoder.skip();
@@ -336,12 +369,11 @@ impl OpenFile {
 }
 
 fn broken(label: &str, error: std::io::Error) -> Error {
-    match error.kind() {
-        std::io::ErrorKind::InvalidInput | std::io::ErrorKind::InvalidData | std::io::ErrorKind::UnexpectedEof => {
-            Error::data(format!("{label}: the compressed data is damaged: {error}"))
-                .hint("replace the file, or remove it")
-                .with_retry(Retry::Permanent)
-        }
-        _ => Error::io(label, error),
+    // What the machine did not say is of a decoder: zstd's has no kinds of its own.
+    match error.raw_os_error() {
+        None => Error::data(format!("{label}: the compressed data is damaged: {error}"))
+            .hint("replace the file, or remove it")
+            .with_retry(Retry::Permanent),
+        Some(_) => Error::io(label, error),
     }
 }

@@ -78,6 +78,9 @@ pub(crate) async fn bind(spec: &PipelineSpec, inputs: &mut Inputs) -> Result<Cha
         )
         .hint("use append or update, or add an aggregating transform such as WordCount"));
     }
+    let sink = &spec.sink;
+    let at_sink = |e: Error| e.context(format!("sink '{}'", sink.plugin.name()));
+    sink.plugin.check(&sink.config, &last.schema).map_err(at_sink)?;
     for (step, bound) in steps.iter_mut().zip(&bounds) {
         step.stateful = bound.0.stateful;
     }

@@ -6,6 +6,7 @@ use arrow::array::{Array, ArrayRef, AsArray, StringArray, StringBuilder};
 use arrow::datatypes::{DataType, Field, Fields, Schema};
 use datafusion_common::{DataFusionError, Result, ScalarValue};
 use levada_formats::json::{JsonDecoder, JsonMode, JsonOptions};
+use levada_formats::scalar::Pattern;
 use levada_formats::{MalformedFields, MalformedRows, ddl};
 use serde_json::Value;
 
@@ -76,9 +77,9 @@ fn from_json(mut call: Invocation<'_>) -> Planned<Typed> {
     let (Some(text), Some(schema)) = (args.next(), args.next()) else {
         return Err(call.error("arguments are missing"));
     };
-    let fail_fast = match args.next() {
-        Some(options) => is_fail_fast(&options)?,
-        None => false,
+    let options = match args.next() {
+        Some(options) => decoding(&options)?,
+        None => JsonOptions::permissive(JsonMode::FromJson),
     };
     let text = argument(text, &DataType::Utf8, call.ansi(), call.name)?;
     let Some(ddl) = schema.literal_text() else {
@@ -92,17 +93,14 @@ fn from_json(mut call: Invocation<'_>) -> Planned<Typed> {
     let name = format!("from_json({})", text.name);
     let target = ty.clone();
     let nested = matches!(ty, DataType::Struct(_));
+    let structs = matches!(&ty, DataType::List(item) if matches!(item.data_type(), DataType::Struct(_)));
     // What is no struct is decoded as the field of one.
     let fields = match &ty {
         DataType::Struct(fields) => nullable(fields),
         other => Fields::from(vec![Field::new(WRAPPER, other.clone(), true)]),
     };
     let schema = Arc::new(Schema::new(fields));
-    let mut options = JsonOptions::permissive(JsonMode::FromJson);
-    if fail_fast {
-        options.rows = MalformedRows::Error;
-        options.fields = MalformedFields::Error;
-    }
+    let fail_fast = options.rows == MalformedRows::Error;
     // Types that JSON cannot hold are found now.
     JsonDecoder::new(Arc::clone(&schema), options.clone()).map_err(|error| call.error(error.message()))?;
     let ty = if nested { DataType::Struct(schema.fields().clone()) } else { target };
@@ -118,7 +116,10 @@ fn from_json(mut call: Invocation<'_>) -> Planned<Typed> {
                 // One whole value: otherwise text behind it could pass for more fields.
                 Some(text) if is_json(text) => {
                     wrapped.clear();
-                    wrapped.extend(["{\"", WRAPPER, "\":", text, "}"]);
+                    // An object where an array of them is expected is an array of one.
+                    let one = structs && text.trim_start().starts_with('{');
+                    let (open, close) = if one { ("[", "]}") } else { ("", "}") };
+                    wrapped.extend(["{\"", WRAPPER, "\":", open, text, close]);
                     decoder.push(wrapped.as_bytes());
                 }
                 Some(_) => decoder.push_null(),
@@ -164,25 +165,37 @@ fn parse_schema(text: &str) -> Planned<DataType> {
     }
 }
 
-fn is_fail_fast(options: &Typed) -> Planned<bool> {
+/// How `from_json` decodes, by its map of options.
+fn decoding(options: &Typed) -> Planned<JsonOptions> {
     let unsupported = |what: &str| {
-        PlanError::new(options.span, format!("from_json: {what}"))
-            .hint("the one option is map('mode', 'PERMISSIVE' or 'FAILFAST')")
+        PlanError::new(options.span, format!("from_json: {what}")).hint(
+            "the options are mode (PERMISSIVE or FAILFAST), dateFormat, timestampFormat and columnNameOfCorruptRecord",
+        )
     };
     let Some(ScalarValue::Map(map)) = &options.literal else {
         return Err(unsupported("the options have to be constant"));
     };
     let (keys, values) = (map.keys().as_string_opt::<i32>(), map.values().as_string_opt::<i32>());
     let (Some(keys), Some(values)) = (keys, values) else { return Err(unsupported("the options have to be text")) };
-    let mut fail_fast = false;
+    let mut decoding = JsonOptions::permissive(JsonMode::FromJson);
     for (key, value) in keys.iter().flatten().zip(values.iter().map(Option::unwrap_or_default)) {
+        let pattern = || match Pattern::new(value) {
+            Ok(pattern) => Ok(Some(Arc::new(pattern))),
+            Err(error) => Err(unsupported(&format!("[INVALID_DATETIME_PATTERN] {key}: {error}"))),
+        };
         match (key.to_ascii_lowercase().as_str(), value.to_ascii_uppercase().as_str()) {
-            ("mode", "FAILFAST") => fail_fast = true,
-            ("mode", "PERMISSIVE") => fail_fast = false,
+            ("mode", "FAILFAST") => {
+                decoding.rows = MalformedRows::Error;
+                decoding.fields = MalformedFields::Error;
+            }
+            ("mode", "PERMISSIVE") => {}
+            ("dateformat", _) => decoding.formats.date = pattern()?,
+            ("timestampformat", _) => decoding.formats.timestamp = pattern()?,
+            ("columnnameofcorruptrecord", _) => decoding.corrupt_column = Some(value.to_owned()),
             _ => return Err(unsupported(&format!("the option {key} = {value} is not supported"))),
         }
     }
-    Ok(fail_fast)
+    Ok(decoding)
 }
 
 fn to_json(mut call: Invocation<'_>) -> Planned<Typed> {

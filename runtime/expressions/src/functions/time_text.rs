@@ -5,10 +5,10 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, AsArray, PrimitiveArray, StringArray};
 use arrow::datatypes::{DataType, Int64Type, TimestampMicrosecondType};
 use datafusion_common::{DataFusionError, Result};
+use levada_formats::scalar::Pattern;
 
 use super::Invocation;
 use super::cast::{Mode, cast, explicit};
-use super::pattern::Pattern;
 use super::time::is_time;
 use super::types::timestamp;
 use crate::ast::{PlanError, Planned};
@@ -134,7 +134,7 @@ fn compile(pattern: &Typed) -> Planned<Pattern> {
     };
     Pattern::new(text).map_err(|error| {
         PlanError::new(pattern.span, format!("[INVALID_DATETIME_PATTERN] {error}"))
-            .hint("the letters are y M d H h k K m s S a E D Q X x Z; other text stands in single quotes")
+            .hint("the letters are y M d H h k K m s S a E D Q X x Z z VV; other text stands in single quotes")
     })
 }
 

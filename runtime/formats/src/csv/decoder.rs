@@ -10,6 +10,7 @@ use crate::column::Column;
 use crate::ddl::type_name;
 use crate::malformed::{MalformedFields, MalformedRows, Rejected};
 use crate::rows::{Rows, snippet};
+use crate::scalar::Formats;
 
 /// How lines are read. The defaults are Spark's.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,6 +31,8 @@ pub struct CsvOptions {
     pub positive_inf: String,
     /// Negative infinity.
     pub negative_inf: String,
+    /// How dates and timestamps are written.
+    pub formats: Formats,
     /// Lines that start with this are left out.
     pub comment: Option<u8>,
     /// Whether blanks before a value are left out.
@@ -55,6 +58,7 @@ impl Default for CsvOptions {
             nan_value: "NaN".to_owned(),
             positive_inf: "Inf".to_owned(),
             negative_inf: "-Inf".to_owned(),
+            formats: Formats::default(),
             comment: None,
             ignore_leading_white_space: false,
             ignore_trailing_white_space: false,

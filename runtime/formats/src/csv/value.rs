@@ -4,7 +4,7 @@ use super::CsvOptions;
 use crate::column::{Column, Values};
 use crate::json::{Cursor, Numeric};
 use crate::scalar::{
-    decimal_of_number, java_double, java_float, parse_timestamp_bytes, parse_timestamp_ntz, split_sign,
+    LastDay, decimal_of_number, java_double, java_float, parse_timestamp_bytes, parse_timestamp_ntz, split_sign,
     text_to_date_lenient, text_to_timestamp_lenient,
 };
 
@@ -41,10 +41,17 @@ fn try_push(values: &mut Values, text: &[u8], options: &CsvOptions) -> Option<()
             return None;
         }),
         Values::Timestamp(v) => {
-            v.push(parse_timestamp_bytes(text).or_else(|| text_to_timestamp_lenient(utf8(text)?))?);
+            v.push(match &options.formats.timestamp {
+                None => parse_timestamp_bytes(text, &mut LastDay::default())
+                    .or_else(|| text_to_timestamp_lenient(utf8(text)?))?,
+                Some(pattern) => pattern.parse(utf8(text)?)?,
+            });
         }
         Values::TimestampNtz(v) => v.push(parse_timestamp_ntz(utf8(text)?, false)?),
-        Values::Date(v) => v.push(text_to_date_lenient(utf8(text)?)?),
+        Values::Date(v) => v.push(match &options.formats.date {
+            None => text_to_date_lenient(utf8(text)?)?,
+            Some(pattern) => pattern.parse_date(utf8(text)?)?,
+        }),
         Values::Decimal(v, precision, scale) => {
             // Commas are the grouping of the US locale.
             let digits: Vec<u8> = text.iter().copied().filter(|b| *b != b',').collect();

@@ -11,6 +11,7 @@ use crate::column::{Column, Nulls, nullable, struct_array};
 use crate::ddl::type_name;
 use crate::malformed::{MalformedFields, MalformedRows, Rejected};
 use crate::rows::{Rows, snippet};
+use crate::scalar::Formats;
 
 /// Which of Spark's two sets of rules holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -37,6 +38,8 @@ pub struct JsonOptions {
     pub corrupt_column: Option<String>,
     /// Which rules hold.
     pub mode: JsonMode,
+    /// How dates and timestamps are written.
+    pub formats: Formats,
 }
 
 impl Default for JsonOptions {
@@ -46,6 +49,7 @@ impl Default for JsonOptions {
             fields: MalformedFields::default(),
             corrupt_column: Some("_corrupt_record".to_owned()),
             mode: JsonMode::default(),
+            formats: Formats::default(),
         }
     }
 }
@@ -83,7 +87,7 @@ impl JsonDecoder {
             rows,
             left_out: Vec::new(),
             top: Nulls::default(),
-            scratch: Scratch::new(options.mode, strict),
+            scratch: Scratch::new(options.mode, strict, options.formats.clone()),
             options,
         })
     }

@@ -18,7 +18,7 @@ use std::any::Any;
 use arrow::array::{ArrayRef, BooleanArray};
 use arrow::datatypes::{DataType, Field};
 use levada_connector_api::{Error, Result};
-use levada_expressions::{AggregateCall, AggregateFunction};
+use levada_expressions::{AggregateCall, AggregateFunction, Overflow};
 
 /// What one aggregate has seen, by group.
 ///
@@ -77,7 +77,9 @@ pub(crate) fn accumulator(call: &AggregateCall) -> Result<Box<dyn Accumulator>> 
         F::VarSamp | F::VarPop | F::StddevSamp | F::StddevPop | F::Skewness | F::Kurtosis => {
             Box::new(moments::Moments::new(call.function))
         }
-        F::CovarSamp | F::CovarPop | F::Corr => Box::new(moments::Comoments::new(call.function)),
+        F::CovarSamp | F::CovarPop | F::Corr => {
+            Box::new(moments::Comoments::new(call.function, call.overflow == Overflow::Error))
+        }
         F::First => Box::new(value::Chosen::new(input, None, value::Choice::First)?),
         F::FirstValid => Box::new(value::Chosen::new(input, None, value::Choice::FirstValid)?),
         F::Last => Box::new(value::Chosen::new(input, None, value::Choice::Last)?),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Float64Array};
 use arrow::buffer::NullBuffer;
 use arrow::datatypes::{DataType, Float64Type};
-use levada_connector_api::Result;
+use levada_connector_api::{Error, Result};
 use levada_expressions::AggregateFunction;
 
 use super::{Accumulator, column, counting, same, unfit};
@@ -41,11 +41,13 @@ fn together(a: [f64; 5], b: [f64; 5]) -> [f64; 5] {
     [n, mean1 + per * n2, m2, m3, m4]
 }
 
-fn result(function: AggregateFunction, [n, _, m2, m3, m4]: [f64; 5]) -> Option<f64> {
+fn result(of: &Moments, [n, _, m2, m3, m4]: [f64; 5]) -> Result<Option<f64>> {
     use AggregateFunction as F;
     let sample = (n > 1.0).then(|| m2 / (n - 1.0));
-    (n > 0.0).then_some(())?;
-    match function {
+    if n == 0.0 {
+        return Ok(None);
+    }
+    Ok(match of.function {
         F::VarPop => Some(m2 / n),
         F::StddevPop => Some((m2 / n).sqrt()),
         F::VarSamp => sample,
@@ -54,18 +56,25 @@ fn result(function: AggregateFunction, [n, _, m2, m3, m4]: [f64; 5]) -> Option<f
         F::Skewness => Some(n.sqrt() * m3 / (m2 * m2 * m2).sqrt()),
         F::Kurtosis => Some(n * m4 / (m2 * m2) - 3.0),
         _ => None,
-    }
+    })
+}
+
+/// What a value starts with where a difference from itself is summed: not zero, if it is not finite.
+fn zero_of(value: f64) -> f64 {
+    if value.is_finite() { 0.0 } else { f64::NAN }
 }
 
 /// Two columns together: count, both means, the sum of the products of the differences, and those of their squares.
 pub(super) struct Comoments {
     function: AggregateFunction,
+    /// Whether a division by zero is an error.
+    ansi: bool,
     held: Vec<[f64; 6]>,
 }
 
 impl Comoments {
-    pub(super) fn new(function: AggregateFunction) -> Self {
-        Self { function, held: Vec::new() }
+    pub(super) fn new(function: AggregateFunction, ansi: bool) -> Self {
+        Self { function, ansi, held: Vec::new() }
     }
 }
 
@@ -88,15 +97,19 @@ fn both(a: [f64; 6], b: [f64; 6]) -> [f64; 6] {
     ]
 }
 
-fn coresult(function: AggregateFunction, [n, _, _, c, xx, yy]: [f64; 6]) -> Option<f64> {
+fn coresult(of: &Comoments, [n, _, _, c, xx, yy]: [f64; 6]) -> Result<Option<f64>> {
     use AggregateFunction as F;
-    (n > 0.0).then_some(())?;
-    match function {
-        F::CovarPop => Some(c / n),
-        F::CovarSamp => (n > 1.0).then(|| c / (n - 1.0)),
-        F::Corr => (n > 1.0).then(|| c / (xx * yy).sqrt()),
+    Ok(match of.function {
+        F::CovarPop if n > 0.0 => Some(c / n),
+        F::CovarSamp if n > 1.0 => Some(c / (n - 1.0)),
+        // Spark divides as SQL does: values that are all equal have no correlation.
+        F::Corr if n > 1.0 && xx * yy == 0.0 && of.ansi => {
+            return Err(Error::data("[DIVIDE_BY_ZERO] corr of values that are all equal is a division by zero")
+                .hint("set ansi=false to get null instead"));
+        }
+        F::Corr if n > 1.0 && xx * yy != 0.0 => Some(c / (xx * yy).sqrt()),
         _ => None,
-    }
+    })
 }
 
 macro_rules! accumulate {
@@ -157,8 +170,8 @@ macro_rules! accumulate {
             }
 
             fn evaluate(&self, groups: &[u32]) -> Result<ArrayRef> {
-                let values = groups.iter().map(|group| $result(self.function, self.held[*group as usize]));
-                Ok(Arc::new(values.collect::<Float64Array>()))
+                let values = groups.iter().map(|group| $result(self, self.held[*group as usize]));
+                Ok(Arc::new(values.collect::<Result<Float64Array>>()?))
             }
 
             fn state_types(&self) -> Vec<DataType> {
@@ -176,5 +189,11 @@ macro_rules! accumulate {
     };
 }
 
-accumulate!(Moments, 5, 1, together, result, |values, row| [1.0, values[0][row], 0.0, 0.0, 0.0]);
-accumulate!(Comoments, 6, 2, both, coresult, |values, row| [1.0, values[0][row], values[1][row], 0.0, 0.0, 0.0]);
+accumulate!(Moments, 5, 1, together, result, |values, row| {
+    let (x, zero) = (values[0][row], zero_of(values[0][row]));
+    [1.0, x, zero, zero, zero]
+});
+accumulate!(Comoments, 6, 2, both, coresult, |values, row| {
+    let (x, y) = (values[0][row], values[1][row]);
+    [1.0, x, y, zero_of(x) + zero_of(y), zero_of(x), zero_of(y)]
+});

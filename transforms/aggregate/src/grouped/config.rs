@@ -2,10 +2,11 @@
 
 use levada_connector_api::config::{Config, ConfigDef, ConfigError, ConfigKey, ConfigType, Importance, Validator};
 use levada_connector_api::{Error, Plugin, Result, Transform, TransformPlugin};
-use levada_expressions::{GroupingSpec, SqlOptions, parse_interval, split_list};
+use levada_expressions::{GroupingSpec, SqlOptions, parse_delay, parse_interval, split_list};
 
 use super::plan::{GroupedSpec, TimeSpec};
 use super::transform::Grouped;
+use crate::watermark::delay_validator;
 
 /// The plugin `WindowedAggregate`.
 #[derive(Debug, Clone, Copy, Default)]
@@ -59,13 +60,18 @@ impl Plugin for WindowedAggregate {
                 )
                 .optional(),
             )
-            .key(interval(
-                "watermark",
-                High,
-                "How long after a later event an event may still come; puts a watermark on the event time. A window is \
-                 complete, and its rows are late, once the latest event less this is at its end. Not needed when a \
-                 Watermark stands before.",
-            ))
+            .key(
+                ConfigKey::new(
+                    "watermark",
+                    ConfigType::String,
+                    High,
+                    "How long after a later event an event may still come; puts a watermark on the event time. A window is \
+                     complete, and its rows are late, once the latest event less this is at its end. A month is 31 days. \
+                     Not needed when a Watermark stands before.",
+                )
+                .optional()
+                .validator(delay_validator()),
+            )
             .key(interval("window", High, "How long a window is."))
             .key(interval("slide", Medium, "How far apart windows begin. Default: as far as they are long."))
             .key(interval(
@@ -168,9 +174,6 @@ impl Plugin for WindowedAggregate {
             }
             _ => {}
         }
-        if micros("watermark").is_some_and(|delay| delay < 0) {
-            wrong("watermark", "must not be negative");
-        }
         errors
     }
 }
@@ -210,7 +213,11 @@ impl TransformPlugin for WindowedAggregate {
         }
         Ok(Box::new(Grouped::new(GroupedSpec {
             time,
-            watermark: micros("watermark")?.map(|delay| (column, delay / 1000)),
+            watermark: config
+                .string_opt("watermark")
+                .map(|delay| parse_delay(&delay))
+                .transpose()?
+                .map(|delay| (column, delay)),
             window_column: config.string_opt("window.column"),
             window_meanings: Vec::new(),
             grouping,

@@ -1,5 +1,7 @@
 //! Sessions: what a thread counts, and the state of a state partition.
 
+mod ordered;
+
 use std::collections::{BTreeMap, HashSet};
 
 use arrow::array::{ArrayRef, RecordBatch};
@@ -146,7 +148,10 @@ impl Delta {
             kept.push(counts);
             if counts {
                 let number = self.table.key(hash(key), key)?;
-                groups.push(self.table.join(number, *start, end, &mut fused).group);
+                groups.push(match plan.ordered {
+                    true => self.table.atom(number, *start, end),
+                    false => self.table.join(number, *start, end, &mut fused).group,
+                });
             } else if *gap > 0 {
                 self.late.insert((key.to_vec(), *start, end));
             }
@@ -238,6 +243,9 @@ impl Shard {
 
     /// Takes over what a thread counted of the keys `keys`.
     pub(super) fn merge(&mut self, plan: &Plan, delta: &Delta, keys: &[u32]) -> Result<()> {
+        if plan.ordered {
+            return self.merge_in_order(plan, delta, keys);
+        }
         let mut fused = Fused::default();
         let (mut from, mut to) = (Vec::new(), Vec::new());
         for number in keys {

@@ -1,6 +1,19 @@
 //! Java's patterns for dates and times: `yyyy-MM-dd'T'HH:mm:ss.SSSX`.
 
-use chrono::{DateTime, Datelike, NaiveDate, NaiveDateTime, NaiveTime, Timelike};
+use std::sync::Arc;
+
+use chrono::{Datelike, NaiveDate, NaiveTime};
+
+use super::calendar::on_calendar;
+
+/// The patterns of dates and timestamps in text. Without one, text is read as a cast reads it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Formats {
+    /// The pattern of dates.
+    pub date: Option<Arc<Pattern>>,
+    /// The pattern of timestamps. Those without time zone are read as without a pattern.
+    pub timestamp: Option<Arc<Pattern>>,
+}
 
 /// A piece of a pattern.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -8,11 +21,13 @@ enum Piece {
     /// A letter and how often it stands there.
     Field(char, usize),
     Text(String),
+    /// What a text may lack: `[.SSS]`.
+    Optional(Vec<Piece>),
 }
 
 /// A compiled pattern.
-#[derive(Debug, Clone)]
-pub(super) struct Pattern {
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pattern {
     pieces: Vec<Piece>,
 }
 
@@ -37,8 +52,9 @@ impl Pattern {
     ///
     /// # Errors
     /// It has a letter that stands for nothing here; the message says which.
-    pub(super) fn new(text: &str) -> Result<Self, String> {
+    pub fn new(text: &str) -> Result<Self, String> {
         let mut pieces: Vec<Piece> = Vec::new();
+        let mut outer: Vec<Vec<Piece>> = Vec::new();
         let mut chars = text.chars().peekable();
         let push = |pieces: &mut Vec<Piece>, c: char| match pieces.last_mut() {
             Some(Piece::Text(text)) => text.push(c),
@@ -76,6 +92,8 @@ impl Pattern {
                         'E' | 'Q' | 'q' | 'G' => count <= 4,
                         'X' | 'x' => count <= 3,
                         'Z' => count <= 3,
+                        'z' => count <= 4,
+                        'V' => count == 2,
                         _ => false,
                     };
                     if !known {
@@ -84,81 +102,157 @@ impl Pattern {
                     }
                     pieces.push(Piece::Field(c, count));
                 }
-                // Optional sections are for parsing.
-                '[' | ']' | '#' | '{' | '}' => return Err(format!("'{c}' is not supported in a pattern")),
+                '[' => outer.push(std::mem::take(&mut pieces)),
+                ']' => {
+                    let around = outer.pop().ok_or("']' without '['")?;
+                    let inner = std::mem::replace(&mut pieces, around);
+                    pieces.push(Piece::Optional(inner));
+                }
+                '#' | '{' | '}' => return Err(format!("'{c}' is not supported in a pattern")),
                 c => push(&mut pieces, c),
             }
+        }
+        // Java closes what is open at the end.
+        while let Some(around) = outer.pop() {
+            let inner = std::mem::replace(&mut pieces, around);
+            pieces.push(Piece::Optional(inner));
         }
         Ok(Self { pieces })
     }
 
     /// A time as text.
-    pub(super) fn format(&self, micros: i64) -> String {
-        let time = DateTime::from_timestamp_micros(micros).unwrap_or_default().naive_utc();
+    pub fn format(&self, micros: i64) -> String {
+        let (day, year) = on_calendar(micros.div_euclid(MICROS_PER_DAY));
+        let of_day = micros.rem_euclid(MICROS_PER_DAY);
+        // Without an era the year goes on below 1, as in Spark.
+        let era = has_era(&self.pieces);
+        let time = Moment { day, year, of_day, era };
         let mut out = String::with_capacity(24);
-        for piece in &self.pieces {
-            match piece {
-                Piece::Text(text) => out.push_str(text),
-                Piece::Field(letter, count) => field(&time, *letter, *count, &mut out),
-            }
-        }
+        write(&self.pieces, &time, &mut out);
         out
     }
 
     /// The time of a text; `None` if it does not fit the pattern.
-    pub(super) fn parse(&self, text: &str) -> Option<i64> {
+    pub fn parse(&self, text: &str) -> Option<i64> {
         let mut parsed = Parsed::default();
-        let mut rest = text;
-        for (index, piece) in self.pieces.iter().enumerate() {
-            match piece {
-                Piece::Text(text) => rest = rest.strip_prefix(text.as_str())?,
-                Piece::Field(letter, count) => {
-                    // Fields without anything between them take as many digits as they have letters.
-                    let adjacent =
-                        matches!(self.pieces.get(index + 1), Some(Piece::Field(next, _)) if is_number(*next));
-                    rest = parsed.take(*letter, *count, adjacent, rest)?;
+        let rest = read(&self.pieces, &mut parsed, text)?;
+        if rest.is_empty() { parsed.micros() } else { None }
+    }
+
+    /// The day of a text, since 1970; `None` if it does not fit the pattern.
+    pub fn parse_date(&self, text: &str) -> Option<i32> {
+        i32::try_from(self.parse(text)?.div_euclid(MICROS_PER_DAY)).ok()
+    }
+}
+
+fn has_era(pieces: &[Piece]) -> bool {
+    pieces.iter().any(|piece| match piece {
+        Piece::Field(letter, _) => *letter == 'G',
+        Piece::Optional(inner) => has_era(inner),
+        Piece::Text(_) => false,
+    })
+}
+
+fn write(pieces: &[Piece], time: &Moment, out: &mut String) {
+    for piece in pieces {
+        match piece {
+            Piece::Text(text) => out.push_str(text),
+            Piece::Field(letter, count) => field(time, *letter, *count, out),
+            Piece::Optional(inner) => write(inner, time, out),
+        }
+    }
+}
+
+/// Reads pieces and answers with what is left.
+fn read<'a>(pieces: &[Piece], parsed: &mut Parsed, text: &'a str) -> Option<&'a str> {
+    let mut rest = text;
+    for (index, piece) in pieces.iter().enumerate() {
+        match piece {
+            Piece::Text(text) => rest = rest.strip_prefix(text.as_str())?,
+            Piece::Field(letter, count) => {
+                // Fields without anything between them take as many digits as they have letters.
+                let adjacent = matches!(pieces.get(index + 1), Some(Piece::Field(next, _)) if is_number(*next));
+                rest = parsed.take(*letter, *count, adjacent, rest)?;
+            }
+            Piece::Optional(inner) => {
+                let mut trial = parsed.clone();
+                if let Some(after) = read(inner, &mut trial, rest) {
+                    *parsed = trial;
+                    rest = after;
                 }
             }
         }
-        if rest.is_empty() { parsed.micros() } else { None }
     }
+    Some(rest)
 }
 
 fn is_number(letter: char) -> bool {
     matches!(letter, 'y' | 'u' | 'd' | 'H' | 'h' | 'k' | 'K' | 'm' | 's' | 'D' | 'S' | 'M' | 'L')
 }
 
-fn field(time: &NaiveDateTime, letter: char, count: usize, out: &mut String) {
+const MICROS_PER_DAY: i64 = 86_400_000_000;
+
+/// A time that is written.
+struct Moment {
+    /// A day with the same place in its year, and the same weekday.
+    day: NaiveDate,
+    year: i64,
+    /// Microseconds since midnight.
+    of_day: i64,
+    /// Whether the pattern has an era, which years are counted in.
+    era: bool,
+}
+
+/// A year as Java writes it: with a sign when it is negative, or wider than the pattern says.
+fn year(year: i64, count: usize) -> String {
+    let wide = count >= 4 && u32::try_from(count).is_ok_and(|count| year >= 10i64.pow(count));
+    let sign = if year < 0 {
+        "-"
+    } else if wide {
+        "+"
+    } else {
+        ""
+    };
+    format!("{sign}{:0count$}", year.unsigned_abs())
+}
+
+fn field(time: &Moment, letter: char, count: usize, out: &mut String) {
+    let Moment { day, of_day, .. } = time;
     let padded = |value: i64| format!("{value:0count$}");
-    let hour = i64::from(time.hour());
+    let hour = of_day / 3_600_000_000;
+    let before = time.era && time.year < 1;
+    let of_era = if before && letter == 'y' { 1 - time.year } else { time.year };
     let text = match letter {
-        'y' | 'u' if count == 2 => format!("{:02}", time.year().rem_euclid(100)),
-        'y' | 'u' => padded(time.year().into()),
+        'y' | 'u' if count == 2 => format!("{:02}", of_era.unsigned_abs() % 100),
+        'y' | 'u' => year(of_era, count),
         'M' | 'L' => match count {
-            1 | 2 => padded(time.month().into()),
-            3 => short(MONTHS.get(time.month0() as usize)),
-            _ => full(MONTHS.get(time.month0() as usize)),
+            1 | 2 => padded(day.month().into()),
+            3 => short(MONTHS.get(day.month0() as usize)),
+            _ => full(MONTHS.get(day.month0() as usize)),
         },
-        'd' => padded(time.day().into()),
-        'D' => padded(time.ordinal().into()),
+        'd' => padded(day.day().into()),
+        'D' => padded(day.ordinal().into()),
         'Q' | 'q' => match count {
-            1 | 2 => padded(i64::from(time.month0() / 3 + 1)),
-            3 => format!("Q{}", time.month0() / 3 + 1),
-            _ => full(["1st quarter", "2nd quarter", "3rd quarter", "4th quarter"].get(time.month0() as usize / 3)),
+            1 | 2 => padded(i64::from(day.month0() / 3 + 1)),
+            3 => format!("Q{}", day.month0() / 3 + 1),
+            _ => full(["1st quarter", "2nd quarter", "3rd quarter", "4th quarter"].get(day.month0() as usize / 3)),
         },
-        'E' if count <= 3 => short(DAYS.get(time.weekday().num_days_from_monday() as usize)),
-        'E' => full(DAYS.get(time.weekday().num_days_from_monday() as usize)),
+        'E' if count <= 3 => short(DAYS.get(day.weekday().num_days_from_monday() as usize)),
+        'E' => full(DAYS.get(day.weekday().num_days_from_monday() as usize)),
         'H' => padded(hour),
         'k' => padded(if hour == 0 { 24 } else { hour }),
         'K' => padded(hour % 12),
         'h' => padded(if hour % 12 == 0 { 12 } else { hour % 12 }),
-        'm' => padded(time.minute().into()),
-        's' => padded(time.second().into()),
-        'S' => format!("{:09}", time.nanosecond()).chars().take(count).collect(),
+        'm' => padded(of_day / 60_000_000 % 60),
+        's' => padded(of_day / 1_000_000 % 60),
+        'S' => format!("{:06}000", of_day % 1_000_000).chars().take(count).collect(),
         'a' => if hour < 12 { "AM" } else { "PM" }.into(),
-        'G' if count == 4 => "Anno Domini".into(),
-        'G' => "AD".into(),
+        'G' if count == 4 => if before { "Before Christ" } else { "Anno Domini" }.into(),
+        'G' => if before { "BC" } else { "AD" }.into(),
         'X' => "Z".into(),
+        'V' => "UTC".into(),
+        'z' if count == 4 => "Coordinated Universal Time".into(),
+        'z' => "UTC".into(),
         'x' => match count {
             1 => "+00".into(),
             2 => "+0000".into(),
@@ -178,7 +272,7 @@ fn full(name: Option<&&str>) -> String {
 }
 
 /// What has been read so far.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 struct Parsed {
     year: Option<i32>,
     month: Option<u32>,
@@ -217,6 +311,7 @@ impl Parsed {
                 return (half.eq_ignore_ascii_case("am") || half.eq_ignore_ascii_case("pm")).then(|| text.get(2..))?;
             }
             'G' => return text.strip_prefix("AD"),
+            'z' | 'V' => return ["UTC", "GMT", "Z"].iter().find_map(|zone| text.strip_prefix(zone)),
             'X' | 'x' | 'Z' => return self.take_offset(letter, text),
             'Q' | 'q' => return None,
             _ => {}
