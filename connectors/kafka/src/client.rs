@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use levada_connector_api::config::{Config, ConfigError};
 use levada_connector_api::{Error, ErrorKind, Result, Retry};
+pub(crate) use levada_storage::blocking;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode as Code};
@@ -361,14 +362,6 @@ fn verdict(code: Option<Code>) -> (ErrorKind, Retry, Option<&'static str>) {
         ) => (ErrorKind::Config, Retry::Permanent, None),
         Some(_) => (ErrorKind::Unavailable, Retry::Retriable, None),
         None => (ErrorKind::Internal, Retry::Permanent, None),
-    }
-}
-
-/// Runs what blocks on a thread for it.
-pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(result) => result,
-        Err(error) => Err(Error::new(ErrorKind::Panic, format!("the Kafka client's thread failed: {error}"))),
     }
 }
 

@@ -62,7 +62,8 @@ async fn each_sslmode_checks_what_it_says() {
         "SELECT count(*) FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) WHERE usename = 'me' AND NOT ssl";
     assert_eq!(client.query_one(encrypted, &[]).await.unwrap().get::<_, i64>(0), 0);
     let wrong = [("connection.user", "me"), ("connection.password", "no")];
-    let error = refused(sink(&url("localhost", "sslmode=require"), &wrong).unwrap(), &[batch.clone()]).await;
+    let error =
+        refused(sink(&url("localhost", "sslmode=require"), &wrong).unwrap(), std::slice::from_ref(&batch)).await;
     assert_eq!((error.kind(), error.retry()), (ErrorKind::Config, Retry::Permanent), "{error:?}");
     assert!(error.to_string().contains("password authentication failed"), "{error}");
     let none = [("connection.user", "me")];
