@@ -11,6 +11,7 @@ mod collection;
 pub(crate) mod compare;
 mod conditional;
 pub(crate) mod decimal;
+mod digest;
 pub(crate) mod field;
 mod interval;
 mod json;
@@ -20,8 +21,10 @@ mod math;
 mod regex;
 mod sets;
 mod text;
+mod text_more;
 mod text_parts;
 mod time;
+mod time_more;
 mod time_text;
 pub(crate) mod types;
 
@@ -57,6 +60,9 @@ const FAMILIES: &[Family] = &[
     Family { names: time_text::NAMES, plan: time_text::plan },
     Family { names: json::NAMES, plan: json::plan },
     Family { names: binary::NAMES, plan: binary::plan },
+    Family { names: digest::NAMES, plan: digest::plan },
+    Family { names: text_more::NAMES, plan: text_more::plan },
+    Family { names: time_more::NAMES, plan: time_more::plan },
 ];
 
 /// The names of all functions.

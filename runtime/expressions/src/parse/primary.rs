@@ -270,6 +270,16 @@ impl Parser<'_> {
             self.expect(")")?;
             return Ok(Some(Node::Call { name: "locate".into(), args: vec![first, second] }));
         }
+        if name == "overlay" && self.word("placing") {
+            let with = self.expr()?;
+            self.expect_word("from")?;
+            let mut args = vec![first, with, self.expr()?];
+            if self.word("for") {
+                args.push(self.expr()?);
+            }
+            self.expect(")")?;
+            return Ok(Some(Node::Call { name: name.into(), args }));
+        }
         if name.starts_with("substr") && self.word("from") {
             let mut args = vec![first, self.expr()?];
             if self.word("for") {
