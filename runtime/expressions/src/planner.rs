@@ -103,6 +103,16 @@ impl Planner<'_> {
                         values.push(Typed::column(field.name(), index, field.data_type().clone(), arg.span));
                     }
                 }
+                Node::Star(Some(base)) => {
+                    let base = self.plan(base)?;
+                    let DataType::Struct(fields) = base.ty.clone() else {
+                        let message = format!("'{}' is no struct, so .* has nothing to expand", base.name);
+                        return Err(PlanError::new(arg.span, message).hint("leave out the .*"));
+                    };
+                    for field in &fields {
+                        values.push(field::get(base.clone(), field.name(), arg.span)?.aliased(field.name()));
+                    }
+                }
                 _ => values.push(self.plan(arg)?),
             }
         }

@@ -62,8 +62,13 @@ impl Projection {
 
     /// The numbers of the input columns that are read, in order.
     pub fn reads(&self) -> Vec<usize> {
-        let values = self.outputs.iter().filter_map(|output| match output {
-            Output::Value(expression) => Some(expression),
+        self.reads_of(|_| true)
+    }
+
+    /// The same, but for the columns that are only handed on to outputs that are not `wanted`.
+    pub fn reads_of(&self, wanted: impl Fn(usize) -> bool) -> Vec<usize> {
+        let values = self.outputs.iter().enumerate().filter_map(|(at, output)| match output {
+            Output::Value(expression) => (expression.column().is_none() || wanted(at)).then_some(expression),
             Output::Generated(_) => None,
         });
         let all = values.chain(self.generator.iter().map(Generator::value));
