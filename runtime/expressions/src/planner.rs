@@ -28,7 +28,10 @@ impl Planner<'_> {
             Node::Name(name) => self.column(name, span),
             Node::Field(base, name) => self.field(base, name, span),
             Node::Index(base, index) => self.index(base, index, span),
-            Node::Star(_) => misplaced_star(span),
+            Node::Star(_) | Node::Except(_, _) => misplaced_star(span),
+            Node::Lambda { .. } => {
+                Err(PlanError::new(span, "a function with -> stands among the arguments of another only"))
+            }
             Node::Call { name, args } => self.call(name, args, span),
             Node::Unary(unary, value) => self.unary(*unary, value, span),
             Node::Binary(op @ (Binary::And | Binary::Or), left, right) => self.logic(*op, left, right, span),
@@ -95,6 +98,9 @@ impl Planner<'_> {
     }
 
     fn call(&self, name: &str, args: &[Ast], span: Span) -> Planned<Typed> {
+        if args.iter().any(|arg| matches!(arg.node, Node::Lambda { .. })) {
+            return functions::lambda::apply(self, name, args, span);
+        }
         let mut values = Vec::with_capacity(args.len());
         for arg in args {
             match &arg.node {

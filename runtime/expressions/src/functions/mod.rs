@@ -17,6 +17,7 @@ mod interval;
 mod json;
 mod json_path;
 mod json_write;
+pub(crate) mod lambda;
 mod math;
 mod regex;
 mod sets;
@@ -60,6 +61,7 @@ const FAMILIES: &[Family] = &[
     Family { names: time_text::NAMES, plan: time_text::plan },
     Family { names: json::NAMES, plan: json::plan },
     Family { names: binary::NAMES, plan: binary::plan },
+    Family { names: lambda::NAMES, plan: lambda::plan },
     Family { names: digest::NAMES, plan: digest::plan },
     Family { names: text_more::NAMES, plan: text_more::plan },
     Family { names: time_more::NAMES, plan: time_more::plan },

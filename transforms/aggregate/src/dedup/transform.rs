@@ -111,7 +111,7 @@ impl DeduplicateTransform {
         let types: Vec<DataType> = key_fields.iter().map(|field| field.data_type().clone()).collect();
         let names: Vec<String> = types.iter().map(ToString::to_string).collect();
         Ok(Plan {
-            codec: KeyCodec::new(&types, false)?,
+            codec: KeyCodec::new(&types, false)?.with_signed_zeros(),
             fingerprint: format!("deduplication 1: within={}; keys {}", self.within, names.join(", ")),
             key_schema: Arc::new(Schema::new(key_fields)),
             columns,
