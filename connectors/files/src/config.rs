@@ -98,10 +98,9 @@ pub(crate) fn source() -> ConfigDef {
 /// How dates and times are written.
 fn formats() -> ConfigDef {
     let key = |name: &str, doc: &str| {
-        ConfigKey::new(name, ConfigType::String, Importance::Low, doc).optional().validator(Validator::new(
-            "a pattern such as dd/MM/yyyy",
-            |text| Pattern::new(text).map(|_| ()),
-        ))
+        ConfigKey::new(name, ConfigType::String, Importance::Low, doc)
+            .optional()
+            .validator(Validator::new("a pattern such as dd/MM/yyyy", |text| Pattern::new(text).map(|_| ())))
     };
     ConfigDef::new()
         .key(key(

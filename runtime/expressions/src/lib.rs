@@ -98,8 +98,9 @@ pub fn parse_delay(text: &str) -> Result<i64> {
 }
 
 fn short_delay(text: &str) -> Result<i64> {
-    let delay = config::parse_duration(text)
-        .map_err(|_| Error::config(format!("'{text}' is not an interval")).hint("write it as '30 seconds' or '1 month'"))?;
+    let delay = config::parse_duration(text).map_err(|_| {
+        Error::config(format!("'{text}' is not an interval")).hint("write it as '30 seconds' or '1 month'")
+    })?;
     Ok(i64::try_from(delay.as_millis()).unwrap_or(i64::MAX))
 }
 

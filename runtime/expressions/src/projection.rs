@@ -234,8 +234,11 @@ impl List<'_> {
             }
             let Some((_, meant)) = self.aliases.iter().rev().find(|(alias, _)| same(alias)) else { return Ok(ast) };
             if size(meant) > MOST_NODES {
-                return Err(PlanError::new(ast.span, format!("'{name}' is too long an expression to stand here again"))
-                    .hint("use it in the next transform"));
+                return Err(PlanError::new(
+                    ast.span,
+                    format!("'{name}' is too long an expression to stand here again"),
+                )
+                .hint("use it in the next transform"));
             }
             return Ok(meant.clone());
         }

@@ -65,7 +65,7 @@ impl Chain<'_> {
                 Part::Transform(_) => vec![from],
             };
             let transform = match part {
-                Part::Union(_) => Transform { class: "Union", keys: Vec::new() },
+                Part::Union(_) => Transform { class: "Union", keys: vec![("ansi", self.case.ansi.to_string())] },
                 Part::Transform(transform) => transform,
             };
             // State is found by its transform's alias: a filter more or less must not change it.

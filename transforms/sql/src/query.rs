@@ -8,7 +8,9 @@ use levada_connector_api::{
     BadRow, Batch, BatchInfo, BindContext, Bound, Emitted, Error, EventTime, Plugin, Result, StateImage, StateKind,
     StateStats, TaskContext, Transform, TransformPlugin, async_trait,
 };
-use levada_expressions::{From, GroupingSpec, SqlOptions, Statement, WindowCall, parse_delay, parse_interval, parse_statement};
+use levada_expressions::{
+    From, GroupingSpec, SqlOptions, Statement, WindowCall, parse_delay, parse_interval, parse_statement,
+};
 use levada_transform_aggregate::{Grouped, GroupedSpec, TimeSpec};
 
 use crate::filter::{Filter, ansi_key};

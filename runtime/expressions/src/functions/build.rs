@@ -17,16 +17,8 @@ use crate::ast::Planned;
 use crate::coerce::{Purpose, argument, unify};
 use crate::typed::{Typed, call_name};
 
-pub(super) const NAMES: &[&str] = &[
-    "array",
-    "map",
-    "struct",
-    "named_struct",
-    "map_from_arrays",
-    "map_from_entries",
-    "map_concat",
-    "arrays_zip",
-];
+pub(super) const NAMES: &[&str] =
+    &["array", "map", "struct", "named_struct", "map_from_arrays", "map_from_entries", "map_concat", "arrays_zip"];
 
 pub(super) fn plan(mut call: Invocation<'_>) -> Planned<Typed> {
     match call.name {
@@ -162,7 +154,8 @@ fn arrays_zip(mut call: Invocation<'_>) -> Planned<Typed> {
             lengths.push(length);
             valid.push(whole);
         }
-        let columns = lists.iter().zip(picks).map(|(list, picks)| Ok(take(list.values(), &UInt32Array::from(picks), None)?));
+        let columns =
+            lists.iter().zip(picks).map(|(list, picks)| Ok(take(list.values(), &UInt32Array::from(picks), None)?));
         let columns = columns.collect::<Result<Vec<_>>>()?;
         let items = StructArray::try_new_with_length(fields.clone(), columns, None, lengths.iter().sum())?;
         let field = super::types::list_field(DataType::Struct(fields.clone()));
@@ -200,7 +193,8 @@ pub(super) fn map_of_texts(call: Invocation<'_>, args: Vec<Typed>) -> Planned<Ty
         let rows: Vec<Option<Vec<_>>> = text.iter().map(|text| text.map(split)).collect();
         let pairs = || rows.iter().flatten().flatten();
         let keys: ArrayRef = Arc::new(pairs().map(|(key, _)| Some(key)).collect::<arrow::array::StringArray>());
-        let values: ArrayRef = Arc::new(pairs().map(|(_, value)| value.as_ref()).collect::<arrow::array::StringArray>());
+        let values: ArrayRef =
+            Arc::new(pairs().map(|(_, value)| value.as_ref()).collect::<arrow::array::StringArray>());
         let mut entries = Entries::new(&keys, &values);
         let mut start = 0;
         for row in &rows {

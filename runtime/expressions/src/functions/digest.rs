@@ -79,8 +79,7 @@ pub(super) fn plan(mut call: Invocation<'_>) -> Planned<Typed> {
             }
             Ok(Typed::call(name, &args, DataType::Int64, span, |args| {
                 let columns = args.arrays()?;
-                let hash =
-                    |row| columns.iter().try_fold(u64::from(SEED), |seed, column| fold(column, row, seed, &Xx));
+                let hash = |row| columns.iter().try_fold(u64::from(SEED), |seed, column| fold(column, row, seed, &Xx));
                 let hashes = (0..args.rows).map(|row| hash(row).map(u64::cast_signed));
                 Ok(Arc::new(Int64Array::from(hashes.collect::<Result<Vec<_>>>()?)))
             }))
@@ -160,12 +159,24 @@ fn fold<H: Hash>(column: &ArrayRef, row: usize, seed: H::Seed, hash: &H) -> Resu
         DataType::Timestamp(_, _) => hash.long(column.as_primitive::<TimestampMicrosecondType>().value(row), seed),
         DataType::Float32 => {
             let value = column.as_primitive::<Float32Type>().value(row);
-            let value = if value == 0.0 { 0.0 } else if value.is_nan() { f32::NAN } else { value };
+            let value = if value == 0.0 {
+                0.0
+            } else if value.is_nan() {
+                f32::NAN
+            } else {
+                value
+            };
             hash.int(value.to_bits().cast_signed(), seed)
         }
         DataType::Float64 => {
             let value = column.as_primitive::<Float64Type>().value(row);
-            let value = if value == 0.0 { 0.0 } else if value.is_nan() { f64::NAN } else { value };
+            let value = if value == 0.0 {
+                0.0
+            } else if value.is_nan() {
+                f64::NAN
+            } else {
+                value
+            };
             hash.long(value.to_bits().cast_signed(), seed)
         }
         DataType::Decimal128(precision, _) => {
@@ -176,9 +187,9 @@ fn fold<H: Hash>(column: &ArrayRef, row: usize, seed: H::Seed, hash: &H) -> Resu
                     // The shortest two's complement, as Java's BigInteger gives it.
                     let bytes = value.to_be_bytes();
                     let sign = if value < 0 { 0xff } else { 0 };
-                    let skipped = bytes.windows(2).take_while(|pair| {
-                        matches!(pair, [first, second] if *first == sign && (second ^ sign) & 0x80 == 0)
-                    });
+                    let skipped = bytes.windows(2).take_while(
+                        |pair| matches!(pair, [first, second] if *first == sign && (second ^ sign) & 0x80 == 0),
+                    );
                     hash.bytes(bytes.get(skipped.count()..).unwrap_or_default(), seed)
                 }
             }
@@ -247,9 +258,7 @@ impl Hash for Murmur {
     fn bytes(&self, value: &[u8], seed: u32) -> u32 {
         let (words, rest) = value.as_chunks::<4>();
         let hash = words.iter().fold(seed, |hash, word| Self::word(u32::from_le_bytes(*word), hash));
-        let hash = rest.iter().fold(hash, |hash, byte| {
-            Self::word(i32::from(byte.cast_signed()).cast_unsigned(), hash)
-        });
+        let hash = rest.iter().fold(hash, |hash, byte| Self::word(i32::from(byte.cast_signed()).cast_unsigned(), hash));
         Self::end(hash, u32::try_from(value.len()).unwrap_or(u32::MAX))
     }
 }

@@ -168,8 +168,9 @@ fn parse_schema(text: &str) -> Planned<DataType> {
 /// How `from_json` decodes, by its map of options.
 fn decoding(options: &Typed) -> Planned<JsonOptions> {
     let unsupported = |what: &str| {
-        PlanError::new(options.span, format!("from_json: {what}"))
-            .hint("the options are mode (PERMISSIVE or FAILFAST), dateFormat, timestampFormat and columnNameOfCorruptRecord")
+        PlanError::new(options.span, format!("from_json: {what}")).hint(
+            "the options are mode (PERMISSIVE or FAILFAST), dateFormat, timestampFormat and columnNameOfCorruptRecord",
+        )
     };
     let Some(ScalarValue::Map(map)) = &options.literal else {
         return Err(unsupported("the options have to be constant"));

@@ -3,7 +3,10 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int32Array, ListArray, RecordBatch, RecordBatchOptions, UInt32Array, new_null_array};
+use arrow::array::{
+    Array, ArrayRef, AsArray, BooleanArray, Int32Array, ListArray, RecordBatch, RecordBatchOptions, UInt32Array,
+    new_null_array,
+};
 use arrow::buffer::{NullBuffer, OffsetBuffer};
 use arrow::compute::take;
 use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
@@ -72,7 +75,10 @@ pub(crate) fn apply(planner: &Planner<'_>, name: &str, args: &[Ast], span: Span)
     let [value, Ast { node: Node::Lambda { params, body }, .. }] = args else { return Err(unsupported(span)) };
     let indexed = matches!(kind, Kind::Transform | Kind::Filter);
     if params.is_empty() || params.len() > 1 + usize::from(indexed) {
-        return Err(PlanError::new(span, format!("the function of {name} takes an item{}", if indexed { ", and its index" } else { "" })));
+        return Err(PlanError::new(
+            span,
+            format!("the function of {name} takes an item{}", if indexed { ", and its index" } else { "" }),
+        ));
     }
     let invocation = Invocation { planner, name, args: Vec::new(), span };
     let value = array(planner.plan(value)?, &invocation)?;

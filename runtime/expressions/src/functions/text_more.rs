@@ -232,7 +232,8 @@ fn formatted(format: &str, values: &[ArrayRef], row: usize) -> Result<String> {
     while let Some((before, after)) = rest.split_once('%') {
         out.push_str(before);
         let end = after.find(|c: char| c.is_ascii_alphabetic() || c == '%');
-        let Some((spec, kind)) = end.and_then(|end| Some((after.get(..end)?, after.get(end..)?.chars().next()?))) else {
+        let Some((spec, kind)) = end.and_then(|end| Some((after.get(..end)?, after.get(end..)?.chars().next()?)))
+        else {
             return exec_err!("format_string: the format ends inside a %");
         };
         rest = after.get(spec.len() + 1..).unwrap_or_default();
@@ -303,7 +304,9 @@ fn one(out: &mut String, spec: &str, kind: char, value: &ArrayRef, row: usize) -
                     _ => format!("{bits:x}"),
                 }
             }
-            'f' | 'e' | 'E' if value.data_type().is_floating() || matches!(value.data_type(), DataType::Decimal128(..)) => {
+            'f' | 'e' | 'E'
+                if value.data_type().is_floating() || matches!(value.data_type(), DataType::Decimal128(..)) =>
+            {
                 let double = cast_array(&value.slice(row, 1), &DataType::Float64, Mode::Legacy)?;
                 let double = double.as_primitive::<Float64Type>().value(0);
                 numeric = double.is_finite();
@@ -323,7 +326,16 @@ fn one(out: &mut String, spec: &str, kind: char, value: &ArrayRef, row: usize) -
 /// Java rounds the shortest digits half up.
 fn real(value: &ArrayRef, row: usize, double: f64, kind: char, digits: usize) -> Option<String> {
     if !double.is_finite() {
-        return Some(if double.is_nan() { "NaN" } else if double > 0.0 { "Infinity" } else { "-Infinity" }.to_owned());
+        return Some(
+            if double.is_nan() {
+                "NaN"
+            } else if double > 0.0 {
+                "Infinity"
+            } else {
+                "-Infinity"
+            }
+            .to_owned(),
+        );
     }
     if kind != 'f' {
         let text = format!("{double:.digits$e}");

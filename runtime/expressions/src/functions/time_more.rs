@@ -27,7 +27,9 @@ pub(super) fn plan(mut call: Invocation<'_>) -> Planned<Typed> {
     match call.name {
         "months_between" => {
             let mut args = call.between(2, 3)?.into_iter();
-            let (Some(a), Some(b)) = (args.next(), args.next()) else { return Err(call.error("arguments are missing")) };
+            let (Some(a), Some(b)) = (args.next(), args.next()) else {
+                return Err(call.error("arguments are missing"));
+            };
             let exact = match args.next().map(|round| round.literal) {
                 None => false,
                 Some(Some(datafusion_common::ScalarValue::Boolean(Some(round)))) => !round,
@@ -37,7 +39,8 @@ pub(super) fn plan(mut call: Invocation<'_>) -> Planned<Typed> {
             let args = [argument(a, &timestamp(), ansi, call.name)?, argument(b, &timestamp(), ansi, call.name)?];
             let typed = Typed::call(call.name, &args, DataType::Float64, span, move |args| {
                 let (a, b) = (args.array(0)?, args.array(1)?);
-                let (a, b) = (a.as_primitive::<TimestampMicrosecondType>(), b.as_primitive::<TimestampMicrosecondType>());
+                let (a, b) =
+                    (a.as_primitive::<TimestampMicrosecondType>(), b.as_primitive::<TimestampMicrosecondType>());
                 let months = a.iter().zip(b).map(|(a, b)| {
                     let months = months_between(a?, b?)?;
                     Some(if exact { months } else { (months * 1e8 + 0.5).floor() / 1e8 })
@@ -61,11 +64,14 @@ pub(super) fn plan(mut call: Invocation<'_>) -> Planned<Typed> {
                     if arrays.iter().any(|array| array.is_null(row)) {
                         return Ok(None);
                     }
-                    let part = |at: usize| arrays.get(at).map_or(0, |array| array.as_primitive::<Int32Type>().value(row));
+                    let part =
+                        |at: usize| arrays.get(at).map_or(0, |array| array.as_primitive::<Int32Type>().value(row));
                     let second = arrays.get(5).map_or(0, |array| array.as_primitive::<Decimal128Type>().value(row));
                     match instant([part(0), part(1), part(2), part(3), part(4)], second) {
                         None if ansi => {
-                            exec_err!("[DATETIME_FIELD_OUT_OF_BOUNDS] make_timestamp: there is no such time; use try_make_timestamp")
+                            exec_err!(
+                                "[DATETIME_FIELD_OUT_OF_BOUNDS] make_timestamp: there is no such time; use try_make_timestamp"
+                            )
                         }
                         made => Ok(made),
                     }

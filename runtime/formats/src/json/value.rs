@@ -7,7 +7,8 @@ use super::walk::{MAX_DEPTH, Rewrite, Skip, walk};
 use crate::column::{Bytes, Column, Values};
 use crate::json::JsonMode;
 use crate::scalar::{
-    Formats, decimal_of_number, parse_timestamp_bytes, parse_timestamp_ntz, text_to_date_lenient, text_to_timestamp_lenient,
+    Formats, decimal_of_number, parse_timestamp_bytes, parse_timestamp_ntz, text_to_date_lenient,
+    text_to_timestamp_lenient,
 };
 
 /// How a value fitted its column.
