@@ -78,8 +78,8 @@ impl Task {
         let spec = &self.spec;
         let location = format!("{}/tasks/{}", self.checkpoint_base(), self.number);
         let mut sources = inputs::Inputs::make(spec)?;
-        let chain = plan::bind(spec, &mut sources).await?;
-        plan::spare(&chain, &mut sources);
+        let mut chain = plan::bind(spec, &mut sources).await?;
+        plan::spare(&mut chain, &mut sources);
         let plan::Chain { mut steps, output, closes, plan } = chain;
         let (mut checkpoint, mut recovered) = Checkpoint::open(&location, &spec.name).await?;
         if let Some(shares) = &self.shares {
