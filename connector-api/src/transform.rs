@@ -67,6 +67,12 @@ pub trait Transform: Send {
         None
     }
 
+    /// Told once bound, before the first micro-batch: of its own columns only those in `wanted` are looked at by what
+    /// follows (`None`: all). [`reads`](Self::reads) is asked after it.
+    fn wanted(&mut self, wanted: Option<&[String]>) {
+        let _ = wanted;
+    }
+
     /// A micro-batch begins.
     fn begin(&mut self, batch: &BatchInfo) -> Result<()> {
         let _ = batch;

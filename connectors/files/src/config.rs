@@ -193,8 +193,11 @@ fn csv() -> ConfigDef {
             .default(false),
         )
         .key(csv_byte("separator", "What stands between fields.").default(","))
-        .key(csv_byte("quote", "What stands around a field that holds separators.").default("\""))
-        .key(csv_byte("escape", "What stands before a quote inside quotes.").default("\\"))
+        .key(
+            quoting("quote", "What stands around a field that holds separators. Empty: quotes are characters.")
+                .default("\""),
+        )
+        .key(quoting("escape", "What stands before a quote inside quotes. Empty: nothing does.").default("\\"))
         .key(csv_byte("comment", "Lines that begin with it are skipped.").optional())
         .key(text("null.value", "The text that is null. A field without anything is null in any case.", ""))
         .key(text("empty.value", "What a field of quotes alone stands for.", ""))
@@ -213,6 +216,22 @@ fn csv_byte(name: &str, doc: &str) -> ConfigKey {
             None => Err("use one ASCII character, or '\\t' for a tab".to_owned()),
         },
     ))
+}
+
+/// One character, or none.
+fn quoting(name: &str, doc: &str) -> ConfigKey {
+    ConfigKey::new(name, ConfigType::String, Importance::Low, doc).group("CSV").validator(Validator::new(
+        "one ASCII character, or nothing",
+        |text| match quoting_byte(text) {
+            Some(_) => Ok(()),
+            None => Err("use one ASCII character, or nothing".to_owned()),
+        },
+    ))
+}
+
+/// The byte of a quote or escape. Without one it is the byte 0, as in Spark.
+pub(crate) fn quoting_byte(text: &str) -> Option<u8> {
+    if text.is_empty() { Some(0) } else { byte(text) }
 }
 
 /// The byte that an option of one character names.

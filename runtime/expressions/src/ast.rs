@@ -145,6 +145,13 @@ pub(crate) enum Node {
     },
     /// An alias inside an expression: `struct(a AS x)`.
     Named(Box<Ast>, String),
+    /// `* EXCEPT (a, b)`, or the same of a struct's fields.
+    Except(Box<Ast>, Vec<String>),
+    /// `x -> body`, an argument of some functions.
+    Lambda {
+        params: Vec<String>,
+        body: Box<Ast>,
+    },
 }
 
 impl Node {
@@ -157,6 +164,8 @@ impl Node {
             | Self::Cast { value, .. }
             | Self::IsNull(value)
             | Self::IsTruth(value, _)
+            | Self::Except(value, _)
+            | Self::Lambda { body: value, .. }
             | Self::Named(value, _) => Box::new(std::iter::once(&**value)),
             Self::Index(left, right)
             | Self::Binary(_, left, right)
@@ -188,6 +197,8 @@ impl Node {
             Self::IsNull(value) => Self::IsNull(one(value)?),
             Self::IsTruth(value, truth) => Self::IsTruth(one(value)?, truth),
             Self::Named(value, name) => Self::Named(one(value)?, name),
+            Self::Except(value, names) => Self::Except(one(value)?, names),
+            Self::Lambda { params, body } => Self::Lambda { params, body: one(body)? },
             Self::Index(left, right) => Self::Index(one(left)?, one(right)?),
             Self::Binary(op, left, right) => Self::Binary(op, one(left)?, one(right)?),
             Self::Like { value, pattern, escape, fold_case } => {

@@ -26,6 +26,7 @@ pub struct Expression {
     title: Arc<str>,
     ty: DataType,
     expr: Arc<dyn PhysicalExpr>,
+    hidden: bool,
 }
 
 impl Expression {
@@ -47,7 +48,8 @@ impl Expression {
     }
 
     pub(crate) fn new(text: &str, name: String, typed: Typed) -> Self {
-        Self { text: Arc::from(text), name, title: typed.name.into(), ty: typed.ty, expr: typed.expr }
+        let title = typed.name.into();
+        Self { text: Arc::from(text), name, title, ty: typed.ty, expr: typed.expr, hidden: false }
     }
 
     /// The same, computed by another compiled form.
@@ -103,13 +105,18 @@ impl Expression {
         &self.text
     }
 
+    /// Its text is not to be used in its place: it has names that the input does not have.
+    pub(crate) fn hide_source(&mut self) {
+        self.hidden = true;
+    }
+
     /// The expression without its alias, in brackets; a column of a `*` by its name.
     pub(crate) fn source(&self) -> Option<String> {
         if let Some(column) = self.expr.downcast_ref::<Column>() {
             return Some(format!("`{}`", column.name().replace('`', "``")));
         }
         let item = parse::item(&self.text).ok()?;
-        if matches!(item.expr.node, Node::Star(_)) {
+        if self.hidden || matches!(item.expr.node, Node::Star(_) | Node::Except(_, _)) {
             return None;
         }
         self.text.get(item.expr.span.start..item.expr.span.end).map(|text| format!("({text})"))

@@ -28,7 +28,10 @@ impl Planner<'_> {
             Node::Name(name) => self.column(name, span),
             Node::Field(base, name) => self.field(base, name, span),
             Node::Index(base, index) => self.index(base, index, span),
-            Node::Star(_) => misplaced_star(span),
+            Node::Star(_) | Node::Except(_, _) => misplaced_star(span),
+            Node::Lambda { .. } => {
+                Err(PlanError::new(span, "a function with -> stands among the arguments of another only"))
+            }
             Node::Call { name, args } => self.call(name, args, span),
             Node::Unary(unary, value) => self.unary(*unary, value, span),
             Node::Binary(op @ (Binary::And | Binary::Or), left, right) => self.logic(*op, left, right, span),
@@ -95,6 +98,9 @@ impl Planner<'_> {
     }
 
     fn call(&self, name: &str, args: &[Ast], span: Span) -> Planned<Typed> {
+        if args.iter().any(|arg| matches!(arg.node, Node::Lambda { .. })) {
+            return functions::lambda::apply(self, name, args, span);
+        }
         // Before its arguments: a name that is wrong explains why a column may not stand there.
         functions::check_name(name, span)?;
         let mut values = Vec::with_capacity(args.len());
@@ -103,6 +109,16 @@ impl Planner<'_> {
                 Node::Star(None) => {
                     for (index, field) in self.schema.fields().iter().enumerate() {
                         values.push(Typed::column(field.name(), index, field.data_type().clone(), arg.span));
+                    }
+                }
+                Node::Star(Some(base)) => {
+                    let base = self.plan(base)?;
+                    let DataType::Struct(fields) = base.ty.clone() else {
+                        let message = format!("'{}' is no struct, so .* has nothing to expand", base.name);
+                        return Err(PlanError::new(arg.span, message).hint("leave out the .*"));
+                    };
+                    for field in &fields {
+                        values.push(field::get(base.clone(), field.name(), arg.span)?.aliased(field.name()));
                     }
                 }
                 _ => values.push(self.plan(arg)?),

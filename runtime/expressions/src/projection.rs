@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray as _, RecordBatch, RecordBatchOptions, StringArray};
 use arrow::compute::{concat_batches, take};
-use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema, SchemaRef};
 use datafusion_physical_expr::expressions::Column;
 use datafusion_physical_expr::utils::collect_columns;
 use levada_connector_api::{Error, Result};
@@ -15,6 +15,7 @@ use super::explode::{self, Generator};
 use super::expression::output_name;
 use super::isolate::isolate;
 use super::planner::Planner;
+use super::resolve::find;
 use super::typed::Typed;
 use super::{Expression, SqlOptions, parse};
 use crate::functions::field;
@@ -47,7 +48,8 @@ impl Projection {
             return Err(Error::config("the select list is empty").hint("use * for all columns"));
         }
         let planner = Planner { schema: input, ansi: options.ansi };
-        let mut list = List { planner, outputs: Vec::new(), fields: Vec::new(), generator: None };
+        let (outputs, fields, aliases) = (Vec::new(), Vec::new(), Vec::new());
+        let mut list = List { planner, outputs, fields, generator: None, aliases };
         for text in exprs {
             parse::item(text).and_then(|item| list.add(text, item)).map_err(|error| error.locate(text))?;
         }
@@ -62,8 +64,13 @@ impl Projection {
 
     /// The numbers of the input columns that are read, in order.
     pub fn reads(&self) -> Vec<usize> {
-        let values = self.outputs.iter().filter_map(|output| match output {
-            Output::Value(expression) => Some(expression),
+        self.reads_of(|_| true)
+    }
+
+    /// The same, but for the columns that are only handed on to outputs that are not `wanted`.
+    pub fn reads_of(&self, wanted: impl Fn(usize) -> bool) -> Vec<usize> {
+        let values = self.outputs.iter().enumerate().filter_map(|(at, output)| match output {
+            Output::Value(expression) => (expression.column().is_none() || wanted(at)).then_some(expression),
             Output::Generated(_) => None,
         });
         let all = values.chain(self.generator.iter().map(Generator::value));
@@ -166,12 +173,21 @@ fn window_time(ast: &Ast) -> Option<&str> {
     }
 }
 
+/// Larger expressions are not put in for their aliases: each of these may double what is compiled.
+const MOST_NODES: usize = 1000;
+
+fn size(ast: &Ast) -> usize {
+    1 + ast.node.children().map(size).sum::<usize>()
+}
+
 /// A select list while it is compiled.
 struct List<'a> {
     planner: Planner<'a>,
     outputs: Vec<Output>,
     fields: Vec<FieldRef>,
     generator: Option<Generator>,
+    /// The names that items so far were given, and what they are.
+    aliases: Vec<(String, Ast)>,
 }
 
 impl List<'_> {
@@ -182,6 +198,17 @@ impl List<'_> {
                 return Err(PlanError::new(span, "* cannot have a name"));
             }
             return self.expand(text, base.as_deref(), &item.expr);
+        }
+        if let Node::Except(star, left_out) = &item.expr.node {
+            return self.expand_but(text, star, left_out);
+        }
+        let written = item.expr.clone();
+        let item = Item { expr: self.with_aliases(item.expr)?, ..item };
+        // What it means is not what is written: nobody can take it for an expression of the input.
+        let outputs = self.outputs.len();
+        let lateral = item.expr != written;
+        if let [name] = item.aliases.as_slice() {
+            self.aliases.push((name.clone(), item.expr.clone()));
         }
         if let Some((kind, args)) = explode::generator(&item.expr) {
             return self.generate(text, kind, args, &item);
@@ -194,11 +221,61 @@ impl List<'_> {
             _ => return Err(PlanError::new(span, "several names are for explode and posexplode only")),
         };
         self.push(text, name, typed);
+        if lateral && let Some(Output::Value(expression)) = self.outputs.get_mut(outputs) {
+            expression.hide_source();
+        }
         // The time of a window has the window's watermark.
         if let (Some(window), Some(field)) = (marked, self.fields.last_mut()) {
             let known = self.planner.schema.fields().iter().find(|field| field.name().eq_ignore_ascii_case(window));
             let metadata = known.map(|window| window.metadata().clone()).unwrap_or_default();
             *field = Arc::new(field.as_ref().clone().with_metadata(metadata));
+        }
+        Ok(())
+    }
+
+    /// A name that no column has stands for an item before it.
+    fn with_aliases(&self, ast: Ast) -> Planned<Ast> {
+        if self.aliases.is_empty() {
+            return Ok(ast);
+        }
+        if let Node::Name(name) = &ast.node {
+            let same = |other: &str| other.to_lowercase() == name.to_lowercase();
+            if self.planner.schema.fields().iter().any(|field| same(field.name())) {
+                return Ok(ast);
+            }
+            let Some((_, meant)) = self.aliases.iter().rev().find(|(alias, _)| same(alias)) else { return Ok(ast) };
+            if size(meant) > MOST_NODES {
+                return Err(PlanError::new(
+                    ast.span,
+                    format!("'{name}' is too long an expression to stand here again"),
+                )
+                .hint("use it in the next transform"));
+            }
+            return Ok(meant.clone());
+        }
+        if let Node::Lambda { params, .. } = &ast.node
+            && self.aliases.iter().any(|(alias, _)| params.iter().any(|param| param.eq_ignore_ascii_case(alias)))
+        {
+            return Ok(ast);
+        }
+        Ok(Ast::new(ast.node.map(&mut |child| self.with_aliases(child))?, ast.span))
+    }
+
+    /// All columns, or fields, but those that are named.
+    fn expand_but(&mut self, text: &str, star: &Ast, left_out: &[String]) -> Planned<()> {
+        let Node::Star(base) = &star.node else { return Ok(()) };
+        let (outputs, fields) = (self.outputs.len(), self.fields.len());
+        self.expand(text, base.as_deref(), star)?;
+        let added: Fields = self.fields.split_off(fields).into();
+        let mut gone = BTreeSet::new();
+        for name in left_out {
+            gone.insert(find(&added, name, "column", "", star.span)?);
+        }
+        let made = self.outputs.split_off(outputs);
+        let kept = made.into_iter().zip(&added).enumerate().filter(|(at, _)| !gone.contains(at));
+        for (_, (output, field)) in kept {
+            self.outputs.push(output);
+            self.fields.push(Arc::clone(field));
         }
         Ok(())
     }

@@ -65,7 +65,7 @@ impl Chain<'_> {
                 Part::Transform(_) => vec![from],
             };
             let transform = match part {
-                Part::Union(_) => Transform { class: "Union", keys: Vec::new() },
+                Part::Union(_) => Transform { class: "Union", keys: vec![("ansi", self.case.ansi.to_string())] },
                 Part::Transform(transform) => transform,
             };
             // State is found by its transform's alias: a filter more or less must not change it.
@@ -172,7 +172,20 @@ fn map_source(source: &Source, folder: &Path) -> Result<Vec<(&'static str, Strin
         keys.push(("max.files.per.trigger", files.to_string()));
     }
     for (option, value) in &source.options {
-        let key = match (source.format.as_str(), option.to_ascii_lowercase().as_str()) {
+        let name = option.to_ascii_lowercase();
+        let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned).to_ascii_lowercase();
+        let has_no_effect = match name.as_str() {
+            // For finding a schema, which is given.
+            "inferschema" | "primitivesasstring" | "prefersdecimal" | "samplingratio" => true,
+            "encoding" | "charset" => matches!(text.as_str(), "utf-8" | "utf8"),
+            "allowcomments" | "allowunquotedfieldnames" | "allownumericleadingzeros" | "latestfirst" => text == "false",
+            "allowsinglequotes" => text == "true",
+            _ => false,
+        };
+        if has_no_effect {
+            continue;
+        }
+        let key = match (source.format.as_str(), name.as_str()) {
             ("csv", "header") => "header",
             ("csv", "sep" | "delimiter") => "separator",
             ("csv", "quote") => "quote",
@@ -195,6 +208,7 @@ fn map_source(source: &Source, folder: &Path) -> Result<Vec<(&'static str, Strin
                 keys.retain(|(key, _)| !key.starts_with("malformed."));
                 "mode"
             }
+            (_, "recursivefilelookup") => "recursive",
             (_, "maxfileage") => "max.file.age",
             _ => return Err(format!("option {option} of a {} source", source.format)),
         };
@@ -292,10 +306,14 @@ fn dedup(op: &Op) -> Result<Transform, Unsupported> {
 fn aggregate(op: &Op, ansi: bool) -> Result<Transform, Unsupported> {
     only(op, &["keys", "aggs", "window", "session"])?;
     let mut keys = vec![("ansi", ansi.to_string())];
-    let group = match op.args.get("keys") {
+    let mut group = match op.args.get("keys") {
         None | Some(Value::Null) => Vec::new(),
         Some(_) => texts(op, "keys")?,
     };
+    if let Some(window) = group.first().and_then(|first| window_key(first)) {
+        keys.extend(window);
+        group.remove(0);
+    }
     keys.push(("group.by", group.join(", ")));
     keys.push(("aggregates", texts(op, "aggs")?.join(", ")));
     for (name, known) in
@@ -320,6 +338,22 @@ fn aggregate(op: &Op, ansi: bool) -> Result<Transform, Unsupported> {
         }
     }
     Ok(Transform { class: "WindowedAggregate", keys })
+}
+
+/// The keys of `window(column, 'size', 'slide', 'offset') AS name`, of which the last ones may be missing.
+fn window_key(text: &str) -> Option<Vec<(&'static str, String)>> {
+    let rest = text.trim().strip_prefix("window(")?;
+    let (args, rest) = rest.split_once(')')?;
+    let mut args = args.split(',').map(str::trim);
+    let mut keys = vec![("time", args.next()?.to_owned())];
+    for (name, arg) in ["window", "slide", "offset"].into_iter().zip(args) {
+        keys.push((name, arg.strip_prefix('\'')?.strip_suffix('\'')?.to_owned()));
+    }
+    match rest.trim() {
+        "" => {}
+        rest => keys.push(("window.column", rest.strip_prefix("AS ")?.trim().trim_matches('`').to_owned())),
+    }
+    (keys.len() > 1).then_some(keys)
 }
 
 /// Whether an explode and an aggregation are what the word count does.

@@ -3,19 +3,39 @@
 use std::sync::Arc;
 
 use arrow::array::{RecordBatch, RecordBatchOptions};
-use arrow::datatypes::{Field, Schema, SchemaRef};
-use levada_connector_api::config::{Config, ConfigDef};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use levada_connector_api::config::{Config, ConfigDef, ConfigKey, ConfigType, Importance};
 use levada_connector_api::{
     Batch, BindContext, Bound, Emitted, Error, Plugin, Result, Transform, TransformPlugin, WATERMARK, async_trait,
     find_column, watermark_delay,
 };
+use levada_expressions::{Expression, SqlOptions};
+use levada_formats::ddl::type_name;
 
 /// Rows of all inputs, columns matched by name.
 #[derive(Default)]
 struct UnionTransform {
     schema: Option<SchemaRef>,
-    /// For each input: where the output's columns stand in it.
-    columns: Vec<Vec<usize>>,
+    /// For each input: the output's columns in it.
+    columns: Vec<Vec<Source>>,
+    options: SqlOptions,
+}
+
+/// Where a column of the output comes from in an input.
+enum Source {
+    Column(usize),
+    /// It is cast to the type that it has in all inputs together.
+    Cast(Expression),
+}
+
+/// The type that values of both are cast to, as Spark's `coalesce` does it.
+fn common(a: &DataType, b: &DataType, options: &SqlOptions) -> Option<DataType> {
+    if a == b {
+        return Some(a.clone());
+    }
+    let both = Schema::new(vec![Field::new("a", a.clone(), true), Field::new("b", b.clone(), true)]);
+    let expression = Expression::compile("coalesce(a, b)", &Arc::new(both), options).ok()?;
+    Some(expression.data_type().clone())
 }
 
 #[async_trait]
@@ -29,7 +49,7 @@ impl Transform for UnionTransform {
             return Err(Error::config("a Union without inputs"));
         };
         let mut fields: Vec<Field> = first.fields().iter().map(|field| field.as_ref().clone()).collect();
-        self.columns = vec![(0..fields.len()).collect()];
+        let mut places: Vec<Vec<usize>> = vec![(0..fields.len()).collect()];
         for (number, other) in others.iter().enumerate() {
             if other.fields().len() != fields.len() {
                 return Err(Error::config(format!(
@@ -46,7 +66,7 @@ impl Transform for UnionTransform {
                     error.context(format!("[UNRESOLVED_COLUMN] columns are matched by name: input {}", number + 2))
                 })?;
                 let theirs = other.field(at);
-                if theirs.data_type() != field.data_type() {
+                let Some(ty) = common(field.data_type(), theirs.data_type(), &self.options) else {
                     return Err(Error::config(format!(
                         "the column '{}' is {} in input 1 and {} in input {}",
                         field.name(),
@@ -55,6 +75,9 @@ impl Transform for UnionTransform {
                         number + 2
                     ))
                     .hint("cast one of them in a Select before the Union"));
+                };
+                if ty != *field.data_type() {
+                    field.set_data_type(ty);
                 }
                 if let Some(delay) = watermark_delay(theirs) {
                     let delay = watermark_delay(field).map_or(delay, |own| own.max(delay));
@@ -67,7 +90,27 @@ impl Transform for UnionTransform {
                 }
                 own.push(at);
             }
-            self.columns.push(own);
+            places.push(own);
+        }
+        self.columns.clear();
+        for (input, places) in inputs.iter().zip(places) {
+            let sources = places.into_iter().zip(&fields).map(|(at, field)| {
+                let own = input.field(at);
+                if own.data_type() == field.data_type() {
+                    return Ok(Source::Column(at));
+                }
+                let name = own.name().replace('`', "``");
+                let text = format!("coalesce(`{name}`, CAST(NULL AS {}))", type_name(field.data_type()));
+                let expression = Expression::compile(&text, input, &self.options)?;
+                match expression.data_type() == field.data_type() {
+                    true => Ok(Source::Cast(expression)),
+                    false => {
+                        Err(Error::config(format!("the column '{}' has types that do not go together", own.name()))
+                            .hint("cast it in a Select before the Union"))
+                    }
+                }
+            });
+            self.columns.push(sources.collect::<Result<_>>()?);
         }
         let schema = Arc::new(Schema::new(fields));
         self.schema = Some(schema.clone());
@@ -75,7 +118,12 @@ impl Transform for UnionTransform {
     }
 
     fn origin(&self, column: &str) -> Option<String> {
-        // The columns have the same names in all inputs.
+        // The columns have the same names in all inputs. What is cast is not the same before.
+        let at = find_column(self.schema.as_ref()?, column).ok()?;
+        let cast = |sources: &Vec<Source>| matches!(sources.get(at), Some(Source::Cast(_)));
+        if self.columns.iter().any(cast) {
+            return None;
+        }
         Some(format!("`{}`", column.replace('`', "``")))
     }
 
@@ -87,7 +135,13 @@ impl Transform for UnionTransform {
         let (Some(schema), Some(columns)) = (&self.schema, self.columns.get(input)) else {
             return Err(Error::internal("a Union was used before it was bound"));
         };
-        let columns = columns.iter().filter_map(|at| batch.rows.columns().get(*at).cloned()).collect();
+        let column = |source: &Source| match source {
+            Source::Column(at) => {
+                batch.rows.columns().get(*at).cloned().ok_or_else(|| Error::internal("a Union's input lacks a column"))
+            }
+            Source::Cast(expression) => expression.evaluate(&batch.rows),
+        };
+        let columns = columns.iter().map(column).collect::<Result<_>>()?;
         let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
         let rows = RecordBatch::try_new_with_options(schema.clone(), columns, &options);
         let rows = rows?;
@@ -113,12 +167,21 @@ impl Plugin for Union {
     }
 
     fn config_def(&self) -> ConfigDef {
-        ConfigDef::new()
+        ConfigDef::new().key(
+            ConfigKey::new(
+                "ansi",
+                ConfigType::Boolean,
+                Importance::Low,
+                "How columns of several types become one: as in Spark 4, where text that is no number is an error, or not.",
+            )
+            .default(true),
+        )
     }
 }
 
 impl TransformPlugin for Union {
-    fn create(&self, _config: &Config) -> Result<Box<dyn Transform>> {
-        Ok(Box::new(UnionTransform::default()))
+    fn create(&self, config: &Config) -> Result<Box<dyn Transform>> {
+        let options = SqlOptions { ansi: config.bool("ansi"), ..SqlOptions::default() };
+        Ok(Box::new(UnionTransform { options, ..UnionTransform::default() }))
     }
 }

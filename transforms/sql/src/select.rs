@@ -27,8 +27,7 @@ pub struct Select {
     options: SqlOptions,
     alias: String,
     bound: Option<(Projection, SchemaRef)>,
-    /// The input, and which of its columns are read.
-    reads: Option<(SchemaRef, Vec<usize>)>,
+    input: Option<SchemaRef>,
 }
 
 impl Select {
@@ -38,7 +37,7 @@ impl Select {
         let columns = columns.into();
         // A list that cannot be split is an item that cannot be compiled, with the same message.
         let items = split_list(&columns).unwrap_or_else(|_| vec![columns]);
-        Self { items, renames, strict: true, replace: false, prefix, options, alias, bound: None, reads: None }
+        Self { items, renames, strict: true, replace: false, prefix, options, alias, bound: None, input: None }
     }
 
     fn project(&self, input: &SchemaRef) -> Result<Projection> {
@@ -116,7 +115,7 @@ impl Transform for Select {
         let projection = self.project(input).map_err(|error| error.context(format!("{}columns", self.prefix)))?;
         let renamed = self.renamed(&projection.schema());
         let schema = renamed.map_err(|error| error.context(format!("{}rename", self.prefix)))?;
-        self.reads = Some((Arc::clone(input), projection.reads()));
+        self.input = Some(Arc::clone(input));
         self.bound = Some((projection, Arc::clone(&schema)));
         self.alias = context.alias.clone();
         Ok(Bound::stateless(schema))
@@ -130,9 +129,11 @@ impl Transform for Select {
         projection.source(at).filter(|source| self.options.ansi || plain(source))
     }
 
-    fn reads(&self, _: Option<&[String]>) -> Option<Vec<String>> {
-        // Also what is computed for nothing may be an error.
-        let (input, reads) = self.reads.as_ref()?;
+    fn reads(&self, wanted: Option<&[String]>) -> Option<Vec<String>> {
+        let (input, (projection, schema)) = (self.input.as_ref()?, self.bound.as_ref()?);
+        // Also what is computed for nothing may be an error; what is only handed on may not.
+        let wanted = |at: usize| wanted.is_none_or(|wanted| wanted.contains(schema.field(at).name()));
+        let reads = projection.reads_of(wanted);
         Some(reads.iter().filter_map(|at| input.fields().get(*at)).map(|field| field.name().clone()).collect())
     }
 

@@ -8,7 +8,7 @@ use levada_formats::json::{JsonMode, JsonOptions};
 use levada_formats::scalar::{Formats, Pattern};
 use levada_formats::{MalformedFields, MalformedRows};
 
-use crate::config::byte;
+use crate::config::{byte, quoting_byte};
 
 /// What becomes of what does not fit, for all formats.
 #[derive(Debug, Clone)]
@@ -66,10 +66,12 @@ pub(crate) fn json(config: &Config, malformed: &Malformed) -> JsonOptions {
 pub(crate) fn csv(config: &Config, malformed: &Malformed) -> CsvOptions {
     let defaults = CsvOptions::default();
     let one = |key: &str, default: u8| config.string_opt(key).and_then(|text| byte(&text)).unwrap_or(default);
+    let quoting =
+        |key: &str, default: u8| config.string_opt(key).and_then(|text| quoting_byte(&text)).unwrap_or(default);
     CsvOptions {
         separator: one("separator", defaults.separator),
-        quote: one("quote", defaults.quote),
-        escape: one("escape", defaults.escape),
+        quote: quoting("quote", defaults.quote),
+        escape: quoting("escape", defaults.escape),
         comment: config.string_opt("comment").and_then(|text| byte(&text)),
         null_value: config.string("null.value"),
         empty_value: config.string("empty.value"),

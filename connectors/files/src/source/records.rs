@@ -4,7 +4,7 @@ use levada_connector_api::config::Config;
 use levada_formats::text::{LineEnd, line_end};
 use memchr::memmem;
 
-use crate::config::byte;
+use crate::config::{byte, quoting_byte};
 
 /// What ends a record.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -41,7 +41,8 @@ impl Records {
         }
         let csv = config.string("format").eq_ignore_ascii_case("csv");
         let one = |key: &str| config.string_opt(key).and_then(|text| byte(&text));
-        match (csv, one("separator"), one("quote"), one("escape")) {
+        let quoting = |key: &str| config.string_opt(key).and_then(|text| quoting_byte(&text));
+        match (csv, one("separator"), quoting("quote"), quoting("escape")) {
             (true, Some(separator), Some(quote), Some(escape)) => Self::Quoted(Quoting {
                 separator,
                 quote,

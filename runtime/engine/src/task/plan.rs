@@ -171,15 +171,16 @@ fn place(spec: &PipelineSpec) -> Result<Vec<Step>> {
     Ok(steps)
 }
 
-/// Tells the sources which columns are looked at by anybody.
-pub(crate) fn spare(chain: &Chain, inputs: &mut Inputs) {
+/// Tells the transforms and the sources which columns are looked at by anybody.
+pub(crate) fn spare(chain: &mut Chain, inputs: &mut Inputs) {
     // Of each port the columns that somebody wants; `None`: all.
     let mut wanted: HashMap<Port, Option<BTreeSet<String>>> = HashMap::from([(chain.output, None)]);
-    for (at, step) in chain.steps.iter().enumerate().rev() {
+    for (at, step) in chain.steps.iter_mut().enumerate().rev() {
         let own = match wanted.get(&Port::Step(at)) {
             Some(Some(names)) => Some(names.iter().cloned().collect::<Vec<_>>()),
             _ => None,
         };
+        step.transform.wanted(own.as_deref());
         let reads = step.transform.reads(own.as_deref());
         for port in &step.inputs {
             let known = wanted.entry(*port).or_insert_with(|| Some(BTreeSet::new()));

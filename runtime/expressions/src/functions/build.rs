@@ -14,10 +14,11 @@ use super::cast::display;
 use super::collection::{array, item_type, picked, range};
 use super::types::{list, map, map_parts};
 use crate::ast::Planned;
-use crate::coerce::{Purpose, unify};
+use crate::coerce::{Purpose, argument, unify};
 use crate::typed::{Typed, call_name};
 
-pub(super) const NAMES: &[&str] = &["array", "map", "struct", "named_struct", "map_from_arrays", "map_concat"];
+pub(super) const NAMES: &[&str] =
+    &["array", "map", "struct", "named_struct", "map_from_arrays", "map_from_entries", "map_concat", "arrays_zip"];
 
 pub(super) fn plan(mut call: Invocation<'_>) -> Planned<Typed> {
     match call.name {
@@ -92,8 +93,120 @@ pub(super) fn plan(mut call: Invocation<'_>) -> Planned<Typed> {
             });
             Ok(typed.fallible())
         }
+        "map_from_entries" => {
+            let [value] = call.exactly()?;
+            let value = array(value, &call)?;
+            let (key, item) = match item_type(&value.ty) {
+                DataType::Struct(fields) if fields.len() == 2 => match &*fields {
+                    [key, item] => (key.data_type().clone(), item.data_type().clone()),
+                    _ => return Err(call.error("map_from_entries takes an array of structs of two fields")),
+                },
+                _ => return Err(call.error("map_from_entries takes an array of structs of two fields")),
+            };
+            let ty = map(key, item);
+            let result = ty.clone();
+            let typed = Typed::call(call.name, &[value], ty, call.span, move |args| {
+                let lists = args.array(0)?;
+                let lists = lists.as_list::<i32>();
+                let items = lists.values().as_struct();
+                let (keys, values) = (super::field::child(items, 0)?, super::field::child(items, 1)?);
+                let mut entries = Entries::new(&keys, &values);
+                for row in 0..args.rows {
+                    let own = range(lists, row);
+                    if lists.is_null(row) || own.clone().any(|at| items.is_null(at)) {
+                        entries.null();
+                    } else {
+                        entries.row(own.clone().zip(own))?;
+                    }
+                }
+                entries.finish(&result)
+            });
+            Ok(typed.fallible())
+        }
+        "arrays_zip" => arrays_zip(call),
         _ => map_concat(call),
     }
+}
+
+/// The first items of arrays together, then the second ones; shorter arrays are filled with nulls.
+fn arrays_zip(mut call: Invocation<'_>) -> Planned<Typed> {
+    let args = call.between(1, usize::MAX)?;
+    let args = args.into_iter().map(|arg| array(arg, &call)).collect::<Planned<Vec<_>>>()?;
+    let field = |(index, arg): (usize, &Typed)| -> FieldRef {
+        let name = if is_name(arg) { arg.name.clone() } else { index.to_string() };
+        Arc::new(Field::new(name, item_type(&arg.ty), true))
+    };
+    let fields: Fields = args.iter().enumerate().map(field).collect();
+    let ty = list(DataType::Struct(fields.clone()));
+    Ok(Typed::call("arrays_zip", &args, ty, call.span, move |args| {
+        let arrays = args.arrays()?;
+        let lists: Vec<_> = arrays.iter().map(|array| array.as_list::<i32>()).collect();
+        let mut picks = vec![Vec::new(); lists.len()];
+        let mut lengths = Vec::with_capacity(args.rows);
+        let mut valid = Vec::with_capacity(args.rows);
+        for row in 0..args.rows {
+            let whole = lists.iter().all(|list| list.is_valid(row));
+            let length = if whole { lists.iter().map(|list| range(list, row).len()).max().unwrap_or(0) } else { 0 };
+            for (list, picks) in lists.iter().zip(&mut picks) {
+                let own = range(list, row);
+                picks.extend((0..length).map(|at| own.clone().nth(at).and_then(|at| u32::try_from(at).ok())));
+            }
+            lengths.push(length);
+            valid.push(whole);
+        }
+        let columns =
+            lists.iter().zip(picks).map(|(list, picks)| Ok(take(list.values(), &UInt32Array::from(picks), None)?));
+        let columns = columns.collect::<Result<Vec<_>>>()?;
+        let items = StructArray::try_new_with_length(fields.clone(), columns, None, lengths.iter().sum())?;
+        let field = super::types::list_field(DataType::Struct(fields.clone()));
+        let nulls = Some(NullBuffer::from(valid)).filter(|nulls| nulls.null_count() > 0);
+        let offsets = OffsetBuffer::from_lengths(lengths);
+        Ok(Arc::new(arrow::array::ListArray::try_new(field, offsets, Arc::new(items), nulls)?))
+    }))
+}
+
+/// `str_to_map`: a text and two constant separators.
+pub(super) fn map_of_texts(call: Invocation<'_>, args: Vec<Typed>) -> Planned<Typed> {
+    let Ok([text, between, inside]) = <[Typed; 3]>::try_from(args) else {
+        return Err(call.error("arguments are missing"));
+    };
+    let label = format!("str_to_map({}, {}, {})", text.name, between.name, inside.name);
+    let special = |c: char| "\\.[]{}()*+?^$|".contains(c);
+    let plain = |arg: &Typed| match arg.literal_text() {
+        Some(text) if !text.is_empty() && !text.contains(special) => Ok(text.to_owned()),
+        _ => Err(call.error("the separators of str_to_map have to be constant text without special characters")),
+    };
+    let (between, inside) = (plain(&between)?, plain(&inside)?);
+    let text = argument(text, &DataType::Utf8, call.ansi(), call.name)?;
+    let ty = map(DataType::Utf8, DataType::Utf8);
+    let result = ty.clone();
+    let typed = Typed::call("str_to_map", &[text], ty, call.span, move |args| {
+        let text = args.array(0)?;
+        let text = text.as_string::<i32>();
+        let split = |text: &str| -> Vec<(String, Option<String>)> {
+            let pair = |pair: &str| match pair.split_once(inside.as_str()) {
+                Some((key, value)) => (key.to_owned(), Some(value.to_owned())),
+                None => (pair.to_owned(), None),
+            };
+            text.split(between.as_str()).map(pair).collect()
+        };
+        let rows: Vec<Option<Vec<_>>> = text.iter().map(|text| text.map(split)).collect();
+        let pairs = || rows.iter().flatten().flatten();
+        let keys: ArrayRef = Arc::new(pairs().map(|(key, _)| Some(key)).collect::<arrow::array::StringArray>());
+        let values: ArrayRef =
+            Arc::new(pairs().map(|(_, value)| value.as_ref()).collect::<arrow::array::StringArray>());
+        let mut entries = Entries::new(&keys, &values);
+        let mut start = 0;
+        for row in &rows {
+            match row {
+                Some(pairs) => entries.row((start..start + pairs.len()).zip(start..))?,
+                None => entries.null(),
+            }
+            start += row.as_ref().map_or(0, Vec::len);
+        }
+        entries.finish(&result)
+    });
+    Ok(typed.fallible().named(label))
 }
 
 /// Whether Spark takes the argument's name for the field: columns, fields and what has an alias.

@@ -8,7 +8,7 @@ use arrow::datatypes::{DataType, Decimal128Type, Float32Type, Float64Type, Int32
 use datafusion_common::{DataFusionError, ScalarValue};
 
 use super::cast::{Mode, cast, cast_array, overflow};
-use super::decimal::{fits, rescale};
+use super::decimal::{fits, of_integer, rescale};
 use super::{Invocation, arithmetic};
 use crate::ast::{Binary, Planned};
 use crate::coerce::{Purpose, argument, unify};
@@ -66,6 +66,8 @@ pub(super) const NAMES: &[&str] = &[
     "shiftrightunsigned",
     "hex",
     "bin",
+    "factorial",
+    "bit_count",
 ];
 
 pub(super) fn plan(mut call: Invocation<'_>) -> Planned<Typed> {
@@ -121,9 +123,33 @@ pub(super) fn plan(mut call: Invocation<'_>) -> Planned<Typed> {
                 Ok(Arc::new(text.collect::<StringArray>()))
             }))
         }
+        "factorial" => {
+            let [value] = call.exactly()?;
+            let value = argument(value, &DataType::Int32, ansi, "factorial")?;
+            Ok(Typed::call("factorial", &[value], DataType::Int64, span, |args| {
+                let factorial = |n: i32| (0..=20).contains(&n).then(|| (1..=i64::from(n)).product());
+                Ok(Arc::new(args.array(0)?.as_primitive::<Int32Type>().unary_opt::<_, Int64Type>(factorial)))
+            }))
+        }
+        "bit_count" => {
+            let [value] = call.exactly()?;
+            let value = match value.ty {
+                DataType::Boolean => cast(value, &DataType::Int64, Mode::Legacy),
+                _ => argument(value, &DataType::Int64, ansi, "bit_count")?,
+            };
+            Ok(Typed::call("bit_count", &[value], DataType::Int32, span, |args| {
+                let count = |v: i64| v.count_ones().cast_signed();
+                Ok(Arc::new(args.array(0)?.as_primitive::<Int64Type>().unary::<_, Int32Type>(count)))
+            }))
+        }
         "log" if call.args.len() == 2 => {
             // Neither base nor argument may be zero or below: such a logarithm is null.
-            binary_opt(call, |base, x| (base > 0.0 && x > 0.0).then(|| x.ln() / base.ln()))
+            binary_opt(call, |base, x| {
+                (base > 0.0 || base.is_nan())
+                    .then_some(x)
+                    .filter(|x| *x > 0.0 || x.is_nan())
+                    .map(|x| x.ln() / base.ln())
+            })
         }
         name => {
             let op: fn(f64) -> Option<f64> = match name {
@@ -275,7 +301,7 @@ fn round_text(finite: bool, text: &str, digits: i32, even: bool) -> Option<f64> 
 /// floor and ceil: a bigint, of a decimal a decimal without decimals.
 fn whole(mut call: Invocation<'_>) -> Planned<Typed> {
     if call.args.len() == 2 {
-        return Err(call.error(format!("{} with a number of decimals is not supported", call.name)).hint("use round"));
+        return whole_to(call);
     }
     let [value] = call.exactly()?;
     let (ansi, span) = (call.ansi(), call.span);
@@ -302,6 +328,40 @@ fn whole(mut call: Invocation<'_>) -> Planned<Typed> {
             })
         }
     };
+    Ok(typed.named(label))
+}
+
+/// `floor` and `ceil` to a number of decimals: always a decimal.
+fn whole_to(mut call: Invocation<'_>) -> Planned<Typed> {
+    let [value, digits] = call.exactly()?;
+    let (ansi, span) = (call.ansi(), call.span);
+    let label = format!("{}({}, {})", call.name, value.name, digits.name);
+    let Some(digits) = digits.literal_long().map(|digits| digits.clamp(-38, 38) as i32) else {
+        return Err(call.error(format!("the second argument of {} has to be a constant", call.name)));
+    };
+    let value = arithmetic::number(value, ansi, span)?;
+    let of = match value.ty {
+        DataType::Decimal128(precision, scale) => (precision, scale),
+        DataType::Float32 => (14, 7),
+        ref ty => of_integer(ty).unwrap_or((30, 15)),
+    };
+    let (precision, scale) = of;
+    // Without ANSI what is no decimal becomes null.
+    let value = cast(value, &DataType::Decimal128(precision, scale), Mode::of(ansi));
+    let to = i32::from(scale).min(digits.max(0)) as i8;
+    let least = i32::from(precision) - i32::from(scale) + 1;
+    let precision = if digits < 0 { least.max(1 - digits) } else { least + i32::from(to) }.clamp(1, 38) as u8;
+    let floor = call.name == "floor";
+    let dropped = u32::try_from(i32::from(scale) - digits).unwrap_or(0);
+    let typed = Typed::call(call.name, &[value], DataType::Decimal128(precision, to), span, move |args| {
+        let cut = |v: i128| {
+            let Some(unit) = 10i128.checked_pow(dropped) else { return Some(0) };
+            let whole = if floor { v.div_euclid(unit) } else { -(-v).div_euclid(unit) };
+            rescale(whole.checked_mul(unit)?, scale, to).filter(|v| fits(*v, precision))
+        };
+        let values = args.array(0)?.as_primitive::<Decimal128Type>().unary_opt::<_, Decimal128Type>(cut);
+        Ok(Arc::new(values.with_precision_and_scale(precision, to)?))
+    });
     Ok(typed.named(label))
 }
 

@@ -11,18 +11,22 @@ mod collection;
 pub(crate) mod compare;
 mod conditional;
 pub(crate) mod decimal;
+mod digest;
 pub(crate) mod field;
 mod interval;
 mod json;
 mod json_path;
 mod json_write;
+pub(crate) mod lambda;
 mod math;
 mod regex;
 mod room;
 mod sets;
 mod text;
+mod text_more;
 mod text_parts;
 mod time;
+mod time_more;
 mod time_text;
 pub(crate) mod types;
 
@@ -59,6 +63,10 @@ const FAMILIES: &[Family] = &[
     Family { names: time_text::NAMES, plan: time_text::plan },
     Family { names: json::NAMES, plan: json::plan },
     Family { names: binary::NAMES, plan: binary::plan },
+    Family { names: lambda::NAMES, plan: lambda::plan },
+    Family { names: digest::NAMES, plan: digest::plan },
+    Family { names: text_more::NAMES, plan: text_more::plan },
+    Family { names: time_more::NAMES, plan: time_more::plan },
 ];
 
 /// The names of all functions.

@@ -190,7 +190,8 @@ impl Parser<'_> {
             let start = value.span;
             let node = if self.symbol(".") {
                 if self.symbol("*") {
-                    Node::Star(Some(Box::new(value)))
+                    let star = Node::Star(Some(Box::new(value)));
+                    self.star(star, start)?
                 } else {
                     Node::Field(Box::new(value), self.name("a field name")?)
                 }

@@ -31,7 +31,7 @@ impl Parser<'_> {
             Token::Symbol("(") => return self.parenthesis(),
             Token::Symbol("*") => {
                 self.advance();
-                Node::Star(None)
+                self.star(Node::Star(None), span)?
             }
             Token::Word { text, quoted: true } => {
                 self.advance();
@@ -45,10 +45,18 @@ impl Parser<'_> {
 
     pub(super) fn parenthesis(&mut self) -> Planned<Ast> {
         let span = self.span();
-        if self.is_lambda() {
-            return Err(lambda(span));
-        }
+        let lambda = self.is_lambda();
         self.expect("(")?;
+        if lambda {
+            let mut params = vec![self.name("a name")?];
+            while self.symbol(",") {
+                params.push(self.name("a name")?);
+            }
+            self.expect(")")?;
+            self.expect("->")?;
+            let body = Box::new(self.expr()?);
+            return Ok(Ast::new(Node::Lambda { params, body }, span.to(self.previous())));
+        }
         let inner = self.expr()?;
         if self.symbol(",") {
             let mut args = vec![inner];
@@ -57,6 +65,20 @@ impl Parser<'_> {
         }
         self.expect(")")?;
         Ok(Ast { span: span.to(self.previous()), ..inner })
+    }
+
+    /// A star, or what it leaves out: `* EXCEPT (a, b)`.
+    pub(super) fn star(&mut self, star: Node, span: Span) -> Planned<Node> {
+        if !self.is_word_at(self.at, "except") || !self.is_symbol_at(self.at + 1, "(") {
+            return Ok(star);
+        }
+        self.at += 2;
+        let mut names = vec![self.name("a column")?];
+        while self.symbol(",") {
+            names.push(self.name("a column")?);
+        }
+        self.expect(")")?;
+        Ok(Node::Except(Box::new(Ast::new(star, span)), names))
     }
 
     /// Whether `(x, y) ->` stands here.
@@ -110,12 +132,20 @@ impl Parser<'_> {
         }
         self.advance();
         if self.symbol("->") {
-            return Err(lambda(self.previous()));
+            return Ok(Node::Lambda { params: vec![text], body: Box::new(self.expr()?) });
         }
         if self.symbol("(") {
             let start = self.previous();
             let distinct = self.word("distinct");
-            let call = plain(lower, self.list(")")?);
+            let mut args = self.list(")")?;
+            // Whether nulls are left out is the second argument, too.
+            let ignores = self.is_word_at(self.at, "ignore");
+            if (ignores || self.is_word_at(self.at, "respect")) && self.is_word_at(self.at + 1, "nulls") {
+                let flag = Node::Literal(ScalarValue::Boolean(Some(ignores)));
+                args.push(Ast::new(flag, self.span()));
+                self.at += 2;
+            }
+            let call = plain(lower, args);
             let span = start.to(self.previous());
             let filter = if self.is_word_at(self.at, "filter") && self.is_symbol_at(self.at + 1, "(") {
                 self.at += 2;
@@ -270,6 +300,16 @@ impl Parser<'_> {
             self.expect(")")?;
             return Ok(Some(Node::Call { name: "locate".into(), args: vec![first, second] }));
         }
+        if name == "overlay" && self.word("placing") {
+            let with = self.expr()?;
+            self.expect_word("from")?;
+            let mut args = vec![first, with, self.expr()?];
+            if self.word("for") {
+                args.push(self.expr()?);
+            }
+            self.expect(")")?;
+            return Ok(Some(Node::Call { name: name.into(), args }));
+        }
         if name.starts_with("substr") && self.word("from") {
             let mut args = vec![first, self.expr()?];
             if self.word("for") {
@@ -294,8 +334,4 @@ fn plain(name: String, mut args: Vec<Ast>) -> Node {
         return Node::Call { name: "split".into(), args };
     }
     Node::Call { name, args }
-}
-
-fn lambda(span: Span) -> PlanError {
-    PlanError::new(span, "functions with -> are not supported").hint("explode the array and select from its items")
 }

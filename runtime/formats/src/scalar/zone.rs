@@ -106,13 +106,25 @@ fn parse_offset(text: &str) -> Option<i32> {
 impl Zone {
     /// The instant of a local time, both in microseconds. In an overlap the earlier offset holds; a time in a gap moves
     /// forward by the gap's length.
-    pub(crate) fn to_utc(self, local: i64) -> Option<i64> {
+    pub fn to_utc(self, local: i64) -> Option<i64> {
         let seconds = match self {
             Self::Fixed(seconds) => seconds,
             Self::Region(Tz::UTC) => 0,
             Self::Region(zone) => region_offset(zone, chrono::DateTime::from_timestamp_micros(local)?.naive_utc())?,
         };
         local.checked_sub(i64::from(seconds) * MICROS_PER_SECOND)
+    }
+
+    /// The local time of an instant, both in microseconds.
+    pub fn to_local(self, utc: i64) -> Option<i64> {
+        let seconds = match self {
+            Self::Fixed(seconds) => seconds,
+            Self::Region(zone) => {
+                let utc = chrono::DateTime::from_timestamp_micros(utc)?.naive_utc();
+                zone.offset_from_utc_datetime(&utc).fix().local_minus_utc()
+            }
+        };
+        utc.checked_add(i64::from(seconds) * MICROS_PER_SECOND)
     }
 }
 

@@ -27,6 +27,7 @@ struct Plan {
     codec: KeyCodec,
     /// The column whose time decides whether a row is late.
     late_by: Option<usize>,
+    input: SchemaRef,
     /// The column whose time decides when a key is forgotten, and after how many microseconds.
     forget: Option<(usize, i64)>,
     fingerprint: String,
@@ -116,11 +117,12 @@ impl DeduplicateTransform {
             names.push(format!("forgotten by {}", input.field(at).name()));
         }
         Ok(Plan {
-            codec: KeyCodec::new(&types, false)?,
+            codec: KeyCodec::new(&types, false)?.with_signed_zeros(),
             fingerprint: format!("deduplication 2: within={}; keys {}", self.within, names.join(", ")),
             key_schema: Arc::new(Schema::new(key_fields)),
             columns,
             late_by,
+            input: input.clone(),
             forget,
         })
     }
@@ -173,6 +175,23 @@ impl Transform for DeduplicateTransform {
         }
         self.plan = Some(self.compile(input)?);
         Ok(Bound { stateful: true, ..Bound::stateless(input.clone()) })
+    }
+
+    /// Spark reads an event time only where somebody looks at it: otherwise no row of the deduplication is late.
+    fn wanted(&mut self, wanted: Option<&[String]>) {
+        let (Some(plan), Some(wanted)) = (&mut self.plan, wanted) else { return };
+        let Some(at) = plan.late_by else { return };
+        let read = plan.input.fields().get(at).is_some_and(|field| wanted.contains(field.name()));
+        if !read && !self.within && !plan.columns.contains(&at) {
+            plan.late_by = None;
+        }
+    }
+
+    fn reads(&self, wanted: Option<&[String]>) -> Option<Vec<String>> {
+        let plan = self.plan.as_ref()?;
+        let own = plan.columns.iter().chain(&plan.late_by).chain(plan.forget.as_ref().map(|(at, _)| at));
+        let own = own.filter_map(|at| plan.input.fields().get(*at)).map(|field| field.name().clone());
+        Some(wanted?.iter().cloned().chain(own).collect())
     }
 
     fn begin(&mut self, batch: &BatchInfo) -> Result<()> {

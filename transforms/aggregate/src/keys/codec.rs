@@ -2,13 +2,60 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayData, ArrayRef, AsArray, BooleanArray, make_array};
+use arrow::array::{Array, ArrayData, ArrayRef, AsArray, BooleanArray, ListArray, StructArray, make_array};
 use arrow::buffer::{Buffer, MutableBuffer, NullBuffer};
-use arrow::datatypes::DataType;
+use arrow::datatypes::{DataType, Float32Type, Float64Type};
 use arrow::row::{RowConverter, SortField};
 use levada_connector_api::{Error, Result};
 
 use crate::accumulate::canonical;
+
+/// One NaN, and zero without a sign, also inside structs and arrays.
+fn normal(values: &ArrayRef) -> ArrayRef {
+    match values.data_type() {
+        ty if !has_floats(ty) => values.clone(),
+        DataType::Struct(fields) => {
+            let own = values.as_struct();
+            let columns = own.columns().iter().map(normal).collect();
+            match StructArray::try_new_with_length(fields.clone(), columns, own.nulls().cloned(), own.len()) {
+                Ok(array) => Arc::new(array),
+                Err(_) => values.clone(),
+            }
+        }
+        DataType::List(field) => {
+            let own = values.as_list::<i32>();
+            let (offsets, nulls) = (own.offsets().clone(), own.nulls().cloned());
+            match ListArray::try_new(field.clone(), offsets, normal(own.values()), nulls) {
+                Ok(array) => Arc::new(array),
+                Err(_) => values.clone(),
+            }
+        }
+        _ => canonical(values),
+    }
+}
+
+fn has_floats(ty: &DataType) -> bool {
+    match ty {
+        DataType::Struct(fields) => fields.iter().any(|field| has_floats(field.data_type())),
+        DataType::List(item) => has_floats(item.data_type()),
+        ty => ty.is_floating(),
+    }
+}
+
+/// One NaN; zeros keep their signs.
+fn one_nan(values: &ArrayRef) -> ArrayRef {
+    match values.data_type() {
+        DataType::Float32 => {
+            let tidy = |v: f32| if v.is_nan() { f32::NAN } else { v };
+            Arc::new(values.as_primitive::<Float32Type>().unary::<_, Float32Type>(tidy))
+        }
+        DataType::Float64 => {
+            let tidy = |v: f64| if v.is_nan() { f64::NAN } else { v };
+            Arc::new(values.as_primitive::<Float64Type>().unary::<_, Float64Type>(tidy))
+        }
+        _ => values.clone(),
+    }
+}
 
 /// How many bytes stand before the key of a group in time: its window's start.
 pub(crate) const PREFIX: usize = 8;
@@ -29,6 +76,8 @@ enum Column {
 pub(crate) struct KeyCodec {
     columns: Vec<(Column, DataType)>,
     prefixed: bool,
+    /// Whether zeros with a sign are others than those without.
+    signed_zeros: bool,
 }
 
 /// The keys of the rows of a batch.
@@ -70,12 +119,18 @@ impl KeyCodec {
             };
             Ok((column, ty.clone()))
         };
-        Ok(Self { columns: types.iter().map(column).collect::<Result<_>>()?, prefixed })
+        Ok(Self { columns: types.iter().map(column).collect::<Result<_>>()?, prefixed, signed_zeros: false })
+    }
+
+    /// The same, for which -0.0 and 0.0 are two: so Spark compares the keys of deduplications, but not those of groups.
+    pub(crate) fn with_signed_zeros(self) -> Self {
+        Self { signed_zeros: true, ..self }
     }
 
     /// Writes rows. `prefix` has a number for each row when there is a prefix.
     pub(crate) fn encode(&self, prefix: &[i64], values: &[ArrayRef], rows: usize) -> Result<Encoded> {
-        let values: Vec<ArrayRef> = values.iter().map(canonical).collect();
+        let normal = |values: &ArrayRef| if self.signed_zeros { one_nan(values) } else { normal(values) };
+        let values: Vec<ArrayRef> = values.iter().map(normal).collect();
         let mut fixed = if self.prefixed { PREFIX } else { 0 };
         let mut lengths: Vec<usize> = Vec::new();
         let mut converted = Vec::with_capacity(self.columns.len());

@@ -1,7 +1,7 @@
 //! The README's tables of options are those of the definitions.
 
 use levada_connector_api::Plugin;
-use levada_transform_aggregate::{Deduplicate, Watermark, WindowedAggregate, WordCount};
+use levada_transform_aggregate::{Deduplicate, Union, Watermark, WindowedAggregate, WordCount};
 
 const README: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/README.md");
 
@@ -9,10 +9,11 @@ const README: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/README.md");
 fn the_readme_has_every_option() {
     let before = std::fs::read_to_string(README).unwrap();
     let mut after = before.clone();
-    let plugins: [(&str, &dyn Plugin); 4] = [
+    let plugins: [(&str, &dyn Plugin); 5] = [
         ("windowed-aggregate", &WindowedAggregate),
         ("watermark", &Watermark),
         ("deduplicate", &Deduplicate),
+        ("union", &Union),
         ("word-count", &WordCount),
     ];
     for (name, plugin) in plugins {
