@@ -133,6 +133,8 @@ fn filled(value: &str, folder: &str) -> Result<Option<String>, String> {
         rest = after;
         match name.split_once(':') {
             None if name == "dir" => out.push_str(folder),
+            // Kafka Connect's own, in names of tables: the sink has its say.
+            None if name == "topic" => out.push_str("${topic}"),
             Some(("env", variable)) if !variable.is_empty() => match std::env::var(variable) {
                 Ok(found) => out.push_str(&found),
                 Err(_) => return Err(format!("the environment variable {variable} is not set; export it first")),
@@ -196,6 +198,7 @@ mod tests {
         for (value, wanted) in [
             ("${dir}/in/${dir}", Ok(Some("/f/in//f".to_owned()))),
             ("a$b{c}$", Ok(None)),
+            ("${topic}", Ok(Some("${topic}".to_owned()))),
             ("$${HOME}/${dir}", Ok(Some("${HOME}//f".to_owned()))),
             ("${evn:OUT}/x", Err("did you mean '${env:OUT}'?")),
             ("${HOME}/x", Err("did you mean '${env:HOME}'?")),

@@ -91,9 +91,12 @@ impl Expression {
         }
         let columns = collect_columns(&self.expr);
         let columns: BTreeSet<&str> = columns.iter().map(Column::name).collect();
-        match columns.is_empty() {
-            true => self.title.to_string(),
-            false => format!("{} of {}", self.title, columns.into_iter().collect::<Vec<_>>().join(", ")),
+        let columns: Vec<&str> = columns.into_iter().collect();
+        match columns.as_slice() {
+            [] => self.title.to_string(),
+            // Cast to what a function takes.
+            [column] if *column == &*self.title => self.title.to_string(),
+            columns => format!("{} of {}", self.title, columns.join(", ")),
         }
     }
 

@@ -1,8 +1,10 @@
 //! The second stage: runs the transforms.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use futures::FutureExt as _;
 use levada_connector_api::{
     BadRow, Batch, BatchInfo, Emitted, Error, EventTime, Result, Stage, StateImage, StateKind, TaskContext,
 };
@@ -33,6 +35,12 @@ pub(crate) struct Worker {
     pub(crate) out: mpsc::Sender<Work>,
     /// Set by the committer when a new segment, and so all of the state, is due.
     pub(crate) snapshot_due: Arc<AtomicBool>,
+}
+
+/// A panic is told with the transform's name. The transform is not used again: the run ends with it.
+async fn process(step: &mut Step, input: usize, batch: Batch) -> Result<Emitted> {
+    let processed = AssertUnwindSafe(step.transform.process_input(input, batch)).catch_unwind().await;
+    processed.unwrap_or_else(|panic| Err(Error::panicked("the transform", panic.as_ref())))
 }
 
 impl Worker {
@@ -97,7 +105,7 @@ impl Worker {
                     let mut next = Vec::with_capacity(batches.len());
                     for batch in &batches {
                         let Some(step) = self.steps.get_mut(at) else { continue };
-                        let emitted = step.transform.process_input(input, batch.clone()).await;
+                        let emitted = process(step, input, batch.clone()).await;
                         let Emitted { batches, rejected } = emitted.map_err(|e| in_step(&step.alias, e))?;
                         self.reject(batch_id, Stage::Transform, 0, rejected).await?;
                         next.extend(batches);

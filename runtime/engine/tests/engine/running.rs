@@ -7,6 +7,40 @@ use levada_engine::{Environment, Observer, PipelineSpec, Progress, TaskStatus, s
 
 use crate::numbers::{Held, Memory, Numbers};
 
+/// A transform that panics at its first batch.
+struct Panics;
+
+impl Plugin for Panics {
+    fn name(&self) -> &str {
+        "Panics"
+    }
+    fn version(&self) -> &str {
+        "1"
+    }
+    fn doc(&self) -> &str {
+        "Panics"
+    }
+    fn config_def(&self) -> config::ConfigDef {
+        config::ConfigDef::new()
+    }
+}
+
+impl TransformPlugin for Panics {
+    fn create(&self, _: &config::Config) -> Result<Box<dyn Transform>> {
+        Ok(Box::new(Self))
+    }
+}
+
+#[async_trait]
+impl Transform for Panics {
+    fn bind(&mut self, input: &arrow::datatypes::SchemaRef, _: &BindContext) -> Result<Bound> {
+        Ok(Bound::stateless(input.clone()))
+    }
+    async fn process(&mut self, _: Batch) -> Result<Emitted> {
+        std::panic::resume_unwind(Box::new("too large"))
+    }
+}
+
 #[derive(Default)]
 struct Watch {
     batches: Mutex<Vec<(u64, u64)>>,
@@ -40,6 +74,7 @@ impl Run {
     fn spec(&self, extra: &[(&str, &str)]) -> PipelineSpec {
         let mut registry = Registry::new();
         registry.add_source(Numbers).unwrap();
+        registry.add_transform(Panics).unwrap();
         registry.add_sink(Memory { held: self.held.clone(), guarantee: self.guarantee }).unwrap();
         let base = [
             ("name", "p"),
@@ -78,6 +113,15 @@ async fn batches_keep_to_the_row_limit_and_nothing_is_lost() {
     // More has come.
     run.to_end(&[("trigger", "available-now"), ("source.count", "1050")], Faults::none()).await.unwrap();
     assert_eq!(run.numbers(), (0..1050).collect::<Vec<_>>());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_panic_is_told_with_the_transform_that_it_is_of() {
+    let run = Run::new(Guarantee::Idempotent);
+    let extra = [("transforms", "odd"), ("transforms.odd.type", "Panics"), ("restart.attempts", "0")];
+    let error = run.to_end(&extra, Faults::none()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Panic);
+    assert!(error.to_string().contains("transform 'odd': the transform panicked: too large"), "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

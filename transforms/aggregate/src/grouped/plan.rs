@@ -362,7 +362,10 @@ fn interval(micros: i64) -> String {
     ];
     let fits = |(unit, _): &&(i64, &str)| micros % unit == 0;
     match UNITS.iter().find(fits) {
-        Some((unit, name)) if micros != 0 => format!("{} {name}", micros / unit),
+        Some((unit, name)) if micros != 0 => match micros / unit {
+            1 => format!("1 {}", name.trim_end_matches('s')),
+            count => format!("{count} {name}"),
+        },
         _ => "0 seconds".to_owned(),
     }
 }
