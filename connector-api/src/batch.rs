@@ -1,9 +1,8 @@
 //! Rows on their way through a pipeline, and where they came from.
 
 use arrow::array::RecordBatch;
-use arrow::json::LineDelimitedWriter;
 
-use crate::{Origin, Record};
+use crate::{Origin, Record, json};
 
 /// Names of the reserved columns: where a record came from, beside the user's own columns.
 pub mod columns {
@@ -68,13 +67,12 @@ impl Batch {
         if row >= self.num_rows() {
             return Vec::new();
         }
-        let mut writer = LineDelimitedWriter::new(Vec::new());
-        if writer.write(&self.rows.slice(row, 1)).and_then(|()| writer.finish()).is_err() {
+        let mut line = Vec::new();
+        if json::write_lines(&self.rows.slice(row, 1), &mut line).is_err() {
             return Vec::new();
         }
-        let mut json = writer.into_inner();
-        json.truncate(json.trim_ascii_end().len());
-        json
+        line.truncate(line.trim_ascii_end().len());
+        line
     }
 
     /// The memory behind the columns, in bytes.

@@ -115,15 +115,34 @@ impl Error {
         Self::new(ErrorKind::Unsupported, message)
     }
 
-    /// An I/O error at `place`, usually a path. Not found and permission denied have kinds and hints of their own.
+    /// An I/O error at `place`, usually a path. What an operating system says in so many words has a remedy, and is
+    /// permanent where nothing but a change of the path helps.
     pub fn io(place: impl fmt::Display, error: std::io::Error) -> Self {
         use std::io::ErrorKind as Io;
         let new = match error.kind() {
             Io::NotFound => Self::new(ErrorKind::NotFound, format!("{place}: not found")),
             Io::PermissionDenied => Self::new(ErrorKind::Io, format!("{place}: permission denied"))
                 .hint("grant the user that runs levada access to it"),
-            Io::StorageFull | Io::QuotaExceeded => Self::new(ErrorKind::Io, format!("{place}: no space left"))
-                .hint("free some space; the task goes on by itself"),
+            Io::StorageFull | Io::QuotaExceeded => {
+                Self::new(ErrorKind::Io, format!("{place}: no space left")).hint("free some space")
+            }
+            // What somebody must change: another attempt meets the same.
+            Io::NotADirectory | Io::AlreadyExists => {
+                Self::new(ErrorKind::Io, format!("{place}: a file is there, or on the way to it, and no folder"))
+                    .with_retry(Retry::Permanent)
+                    .hint("name another place, or move the file away")
+            }
+            Io::IsADirectory => Self::new(ErrorKind::Io, format!("{place}: a folder is there, and no file"))
+                .with_retry(Retry::Permanent)
+                .hint("name another place, or move the folder away"),
+            Io::ReadOnlyFilesystem => Self::new(ErrorKind::Io, format!("{place}: the file system can only be read"))
+                .with_retry(Retry::Permanent)
+                .hint("name a place that can be written to, or mount it so"),
+            Io::InvalidFilename => {
+                Self::new(ErrorKind::Io, format!("{place}: the name is too long for the file system"))
+                    .with_retry(Retry::Permanent)
+                    .hint("name another place")
+            }
             _ => Self::new(ErrorKind::Io, format!("{place}: {error}")),
         };
         new.source(error)
@@ -233,5 +252,13 @@ mod tests {
         let full = Error::io("/data", std::io::Error::from(std::io::ErrorKind::StorageFull));
         assert_eq!(full.retry(), Retry::Retriable);
         assert_eq!(Error::config("no").retry(), Retry::Permanent);
+        use std::io::ErrorKind as Io;
+        for kind in
+            [Io::NotADirectory, Io::AlreadyExists, Io::IsADirectory, Io::ReadOnlyFilesystem, Io::InvalidFilename]
+        {
+            let error = Error::io("/data", std::io::Error::from(kind));
+            assert_eq!(error.retry(), Retry::Permanent, "{error}");
+            assert!(error.remedy().is_some(), "{error}");
+        }
     }
 }

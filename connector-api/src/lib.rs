@@ -19,6 +19,7 @@ pub mod config;
 mod context;
 mod dead_letters;
 mod error;
+pub mod json;
 mod lookup;
 mod offsets;
 mod origin;

@@ -30,8 +30,13 @@ pub trait Records: Send + Sync {
     /// Where row `row` came from, in one line: `cars-3, offset 17`.
     fn place(&self, row: usize) -> Option<String>;
 
-    /// The record that row `row` was made of.
+    /// The record that row `row` was made of, if it is kept.
     fn record(&self, row: usize) -> Option<Record>;
+
+    /// Whether that record had a null value, which says that its key is deleted. `None`: it is not known.
+    fn is_tombstone(&self, row: usize) -> Option<bool> {
+        self.record(row).map(|record| record.value.is_none())
+    }
 }
 
 /// Where the rows of a [`Batch`](crate::Batch) came from, at the cost of one shared string a batch, and of a bit a row where
@@ -157,6 +162,12 @@ impl Origin {
     /// The record that row `row` of the batch was made of, where the source keeps it.
     pub fn record(&self, row: usize) -> Option<Record> {
         self.records.as_ref()?.record(self.rows.number(row)?)
+    }
+
+    /// Whether row `row` of the batch was made of a record with a null value, which says that its key is deleted. `None`: the
+    /// source does not say, or the rows are no longer one to one.
+    pub fn is_tombstone(&self, row: usize) -> Option<bool> {
+        self.records.as_ref()?.is_tombstone(self.rows.number(row)?)
     }
 }
 

@@ -1,5 +1,9 @@
 //! How plugins describe themselves and are made.
 
+use std::path::{Path, PathBuf};
+
+use arrow::datatypes::SchemaRef;
+
 use crate::config::{Config, ConfigDef, ConfigError, RawConfig};
 use crate::{DeadLetterQueue, Result, Sink, SinkCapabilities, Source, SourceCapabilities, Transform};
 
@@ -67,6 +71,13 @@ pub trait SourcePlugin: Plugin {
         1
     }
 
+    /// Whether sources under `config` would read a local file of this absolute path, if it were there: so that a pipeline
+    /// that would read what it writes is refused. Does no I/O.
+    fn would_read(&self, config: &Config, file: &Path) -> bool {
+        let _ = (config, file);
+        false
+    }
+
     /// Makes a source. Does no I/O.
     fn create(&self, config: &Config) -> Result<Box<dyn Source>>;
 }
@@ -96,6 +107,22 @@ pub trait SinkPlugin: Plugin {
     fn tasks(&self, config: &Config, max: u32) -> u32 {
         let _ = (config, max);
         1
+    }
+
+    /// Whether rows of `schema` can be written under `config`, as [`Sink::open`](crate::Sink::open) would find out. Does no
+    /// I/O.
+    ///
+    /// # Errors
+    /// They cannot; the error names the column.
+    fn check(&self, config: &Config, schema: &SchemaRef) -> Result<()> {
+        let _ = (config, schema);
+        Ok(())
+    }
+
+    /// The absolute path of a local file such as sinks under `config` write, if they write any. Does no I/O.
+    fn would_write(&self, config: &Config) -> Option<PathBuf> {
+        let _ = config;
+        None
     }
 
     /// Makes a sink. Does no I/O.

@@ -6,7 +6,11 @@ pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) ->
     candidates
         .into_iter()
         .map(|candidate| (strsim::damerau_levenshtein(&wanted, &candidate.to_lowercase()), candidate))
-        .filter(|(distance, candidate)| *distance <= 1 + name.len().max(candidate.len()) / 4)
+        .filter(|(distance, candidate)| {
+            // A slip, and no other word: of four letters one.
+            let length = name.len().max(candidate.len());
+            *distance <= (1 + length / 4).min((length / 3).max(1))
+        })
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, candidate)| candidate)
 }
@@ -21,5 +25,6 @@ mod tests {
         assert_eq!(nearest("ouptut.mode", keys), Some("output.mode"));
         assert_eq!(nearest("Triger", keys), Some("trigger"));
         assert_eq!(nearest("colour", keys), None);
+        assert_eq!(nearest("sha2", ["char"]), None);
     }
 }

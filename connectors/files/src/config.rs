@@ -24,7 +24,7 @@ pub(crate) fn source() -> ConfigDef {
                 "schema",
                 String,
                 High,
-                "The columns, as DDL: `name STRING NOT NULL, age INT`. Without it, those of json and csv are found in the \
+                "The columns, as DDL: `name STRING, age INT`. Without it, those of json and csv are found in the \
             oldest file.",
             )
             .optional()
@@ -125,7 +125,7 @@ fn malformed() -> ConfigDef {
                 "malformed.rows",
                 Medium,
                 "What becomes of a line that cannot be decoded: `error` makes it a bad row \
-            (see `errors.tolerance`), `null` a row of nulls as Spark's PERMISSIVE does, `drop` nothing. \
+            (see `errors.tolerance`), `null` a row of nulls as Spark's PERMISSIVE does (of text: the line with U+FFFD for what is no UTF-8), `drop` nothing. \
             Default: `null` if the schema has a column for bad lines, else `error`.",
             )
             .optional()
@@ -193,7 +193,10 @@ fn csv() -> ConfigDef {
             .default(false),
         )
         .key(csv_byte("separator", "What stands between fields.").default(","))
-        .key(quoting("quote", "What stands around a field that holds separators. Empty: quotes are characters.").default("\""))
+        .key(
+            quoting("quote", "What stands around a field that holds separators. Empty: quotes are characters.")
+                .default("\""),
+        )
         .key(quoting("escape", "What stands before a quote inside quotes. Empty: nothing does.").default("\\"))
         .key(csv_byte("comment", "Lines that begin with it are skipped.").optional())
         .key(text("null.value", "The text that is null. A field without anything is null in any case.", ""))

@@ -46,28 +46,28 @@ impl ConsumerContext for Context {
 /// A consumer of ours.
 pub(crate) type Consumer = BaseConsumer<Context>;
 
-/// A consumer that ends by itself: leaving takes it a moment, and nobody has to wait for it.
-pub(crate) struct Closing(Option<Consumer>);
+/// A client that ends by itself: leaving takes it a moment, and nobody has to wait for it.
+pub(crate) struct Closing<T: Send + 'static = Consumer>(Option<T>);
 
-impl Closing {
-    pub(crate) fn new(consumer: Consumer) -> Self {
-        Self(Some(consumer))
+impl<T: Send + 'static> Closing<T> {
+    pub(crate) fn new(client: T) -> Self {
+        Self(Some(client))
     }
 }
 
-impl std::ops::Deref for Closing {
-    type Target = Consumer;
+impl<T: Send + 'static> std::ops::Deref for Closing<T> {
+    type Target = T;
 
     #[allow(clippy::expect_used, reason = "it is only taken when it is dropped")]
-    fn deref(&self) -> &Consumer {
-        self.0.as_ref().expect("the consumer is there until it is dropped")
+    fn deref(&self) -> &T {
+        self.0.as_ref().expect("the client is there until it is dropped")
     }
 }
 
-impl Drop for Closing {
+impl<T: Send + 'static> Drop for Closing<T> {
     fn drop(&mut self) {
-        let consumer = self.0.take();
-        let _ = std::thread::Builder::new().name("kafka-close".to_owned()).spawn(move || drop(consumer));
+        let client = self.0.take();
+        let _ = std::thread::Builder::new().name("kafka-close".to_owned()).spawn(move || drop(client));
     }
 }
 
@@ -201,6 +201,7 @@ pub(crate) fn is_too_large(code: Code) -> bool {
 pub(crate) fn code(error: &KafkaError) -> Option<Code> {
     match error {
         KafkaError::Transaction(inner) => Some(inner.code()),
+        KafkaError::AdminOp(code) => Some(*code),
         other => other.rdkafka_error_code(),
     }
 }

@@ -80,7 +80,7 @@ pub(crate) fn sink() -> ConfigDef {
                 Boolean,
                 Medium,
                 "Whether a row whose `_op` is `d` or `delete`, or whose columns beside the key are all null, deletes \
-                 the row with its key.",
+                 the row with its key; of Kafka's messages only those without a value.",
             )
             .default(false),
         )

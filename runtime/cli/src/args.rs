@@ -166,9 +166,11 @@ pub(crate) enum Plugin {
         json: bool,
     },
     /// Shows a plugin's options; `pipeline` has those of a pipeline itself.
-    #[command(after_help = "Examples:\n  levada plugin describe Files\n  levada plugin describe pipeline")]
+    #[command(
+        after_help = "Examples:\n  levada plugin describe Files\n  levada plugin describe pipeline\n  levada plugin describe functions"
+    )]
     Describe {
-        /// The plugin's name or alias.
+        /// The plugin's name or alias; 'pipeline' for the pipeline's own options, 'functions' for those of Spark SQL.
         name: String,
     },
     /// Begins a plugin: a crate that builds, with tests of the conformance kit.

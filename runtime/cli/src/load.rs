@@ -26,6 +26,9 @@ pub(crate) fn load(path: &Path, set: &[(String, String)]) -> Result<RawConfig, V
                 "json" => serde_json::from_str(&text).map_err(|e| e.to_string()),
                 _ => serde_yaml_ng::from_str(&text).map_err(|e| e.to_string()),
             };
+            if text.trim().is_empty() {
+                return Err(vec!["is empty".to_owned()]);
+            }
             let tree = unwrap_connect(parsed.map_err(|e| vec![format!("cannot be parsed: {e}")])?);
             if !matches!(tree, Tree::Map(_)) {
                 return Err(vec!["must be a map of keys and values".to_owned()]);
@@ -99,28 +102,58 @@ fn flatten(prefix: &str, tree: &Tree, out: &mut RawConfig, errors: &mut Vec<Stri
     }
 }
 
-/// Fills `${dir}` with the file's folder and `${env:NAME}` with a variable of the environment.
+/// Fills `${dir}` with the file's folder and `${env:NAME}` with a variable of the environment; `$${` stands for `${`.
 fn fill(raw: &mut RawConfig, folder: &str) -> Result<(), Vec<String>> {
     let mut errors = Vec::new();
     for (key, value) in raw.iter_mut() {
-        if value.contains("${dir}") {
-            *value = value.replace("${dir}", folder);
-        }
-        while let Some((before, rest)) = value.split_once("${env:") {
-            let Some((name, after)) = rest.split_once('}') else {
-                errors.push(format!("{key} = '{value}': '${{env:' without its '}}'"));
-                break;
-            };
-            match std::env::var(name) {
-                Ok(found) => *value = format!("{before}{found}{after}"),
-                Err(_) => {
-                    errors.push(format!("{key}: the environment variable {name} is not set; export it first"));
-                    break;
-                }
-            }
+        match filled(value, folder) {
+            Ok(Some(filled)) => *value = filled,
+            Ok(None) => {}
+            Err(error) => errors.push(format!("{key}: {error}")),
         }
     }
     if errors.is_empty() { Ok(()) } else { Err(errors) }
+}
+
+/// A value with its placeholders filled; `None` if it has none.
+fn filled(value: &str, folder: &str) -> Result<Option<String>, String> {
+    let mut rest = value;
+    let mut out = String::new();
+    while let Some((before, after)) = rest.split_once("${") {
+        if let Some(before) = before.strip_suffix('$') {
+            out.push_str(before);
+            out.push_str("${");
+            rest = after;
+            continue;
+        }
+        out.push_str(before);
+        let Some((name, after)) = after.split_once('}') else {
+            return Err(format!("'{value}': '${{' without its '}}'; '$${{' stands for the signs themselves"));
+        };
+        rest = after;
+        match name.split_once(':') {
+            None if name == "dir" => out.push_str(folder),
+            Some(("env", variable)) if !variable.is_empty() => match std::env::var(variable) {
+                Ok(found) => out.push_str(&found),
+                Err(_) => return Err(format!("the environment variable {variable} is not set; export it first")),
+            },
+            _ => {
+                let meant = match name.split_once(':').map_or(name, |(_, variable)| variable) {
+                    "" => "NAME",
+                    variable => variable,
+                };
+                return Err(format!(
+                    "'${{{name}}}' stands for nothing; did you mean '${{env:{meant}}}'? There is '${{dir}}', too; '$${{' \
+                     stands for the signs themselves"
+                ));
+            }
+        }
+    }
+    if rest.len() == value.len() {
+        return Ok(None);
+    }
+    out.push_str(rest);
+    Ok(Some(out))
 }
 
 #[cfg(test)]
@@ -159,6 +192,25 @@ mod tests {
     }
 
     #[test]
+    fn what_looks_like_a_placeholder_is_one_or_an_error() {
+        for (value, wanted) in [
+            ("${dir}/in/${dir}", Ok(Some("/f/in//f".to_owned()))),
+            ("a$b{c}$", Ok(None)),
+            ("$${HOME}/${dir}", Ok(Some("${HOME}//f".to_owned()))),
+            ("${evn:OUT}/x", Err("did you mean '${env:OUT}'?")),
+            ("${HOME}/x", Err("did you mean '${env:HOME}'?")),
+            ("${env:}", Err("did you mean '${env:NAME}'?")),
+            ("${dir/x", Err("'${' without its '}'")),
+        ] {
+            match (filled(value, "/f"), wanted) {
+                (Ok(found), Ok(wanted)) => assert_eq!(found, wanted),
+                (Err(error), Err(part)) => assert!(error.contains(part), "{error}"),
+                (found, wanted) => panic!("{value}: {found:?}, not {wanted:?}"),
+            }
+        }
+    }
+
+    #[test]
     fn what_is_said_twice_or_cannot_be_meant_is_an_error() {
         let folder = tempfile::tempdir().unwrap();
         for (name, text, part) in [
@@ -168,6 +220,7 @@ mod tests {
             ("c.yaml", "sink:\n  class: Null\n", "sink.class: empty; for the plugin Null write \"Null\" in quotes"),
             ("d.yaml", "transforms: [a, [b]]\n", "transforms: a list may hold scalars only"),
             ("e.yaml", "just text\n", "must be a map"),
+            ("g.yaml", "\n", "is empty"),
         ] {
             let path = folder.path().join(name);
             std::fs::write(&path, text).unwrap();

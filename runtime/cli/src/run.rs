@@ -1,7 +1,7 @@
 //! `levada run` and `levada validate`.
 
-use std::io::Write as _;
-use std::path::PathBuf;
+use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use levada_connector_api::{Error, ErrorKind, Registry};
@@ -45,7 +45,36 @@ struct Teller {
     status: Status,
     /// Whether there are live lines: then the log need not tell of each batch.
     live: bool,
-    progress: Option<Mutex<std::fs::File>>,
+    progress: Option<Mutex<ProgressFile>>,
+}
+
+/// A file of progress, a line an event. It may end in a part of a line: the disk was full, or the process was killed.
+struct ProgressFile {
+    file: std::fs::File,
+    torn: bool,
+}
+
+impl ProgressFile {
+    fn open(path: &Path) -> std::io::Result<Self> {
+        let mut options = std::fs::OpenOptions::new();
+        options.append(true).create(true);
+        let mut file = options.clone().read(true).open(path).or_else(|_| options.open(path))?;
+        // What cannot be read back, a pipe, has no end to look at.
+        let mut last = [b'\n'];
+        if file.seek(SeekFrom::End(-1)).is_ok() {
+            let _ = file.read(&mut last);
+        }
+        Ok(Self { file, torn: last != *b"\n" })
+    }
+
+    fn write(&mut self, progress: &Progress) -> std::io::Result<()> {
+        let mut line = if self.torn { vec![b'\n'] } else { Vec::new() };
+        serde_json::to_writer(&mut line, progress)?;
+        line.push(b'\n');
+        let written = self.file.write_all(&line);
+        self.torn = written.is_err();
+        written
+    }
 }
 
 impl Observer for Teller {
@@ -58,18 +87,17 @@ impl Observer for Teller {
                 input_rows = progress.num_input_rows,
                 output_rows = progress.sink.num_output_rows,
                 rejected_rows = progress.num_rejected_rows,
+                late_rows = progress.late_rows(),
                 rows_per_second = progress.processed_rows_per_second.round(),
                 ms = progress.batch_duration,
                 "batch committed"
             );
         }
         if let Some(file) = &self.progress
-            && let (Ok(mut file), Ok(mut line)) = (file.lock(), serde_json::to_vec(progress))
+            && let Ok(mut file) = file.lock()
+            && let Err(error) = file.write(progress)
         {
-            line.push(b'\n');
-            if let Err(error) = file.write_all(&line) {
-                tracing::warn!(%error, "the progress file cannot be written");
-            }
+            tracing::warn!(%error, "the progress file cannot be written");
         }
     }
 
@@ -95,7 +123,7 @@ pub(crate) async fn run(args: &Run, registry: &Registry, status: Status) -> Resu
     let progress = match &args.progress {
         None => None,
         Some(path) => {
-            let file = std::fs::OpenOptions::new().append(true).create(true).open(path).map_err(|e| {
+            let file = ProgressFile::open(path).map_err(|e| {
                 say(&format!("error: --progress {}: {e}", path.display()));
                 Exit::Usage
             })?;

@@ -40,6 +40,15 @@ pub(crate) fn describe(registry: &Registry, name: &str) -> Result<(), Exit> {
     if name.eq_ignore_ascii_case("pipeline") {
         return print(&format!("# Pipeline\n\n{}", levada_engine::pipeline::definition().to_markdown("")));
     }
+    if name.eq_ignore_ascii_case("functions") {
+        let (functions, aggregates) = levada_transform_sql::functions();
+        let list = |names: Vec<&str>| names.join(", ");
+        return print(&format!(
+            "# Functions of Spark SQL\n\n{}\n\n# Aggregates\n\n{}\n",
+            list(functions),
+            list(aggregates)
+        ));
+    }
     let mut out = String::new();
     let all = registry.list();
     for (kind, plugin) in &all {

@@ -178,6 +178,8 @@ fn plugins_describe_themselves() {
     }
     assert!(text(&levada(&["plugin", "describe", "files"]).stdout).contains("`source.max.files.per.trigger`"));
     assert!(text(&levada(&["plugin", "describe", "pipeline"]).stdout).contains("`batch.max.rows`"));
+    let functions = text(&levada(&["plugin", "describe", "functions"]).stdout);
+    assert!(functions.contains("date_format") && functions.contains("collect_list"), "{functions}");
     assert_eq!(levada(&["plugin", "describe", "Consol"]).status.code(), Some(2));
     assert!(text(&levada(&["completions", "bash"]).stdout).contains("_levada"));
 }
@@ -199,6 +201,58 @@ fn validate_shows_columns_as_ddl_and_all_errors_at_once() {
         assert!(errors.contains(part), "{part} is not in {errors}");
     }
     assert!(errors.contains("missing.yaml: does not exist"), "{errors}");
+}
+
+#[test]
+fn a_pipeline_that_would_read_what_it_writes_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("in")).unwrap();
+    let file = folder.path().join("p.yaml");
+    let config = "source: {class: Files, path: \"${dir}/in\"}\nsink: {class: Files, path: \"${dir}/out\"}\n";
+    std::fs::write(&file, config).unwrap();
+    let validate = |set: &str| {
+        let set = set.replace("DIR", folder.path().to_str().unwrap());
+        let out = levada(&["validate", file.to_str().unwrap(), "--set", &set]);
+        (out.status.code(), text(&out.stderr))
+    };
+    let letters = "errors.deadletterqueue.path";
+    for (set, wanted) in [
+        ("sink.path=DIR/in", Some("sink.path: the source 'Files' would read what is written there")),
+        ("sink.path=DIR/in/_out", None),
+        ("errors.deadletterqueue.path=DIR/in", Some("the source 'Files' would read the dead letters")),
+        ("errors.deadletterqueue.path=DIR/out/bad", Some("who reads the sink's files would take")),
+        ("errors.deadletterqueue.path=DIR/out/_bad", None),
+        ("errors.deadletterqueue.path=DIR/bad", None),
+    ] {
+        let (code, errors) = validate(set);
+        assert_eq!(code, Some(if wanted.is_some() { 2 } else { 0 }), "{set}: {errors}");
+        assert!(errors.contains(wanted.unwrap_or_default()), "{set}: {errors}");
+        assert!(!set.starts_with(letters) || wanted.is_none() || errors.contains(letters), "{errors}");
+    }
+}
+
+#[test]
+fn late_rows_are_told_with_their_batch() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("p.yaml");
+    let config = "source: {class: Files, path: \"${dir}/in\", format: json, schema: \"at TIMESTAMP, k STRING\"}\n\
+                  transforms: c\n\
+                  transforms.c: {type: WindowedAggregate, time: at, watermark: 500 ms, window: 1h, group.by: k, \
+                  aggregates: count(*) AS n}\nsink: {class: \"Null\"}\n";
+    std::fs::write(&file, config).unwrap();
+    std::fs::create_dir(folder.path().join("in")).unwrap();
+    let rows = "{\"at\":\"1969-07-20T20:17:40Z\",\"k\":\"a\"}\n{\"at\":\"1971-01-01\",\"k\":\"a\"}\n";
+    std::fs::write(folder.path().join("in/1.json"), rows).unwrap();
+    // Of a run before, which was killed while it wrote.
+    let progress = folder.path().join("progress");
+    std::fs::write(&progress, "{\"half").unwrap();
+    let more = ["--available-now", "--progress", progress.to_str().unwrap()];
+    let told = text(&run(&file, folder.path(), &more).stderr);
+    assert!(told.contains("late_rows=1"), "{told}");
+    let progress = std::fs::read_to_string(&progress).unwrap();
+    let (half, events) = progress.split_once('\n').unwrap();
+    assert_eq!(half, "{\"half");
+    assert!(events.lines().all(|line| line.starts_with('{') && line.ends_with('}')), "{events}");
 }
 
 #[test]

@@ -46,6 +46,14 @@ pub struct Progress {
     pub observed_metrics: serde_json::Map<String, Value>,
 }
 
+impl Progress {
+    /// Rows that stateful transforms dropped because they were late; `None` when there is no such transform.
+    pub fn late_rows(&self) -> Option<u64> {
+        let dropped = |state: &StateProgress| state.num_rows_dropped_by_watermark;
+        (!self.state_operators.is_empty()).then(|| self.state_operators.iter().map(dropped).sum())
+    }
+}
+
 /// Where a batch's time went, in milliseconds. Stages overlap: the parts may exceed the whole.
 #[derive(Debug, Clone, Default, Serialize)]
 #[serde(rename_all = "camelCase")]

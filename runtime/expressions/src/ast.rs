@@ -43,12 +43,27 @@ impl PlanError {
         let line = before.matches('\n').count() + 1;
         let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
         let place = if line == 1 { format!("column {column}") } else { format!("line {line}, column {column}") };
-        let error = levada_connector_api::Error::config(format!("expression \"{text}\", {place}: {}", self.message));
+        let shown = around(text, before.len());
+        let error = levada_connector_api::Error::config(format!("expression \"{shown}\", {place}: {}", self.message));
         match self.hint {
             Some(hint) => error.hint(hint),
             None => error,
         }
     }
+}
+
+/// A long text as what stands around a place in it, in bytes.
+pub(crate) fn around(text: &str, at: usize) -> std::borrow::Cow<'_, str> {
+    const LONG: usize = 400;
+    const SHOWN: usize = 60;
+    if text.len() <= LONG {
+        return text.into();
+    }
+    let start = text.floor_char_boundary(at.saturating_sub(SHOWN));
+    let end = text.ceil_char_boundary(at.saturating_add(SHOWN).min(text.len()));
+    let part = text.get(start..end).unwrap_or_default();
+    let (before, after) = (if start > 0 { "…" } else { "" }, if end < text.len() { "…" } else { "" });
+    format!("{before}{part}{after}").into()
 }
 
 pub(crate) type Planned<T> = std::result::Result<T, PlanError>;

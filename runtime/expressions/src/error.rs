@@ -4,6 +4,8 @@ use arrow::error::ArrowError;
 use datafusion_common::DataFusionError;
 use levada_connector_api::Error;
 
+use crate::ast::around;
+
 /// Why a row cannot be evaluated, in one line, without the wrappings of the libraries.
 pub(crate) fn reason(error: &DataFusionError) -> String {
     match error.find_root() {
@@ -21,5 +23,5 @@ pub(crate) fn reason(error: &DataFusionError) -> String {
 
 /// An evaluation error of the expression `text`.
 pub(crate) fn evaluation(text: &str, error: &DataFusionError) -> Error {
-    Error::data(reason(error)).context(format!("expression \"{text}\""))
+    Error::data(reason(error)).context(format!("expression \"{}\"", around(text, 0)))
 }

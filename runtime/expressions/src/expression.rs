@@ -22,6 +22,8 @@ use super::typed::Typed;
 pub struct Expression {
     text: Arc<str>,
     name: String,
+    /// What Spark calls it, whatever its alias.
+    title: Arc<str>,
     ty: DataType,
     expr: Arc<dyn PhysicalExpr>,
     hidden: bool,
@@ -46,7 +48,8 @@ impl Expression {
     }
 
     pub(crate) fn new(text: &str, name: String, typed: Typed) -> Self {
-        Self { text: Arc::from(text), name, ty: typed.ty, expr: typed.expr, hidden: false }
+        let (text, title) = (Arc::from(text), typed.name.into());
+        Self { text, name, title, ty: typed.ty, expr: typed.expr, hidden: false }
     }
 
     /// The same, computed by another compiled form.
@@ -78,6 +81,20 @@ impl Expression {
     /// The compiled form, for those who evaluate it themselves.
     pub fn physical(&self) -> &Arc<dyn PhysicalExpr> {
         &self.expr
+    }
+
+    /// What it computes, whatever its alias: equal for expressions that were written alike, for the fingerprint of a
+    /// state. Spark's name alone does not tell a column from a text, so the columns that are read stand beside it.
+    pub fn meaning(&self) -> String {
+        if let Some(column) = self.expr.downcast_ref::<Column>() {
+            return column.name().to_owned();
+        }
+        let columns = collect_columns(&self.expr);
+        let columns: BTreeSet<&str> = columns.iter().map(Column::name).collect();
+        match columns.is_empty() {
+            true => self.title.to_string(),
+            false => format!("{} of {}", self.title, columns.into_iter().collect::<Vec<_>>().join(", ")),
+        }
     }
 
     /// The expression as it was written.

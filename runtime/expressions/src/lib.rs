@@ -36,7 +36,8 @@ pub use predicate::Predicate;
 pub use projection::Projection;
 pub use reject::bad_rows;
 
-use levada_connector_api::{Error, Result, config};
+use levada_connector_api::config::parse_duration;
+use levada_connector_api::{Error, Result};
 
 /// How expressions are understood.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,18 +64,34 @@ impl SqlOptions {
     }
 }
 
-/// The microseconds of an interval: `30 seconds`, `1 minute 30 seconds`, `INTERVAL '1 day'`.
+/// The microseconds of an interval: `30 seconds`, `1 minute 30 seconds`, `INTERVAL '1 day'`, `500 ms`.
 ///
 /// # Errors
 /// The text is no interval, or one of months, whose length depends on the calendar.
 pub fn parse_interval(text: &str) -> Result<i64> {
-    match literal::interval(without_word(text).trim_matches('\''), ast::Span::new(0, text.len())) {
+    let inner = without_word(text).trim_matches('\'');
+    match literal::interval(inner, ast::Span::new(0, text.len())) {
         Ok(datafusion_common::ScalarValue::DurationMicrosecond(Some(micros))) => Ok(micros),
         Ok(_) => Err(Error::config(format!("'{text}': months and years have no fixed length"))
             .hint("use days, hours, minutes or seconds")),
-        Err(_) => Err(Error::config(format!("'{text}' is not an interval"))
-            .hint("write it as '30 seconds' or '1 hour 30 minutes'")),
+        // As durations are written elsewhere in a pipeline: '5s', '500 ms', '1 min'.
+        Err(_) => match parse_duration(inner) {
+            Ok(span) => i64::try_from(span.as_micros())
+                .map_err(|_| Error::config(format!("'{text}' is longer than 292 thousand years"))),
+            Err(_) => Err(Error::config(format!("'{text}' is not an interval"))
+                .hint("write it as '30 seconds' or '1 hour 30 minutes'")),
+        },
     }
+}
+
+/// The type's name in Spark's messages: `STRING`, `DECIMAL(10,2)`, `ARRAY<INT>`.
+pub fn type_name(ty: &arrow::datatypes::DataType) -> String {
+    functions::types::sql_name(ty)
+}
+
+/// The names of all aggregates.
+pub fn aggregate_names() -> Vec<&'static str> {
+    aggregate::aggregate_names().collect()
 }
 
 /// The milliseconds of a watermark's delay: an interval whose months have 31 days, and whose years 12 such months; parts
@@ -98,7 +115,7 @@ pub fn parse_delay(text: &str) -> Result<i64> {
 }
 
 fn short_delay(text: &str) -> Result<i64> {
-    let delay = config::parse_duration(text).map_err(|_| {
+    let delay = parse_duration(text).map_err(|_| {
         Error::config(format!("'{text}' is not an interval")).hint("write it as '30 seconds' or '1 month'")
     })?;
     Ok(i64::try_from(delay.as_millis()).unwrap_or(i64::MAX))

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
+use arrow::array::{ArrayRef, AsArray as _, RecordBatch, RecordBatchOptions, StringArray};
 use arrow::compute::{concat_batches, take};
 use arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema, SchemaRef};
 use datafusion_physical_expr::expressions::Column;
@@ -146,6 +146,17 @@ impl Projection {
             return Ok((good, Vec::new()));
         }
         let isolated = isolate(batch, &|part| self.evaluate(part));
+        for (at, field) in self.schema.fields().iter().enumerate() {
+            let texts = isolated.good.iter().filter_map(|part| part.columns().get(at)?.as_string_opt::<i32>());
+            let bytes = |texts: &StringArray| match texts.value_offsets() {
+                [first, .., last] => i64::from(last - first),
+                _ => 0,
+            };
+            if texts.map(bytes).sum::<i64>() > i32::MAX.into() {
+                let message = format!("the values of '{}' in a batch have more than 2 GiB together", field.name());
+                return Err(Error::data(message).hint("set batch.max.rows to fewer rows"));
+            }
+        }
         let good = concat_batches(&self.schema, &isolated.good)?;
         Ok((good, isolated.bad))
     }

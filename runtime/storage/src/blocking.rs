@@ -11,14 +11,22 @@ pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send
     Background::start(work).wait().await
 }
 
-/// Work that has begun on a thread that may block, and whose result is wanted later.
+/// Work that has begun elsewhere, and whose result is wanted later.
 #[derive(Debug)]
 pub struct Background<T>(JoinHandle<Result<T>>);
 
 impl<T: Send + 'static> Background<T> {
-    /// Starts `work`, which runs to its end even if nobody waits for it. Call it within a tokio runtime.
+    /// Starts `work` on a thread that may block. It runs to its end even if nobody waits for it. Call it within a tokio
+    /// runtime.
     pub fn start(work: impl FnOnce() -> Result<T> + Send + 'static) -> Self {
         Self(tokio::task::spawn_blocking(work))
+    }
+
+    /// Starts `work` on one of the runtime's own threads, of which there are as many as cores: it computes for a few
+    /// milliseconds at a time, and never waits for the disk or the network. With more threads that compute than cores the
+    /// system leaves cores idle: it moves a waiting thread to one only at its next tick.
+    pub fn compute(work: impl Future<Output = Result<T>> + Send + 'static) -> Self {
+        Self(tokio::spawn(work))
     }
 
     /// The work's result.

@@ -261,7 +261,6 @@ transaction.state.log.num.partitions=5
 share.coordinator.state.topic.replication.factor=1
 share.coordinator.state.topic.min.isr=1
 group.initial.rebalance.delay.ms=0
-auto.create.topics.enable=false
 # Tests write messages of any age; compacted data is wanted within a test.
 log.retention.ms=-1
 log.retention.check.interval.ms=500
@@ -306,6 +305,8 @@ impl Secure<'_> {
             format!(
                 "{jaas}.plain.sasl.jaas.config={module}.plain.PlainLoginModule required user_{user}=\"{password}\";\n"
             ),
+            // Topics that are asked for are created by the other broker, as Kafka has it, and not by this one.
+            "auto.create.topics.enable=false\n".to_owned(),
             // Who may what is asked; whoever is not named may, and so may all that comes unencrypted.
             "authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer\n\
              allow.everyone.if.no.acl.found=true\nsuper.users=User:ANONYMOUS\n"

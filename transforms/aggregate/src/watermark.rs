@@ -9,7 +9,7 @@ use levada_connector_api::{
     Batch, BatchInfo, BindContext, Bound, Emitted, Error, EventTime, Plugin, Result, Transform, TransformPlugin,
     WATERMARK, async_trait, find_column, watermark_delay,
 };
-use levada_expressions::parse_delay;
+use levada_expressions::{parse_delay, type_name};
 
 /// Watches the event times of a column.
 pub(crate) struct Watch {
@@ -27,8 +27,11 @@ impl Watch {
         match input.field(at).data_type() {
             DataType::Timestamp(TimeUnit::Microsecond, _) => {}
             other => {
-                return Err(Error::config(format!("the event time '{column}' is {other}, not a timestamp"))
-                    .hint(format!("make one before: a Select with '*, to_timestamp({column}) AS event_time'")));
+                return Err(Error::config(format!(
+                    "the event time '{column}' is {}, not a TIMESTAMP",
+                    type_name(other)
+                ))
+                .hint(format!("make one before: a Select with '*, to_timestamp({column}) AS event_time'")));
             }
         }
         Ok(Self { column: at, seen: EventTime { delay, ..EventTime::default() } })

@@ -15,6 +15,15 @@ pub use select::{Select, SelectPlugin};
 
 use levada_connector_api::{Registry, Result};
 
+/// The names of the functions and of the aggregates, in the order of the alphabet.
+pub fn functions() -> (Vec<&'static str>, Vec<&'static str>) {
+    let sorted = |mut names: Vec<&'static str>| {
+        names.sort_unstable();
+        names
+    };
+    (sorted(levada_expressions::function_names()), sorted(levada_expressions::aggregate_names()))
+}
+
 /// Adds the transforms of this crate.
 ///
 /// # Errors

@@ -334,7 +334,8 @@ impl Plugin for SqlPlugin {
 
     fn config_def(&self) -> ConfigDef {
         let query = "The query. Its table is called input. GROUP BY takes tumble(time, size), hop(time, slide, size) and \
-                     session(time, gap); the window is then the column window (session_window), with start and end";
+                     session(time, gap), or Spark's window(time, size, slide) and session_window(time, gap); the window is \
+                     then the column window (session_window), with start and end";
         let watermark = "How long after a later event an event may still come; puts a watermark on the time of the query's \
                          window. Not needed when a Watermark stands before";
         ConfigDef::new()

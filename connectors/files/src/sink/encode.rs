@@ -10,6 +10,7 @@ use arrow::json::{LineDelimitedWriter, WriterBuilder};
 use arrow::row::{RowConverter, SortField};
 use bytes::Bytes;
 use flate2::write::GzEncoder;
+use levada_connector_api::json::JsonValues;
 use levada_connector_api::{Error, Result};
 use object_store::PutPayload;
 use parquet::basic::{Compression as ParquetCompression, ZstdLevel};
@@ -17,7 +18,7 @@ use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::schema::types::ColumnPath;
 
 use super::parquet::ParquetFile;
-use super::values::{JsonValues, for_csv};
+use super::values::for_csv;
 
 /// What files are written as.
 #[derive(Debug, Clone)]

@@ -14,8 +14,8 @@ use arrow::datatypes::{DataType, SchemaRef};
 use futures::TryStreamExt as _;
 use levada_connector_api::config::{Config, ConfigDef, ConfigError};
 use levada_connector_api::{
-    Batch, Commit, Error, Faults, Guarantee, OutputMode, Plugin, Result, Retry, Sink, SinkCapabilities, SinkPlugin,
-    TaskContext, async_trait,
+    BadRow, Batch, Commit, Error, ErrorKind, Faults, Guarantee, OutputMode, Plugin, Result, Retry, Sink,
+    SinkCapabilities, SinkPlugin, TaskContext, async_trait,
 };
 use levada_storage::{Location, blocking};
 use object_store::path::Path;
@@ -69,23 +69,40 @@ impl SinkPlugin for FilesSinkPlugin {
         max
     }
 
-    fn create(&self, config: &Config) -> Result<Box<dyn Sink>> {
+    fn check(&self, config: &Config, schema: &SchemaRef) -> Result<()> {
         let format = config.string("format").to_ascii_lowercase();
-        let default = if format == "parquet" { "snappy" } else { "none" };
-        let compression = config.string_opt("compression").unwrap_or_else(|| default.to_owned()).to_ascii_lowercase();
+        partitioner(&config.list("partition.by"), &format, schema).map(|_| ())
+    }
+
+    fn would_write(&self, config: &Config) -> Option<PathBuf> {
+        let location = levada_storage::resolve(&config.string("path")).ok()?;
+        location.local.as_ref()?;
+        Some(format!("/{}/{}", location.path, Names::new(0, 0).of(Some(0), &file_format(config).extension())).into())
+    }
+
+    fn create(&self, config: &Config) -> Result<Box<dyn Sink>> {
         Ok(Box::new(FilesSink {
             location: levada_storage::resolve(&config.string("path"))?,
-            format: FileFormat { format, compression, header: config.bool("header") },
+            format: file_format(config),
             partition_by: config.list("partition.by"),
             partitioner: None,
             mode: OutputMode::Append,
             names: Names::default(),
             shared: config.bool("shared"),
             faults: Faults::none(),
+            tolerant: false,
+            refused: Vec::new(),
             files: BTreeMap::new(),
             alone: false,
         }))
     }
+}
+
+fn file_format(config: &Config) -> FileFormat {
+    let format = config.string("format").to_ascii_lowercase();
+    let default = if format == "parquet" { "snappy" } else { "none" };
+    let compression = config.string_opt("compression").unwrap_or_else(|| default.to_owned()).to_ascii_lowercase();
+    FileFormat { format, compression, header: config.bool("header") }
 }
 
 struct FilesSink {
@@ -98,6 +115,10 @@ struct FilesSink {
     /// Whether the folder may have files of others.
     shared: bool,
     faults: Faults,
+    /// Whether a row that cannot be written may be left out.
+    tolerant: bool,
+    /// The rows of the micro-batch that were left out.
+    refused: Vec<BadRow>,
     /// The files of the micro-batch, by folder.
     files: BTreeMap<String, StagedFile>,
     /// In complete mode: nothing is there but what this run has written.
@@ -111,8 +132,12 @@ struct StagedFile {
 }
 
 fn failed(place: &Path, error: object_store::Error) -> Error {
-    // Whatever failed may pass: a full disk is emptied, a folder's permissions are corrected.
-    levada_storage::to_error(format!("/{place}"), error).with_retry(Retry::Retriable)
+    let error = levada_storage::to_error(format!("/{place}"), error);
+    match error.kind() {
+        ErrorKind::Io => error,
+        // Whatever else failed may pass: a folder that is gone is made again.
+        _ => error.with_retry(Retry::Retriable),
+    }
 }
 
 impl FilesSink {
@@ -179,16 +204,10 @@ impl FilesSink {
 #[async_trait]
 impl Sink for FilesSink {
     async fn open(&mut self, context: &TaskContext, schema: SchemaRef, mode: OutputMode) -> Result<Option<Commit>> {
-        let partitioner = Partitioner::new(&self.partition_by, &schema)?;
-        if self.format.format == "csv"
-            && let Some(field) = partitioner.schema.fields().iter().find(|field| is_nested(field.data_type()))
-        {
-            return Err(Error::config(format!("column '{}' is nested, and CSV has no way to write it", field.name()))
-                .hint("select its fields, or write json or parquet"));
-        }
-        self.partitioner = Some(partitioner);
+        self.partitioner = Some(partitioner(&self.partition_by, &self.format.format, &schema)?);
         self.mode = mode;
         self.faults = context.faults.clone();
+        self.tolerant = context.tolerant;
         self.location.create_folder().await?;
         let number = owner::claim(&self.location, context, self.shared).await?;
         self.names = Names::new(context.task, number);
@@ -201,10 +220,23 @@ impl Sink for FilesSink {
 
     async fn write(&mut self, batch_id: u64, batch: Batch) -> Result<()> {
         let Some(partitioner) = &self.partitioner else { return Err(Error::internal("the sink is not open")) };
-        for (folder, rows) in partitioner.split(batch.rows)? {
+        let split = partitioner.split(&batch.rows)?;
+        for (row, reason) in split.refused {
+            if !self.tolerant {
+                return Err(Error::data(format!("{}: {reason}", batch.origin.of(row))).hint(
+                    "shorten it in a Select before, or set errors.tolerance=all so that such rows go to the dead letters",
+                ));
+            }
+            self.refused.push(batch.bad_row(row, "sink", reason));
+        }
+        for (folder, rows) in split.folders {
             self.encode(folder, batch_id, rows).await?;
         }
         Ok(())
+    }
+
+    async fn prepare(&mut self, _: u64) -> Result<Vec<BadRow>> {
+        Ok(std::mem::take(&mut self.refused))
     }
 
     async fn commit(&mut self, _: &Commit) -> Result<()> {
@@ -229,6 +261,7 @@ impl Sink for FilesSink {
     }
 
     async fn abort(&mut self, _: u64) -> Result<()> {
+        self.refused.clear();
         for (_, mut file) in std::mem::take(&mut self.files) {
             file.upload.abort().await.map_err(|e| failed(&file.path, e))?;
         }
@@ -251,6 +284,30 @@ fn remove_staged(folder: PathBuf, ours: impl Fn(&str) -> bool) -> Result<()> {
     Ok(())
 }
 
-fn is_nested(data_type: &DataType) -> bool {
-    data_type.is_nested() || matches!(data_type, DataType::Binary | DataType::LargeBinary)
+/// Splits rows of `schema`, which the format must be able to write.
+fn partitioner(by: &[String], format: &str, schema: &SchemaRef) -> Result<Partitioner> {
+    let fields = schema.fields();
+    let twice = fields.iter().enumerate().find(|(at, field)| fields.iter().take(*at).any(|f| f.name() == field.name()));
+    if let Some((_, field)) = twice {
+        return Err(Error::config(format!("two columns are called '{}'", field.name()))
+            .hint("give one of them another name in a Select before"));
+    }
+    let partitioner = Partitioner::new(by, schema)?;
+    if format != "csv" {
+        return Ok(partitioner);
+    }
+    for field in partitioner.schema.fields() {
+        let refused =
+            |what: &str| Error::config(format!("column '{}' is {what}, and CSV has no way to write it", field.name()));
+        match field.data_type() {
+            DataType::Binary | DataType::LargeBinary => {
+                return Err(refused("BINARY").hint("make it text with base64(…) or hex(…) before"));
+            }
+            data_type if data_type.is_nested() => {
+                return Err(refused("nested").hint("select its fields, or write json or parquet"));
+            }
+            _ => {}
+        }
+    }
+    Ok(partitioner)
 }

@@ -17,8 +17,8 @@ use super::encode::{Buffer, failed};
 const GROUP: usize = 1 << 19;
 /// A row group is closed by its size, too: wide rows must not gather half a million at a time.
 const GROUP_BYTES: usize = 64 << 20;
-/// Fewer rows are encoded at once: threads would take longer to start.
-const FEW: usize = 8192;
+/// Fewer rows are encoded by one thread: it goes beside those that decode, and others would take from them.
+const FEW: usize = 1 << 16;
 
 /// A file under way.
 pub(crate) struct ParquetFile {

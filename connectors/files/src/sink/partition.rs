@@ -16,6 +16,15 @@ use levada_formats::scalar::{format_date, format_double, format_float, format_ti
 /// What stands for null in a folder's name.
 const NULL: &str = "__HIVE_DEFAULT_PARTITION__";
 
+/// The most bytes that file systems and stores allow for a folder's name.
+const LONGEST: usize = 255;
+
+/// Rows by their folders, and the rows that have none, with the reason.
+pub(crate) struct Split {
+    pub(crate) folders: Vec<(String, RecordBatch)>,
+    pub(crate) refused: Vec<(usize, String)>,
+}
+
 /// Splits rows by the columns that become folders.
 pub(crate) struct Partitioner {
     columns: Vec<usize>,
@@ -52,10 +61,11 @@ impl Partitioner {
     }
 
     /// The rows of each folder; the folder is empty without partition columns.
-    pub(crate) fn split(&self, rows: RecordBatch) -> Result<Vec<(String, RecordBatch)>> {
+    pub(crate) fn split(&self, rows: &RecordBatch) -> Result<Split> {
         if self.columns.is_empty() {
-            return Ok(vec![(String::new(), rows)]);
+            return Ok(Split { folders: vec![(String::new(), rows.clone())], refused: Vec::new() });
         }
+        let mut refused = Vec::new();
         let schema = rows.schema();
         let mut columns = Vec::new();
         for index in &self.columns {
@@ -63,17 +73,27 @@ impl Partitioner {
         }
         let mut groups: BTreeMap<String, Vec<u32>> = BTreeMap::new();
         let mut folder = String::new();
-        for row in 0..rows.num_rows() {
+        'rows: for row in 0..rows.num_rows() {
             folder.clear();
             for (name, values) in &columns {
                 if !folder.is_empty() {
                     folder.push('/');
                 }
+                let start = folder.len();
                 escape(name, &mut folder);
                 folder.push('=');
                 match values.is_null(row) {
                     true => folder.push_str(NULL),
                     false => escape(values.value(row), &mut folder),
+                }
+                let length = folder.len() - start;
+                if length > LONGEST {
+                    let reason = format!(
+                        "partition.by: the folder's name would have {length} bytes by the value of '{name}'; at most \
+                         {LONGEST} are possible"
+                    );
+                    refused.push((row, reason));
+                    continue 'rows;
                 }
             }
             match groups.get_mut(&folder) {
@@ -86,7 +106,7 @@ impl Partitioner {
         let rows = rows.project(&self.kept)?;
         let take =
             |(folder, group): (String, Vec<u32>)| Ok((folder, take_record_batch(&rows, &UInt32Array::from(group))?));
-        groups.into_iter().map(take).collect()
+        Ok(Split { folders: groups.into_iter().map(take).collect::<Result<_>>()?, refused })
     }
 }
 

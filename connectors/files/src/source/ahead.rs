@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use arrow::datatypes::{Schema, SchemaRef};
 use levada_connector_api::config::Config;
 use levada_connector_api::{Error, Result};
-use levada_storage::Background;
+use levada_storage::{Background, blocking};
 
 use super::decode::{Decoded, LineDecoder};
 use super::reader::{Cut, OpenFile, PieceLimit};
@@ -48,43 +48,40 @@ impl Open {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Cuts off the next piece and decodes it; `None` if there is no room for one.
-    fn work(&self, decoder: &mut LineDecoder) -> Option<Numbered> {
-        let (number, cut) = {
-            let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
-            let (file, next) = &mut *file;
-            let limit = {
-                let known = self.known();
-                if known.ended {
-                    return None;
-                }
-                let first = known.held_bytes == 0;
-                PieceLimit {
-                    rows: known.room.rows.saturating_sub(known.held_rows).max(usize::from(first)),
-                    bytes: known.room.bytes.saturating_sub(known.held_bytes),
-                    at_least_one: first && known.room.at_least_one,
-                    line_bytes: self.line_bytes,
-                    chunk: decoder.chunk(),
-                }
-            };
-            let cut = file.cut(&limit, decoder);
-            let mut known = self.known();
-            match &cut {
-                Ok(cut) if cut.bytes == 0 && !cut.done => return None,
-                Ok(cut) => {
-                    known.held_rows += cut.lines();
-                    known.held_bytes += cut.bytes;
-                    known.ended = cut.done;
-                }
-                Err(_) => {
-                    decoder.forget();
-                    known.ended = true;
-                }
+    /// Cuts off the next piece for `decoder`, with its number; `None` if there is no room for one.
+    fn cut(&self, decoder: &mut LineDecoder) -> Option<(u64, Result<Cut>)> {
+        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        let (file, next) = &mut *file;
+        let limit = {
+            let known = self.known();
+            if known.ended {
+                return None;
             }
-            *next += 1;
-            (*next - 1, cut)
+            let first = known.held_bytes == 0;
+            PieceLimit {
+                rows: known.room.rows.saturating_sub(known.held_rows).max(usize::from(first)),
+                bytes: known.room.bytes.saturating_sub(known.held_bytes),
+                at_least_one: first && known.room.at_least_one,
+                line_bytes: self.line_bytes,
+                chunk: decoder.chunk(),
+            }
         };
-        Some((number, cut.and_then(|cut| Ok((cut, decoder.finish()?)))))
+        let cut = file.cut(&limit, decoder);
+        let mut known = self.known();
+        match &cut {
+            Ok(cut) if cut.bytes == 0 && !cut.done => return None,
+            Ok(cut) => {
+                known.held_rows += cut.lines();
+                known.held_bytes += cut.bytes;
+                known.ended = cut.done;
+            }
+            Err(_) => {
+                decoder.forget();
+                known.ended = true;
+            }
+        }
+        *next += 1;
+        Some((*next - 1, cut))
     }
 }
 
@@ -92,7 +89,7 @@ impl Open {
 pub(crate) struct Ahead {
     schema: SchemaRef,
     open: Option<Arc<Open>>,
-    /// Decoders without work. There is one more than cores: what is decoded waits while others work.
+    /// Decoders without work. There are two more than cores: one piece is cut off, and one waits to be given.
     idle: Vec<LineDecoder>,
     /// At most so many pieces are under way.
     most: usize,
@@ -105,7 +102,7 @@ pub(crate) struct Ahead {
 
 impl Ahead {
     pub(crate) fn new(config: &Config, schema: &Schema) -> Result<Self> {
-        let most = 1 + std::thread::available_parallelism().map_or(1, usize::from).min(MOST);
+        let most = 2 + std::thread::available_parallelism().map_or(1, usize::from).min(MOST);
         let idle: Vec<_> = (0..most).map(|_| LineDecoder::new(config, schema.clone())).collect::<Result<_>>()?;
         let schema = idle.first().map(LineDecoder::schema).ok_or_else(|| Error::internal("no decoder"))?;
         let (working, ready) = (VecDeque::new(), BTreeMap::new());
@@ -180,9 +177,16 @@ impl Ahead {
             && let Some(mut decoder) = self.idle.pop()
         {
             let open = open.clone();
-            self.working.push_back(Background::start(move || {
-                let piece = open.work(&mut decoder);
-                Ok((decoder, piece))
+            self.working.push_back(Background::compute(async move {
+                // The disk may be slow: it is waited for elsewhere.
+                let (mut decoder, cut) = blocking(move || {
+                    let cut = open.cut(&mut decoder);
+                    Ok((decoder, cut))
+                })
+                .await?;
+                let Some((number, cut)) = cut else { return Ok((decoder, None)) };
+                let piece = cut.and_then(|cut| Ok((cut, decoder.finish()?)));
+                Ok((decoder, Some((number, piece))))
             }));
         }
     }

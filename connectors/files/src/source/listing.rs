@@ -1,11 +1,17 @@
 //! Which files there are, in the order in which they are read.
 
+use std::collections::HashSet;
+use std::path::PathBuf;
+use std::sync::Mutex;
+
 use futures::TryStreamExt as _;
 use globset::{GlobBuilder, GlobMatcher};
 use levada_connector_api::{Error, Result};
-use levada_storage::Location;
+use levada_storage::{Location, blocking};
 use object_store::ObjectStoreExt as _;
 use object_store::path::Path;
+
+use super::walk::{is_hidden, walk};
 
 /// A file that can be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,13 +38,21 @@ pub(crate) struct Listing {
     recursive: bool,
     /// The path as the user wrote it.
     pub(crate) text: String,
+    /// Entries that were reported.
+    told: Mutex<HashSet<PathBuf>>,
 }
 
 impl Listing {
     pub(crate) fn new(text: &str, recursive: bool) -> Result<Self> {
         let special = |part: &str| part.contains(['*', '?', '[', '{']);
         if !text.split('/').any(special) {
-            return Ok(Self { base: levada_storage::resolve(text)?, pattern: None, recursive, text: text.to_owned() });
+            return Ok(Self {
+                base: levada_storage::resolve(text)?,
+                pattern: None,
+                recursive,
+                text: text.to_owned(),
+                told: Mutex::default(),
+            });
         }
         let mut parts = text.split('/');
         let fixed: Vec<&str> = parts.by_ref().take_while(|part| !special(part)).collect();
@@ -53,7 +67,13 @@ impl Listing {
             .build()
             .map_err(|e| Error::config(format!("path = '{text}': the pattern cannot be read: {e}")))?;
         let pattern = Some(glob.compile_matcher());
-        Ok(Self { base: levada_storage::resolve(&base)?, pattern, recursive: true, text: text.to_owned() })
+        Ok(Self {
+            base: levada_storage::resolve(&base)?,
+            pattern,
+            recursive: true,
+            text: text.to_owned(),
+            told: Mutex::default(),
+        })
     }
 
     /// All files, sorted. Names that begin with `_` or `.` are not data, as in Spark.
@@ -70,7 +90,7 @@ impl Listing {
                     let mtime = meta.last_modified.timestamp_millis();
                     return Ok(vec![FileEntry { name, size: meta.size, mtime }]);
                 }
-                Ok(_) => {}
+                Ok(_) => return self.list_local(local.clone()).await,
             }
         }
         let objects: Vec<_> = if self.recursive {
@@ -80,16 +100,44 @@ impl Listing {
         };
         let mut entries = Vec::with_capacity(objects.len());
         for object in objects {
-            let Some(below) = object.location.prefix_match(&self.base.path) else { continue };
-            let name = below.map(|part| part.as_ref().to_owned()).collect::<Vec<_>>().join("/");
-            let hidden = name.split('/').any(|part| part.starts_with(['_', '.']) && !part.contains('='));
-            if hidden || self.pattern.as_ref().is_some_and(|pattern| !pattern.is_match(&name)) {
-                continue;
-            }
+            let Some(name) = self.name_of(&object.location).filter(|name| self.admits(name)) else { continue };
             entries.push(FileEntry { name, size: object.size, mtime: object.last_modified.timestamp_millis() });
         }
         FileEntry::sort(&mut entries);
         Ok(entries)
+    }
+
+    async fn list_local(&self, folder: PathBuf) -> Result<Vec<FileEntry>> {
+        let depth = match &self.pattern {
+            // Below the last part of a pattern nothing can match.
+            Some(pattern) if !pattern.glob().glob().contains("**") => pattern.glob().glob().matches('/').count(),
+            _ if self.recursive => usize::MAX,
+            _ => 0,
+        };
+        let found = blocking(move || walk(&folder, depth)).await;
+        let found = found.map_err(|error| error.context("the folder cannot be listed"))?;
+        for (path, reason) in found.odd {
+            if self.told.lock().is_ok_and(|mut told| told.insert(path.clone())) {
+                tracing::warn!(file = %path.display(), "left out: {reason}");
+            }
+        }
+        let mut entries = found.files;
+        entries.retain(|entry| self.admits(&entry.name));
+        FileEntry::sort(&mut entries);
+        Ok(entries)
+    }
+
+    /// The name of a file below the base, if it is there.
+    pub(crate) fn name_of(&self, place: &Path) -> Option<String> {
+        let parts = place.prefix_match(&self.base.path)?;
+        Some(parts.map(|part| part.as_ref().to_owned()).collect::<Vec<_>>().join("/"))
+    }
+
+    /// Whether the file of this name is to be read.
+    pub(crate) fn admits(&self, name: &str) -> bool {
+        let hidden = name.is_empty() || name.split('/').any(is_hidden);
+        let deep = !self.recursive && name.contains('/');
+        !hidden && !deep && self.pattern.as_ref().is_none_or(|pattern| pattern.is_match(name))
     }
 
     /// The place of the file `name`.

@@ -2,12 +2,14 @@
 
 mod age;
 mod ahead;
+mod changes;
 mod decode;
 mod infer;
 mod listing;
 mod options;
 mod reader;
 mod records;
+mod walk;
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
@@ -23,6 +25,7 @@ use levada_formats::ddl::to_ddl;
 
 use self::age::Age;
 use self::ahead::{Ahead, Room};
+use self::changes::Note;
 use self::decode::LineDecoder;
 use self::listing::{FileEntry, Listing};
 use self::reader::{Compression, Header, OpenFile};
@@ -62,13 +65,20 @@ impl SourcePlugin for FilesSourcePlugin {
         SourceCapabilities { replayable: true, bounded: false }
     }
 
+    fn would_read(&self, config: &Config, file: &std::path::Path) -> bool {
+        let listing = Listing::new(&config.string("path"), config.bool("recursive"));
+        let place = object_store::path::Path::from_absolute_path(file);
+        let (Ok(listing), Ok(place)) = (listing, place) else { return false };
+        listing.base.local.is_some() && listing.name_of(&place).is_some_and(|name| listing.admits(&name))
+    }
+
     fn create(&self, config: &Config) -> Result<Box<dyn Source>> {
         let mut source = FilesSource {
             config: config.clone(),
             listing: Arc::new(Listing::new(&config.string("path"), config.bool("recursive"))?),
             ahead: None,
             inferred: None,
-            recorded: false,
+            notes: Vec::new(),
             compression: config.string("compression").to_ascii_lowercase(),
             header: Header::None,
             age: Age::new(config.duration_opt("max.file.age")),
@@ -105,8 +115,8 @@ struct FilesSource {
     ahead: Option<Ahead>,
     /// The columns as DDL, if they were found in the data.
     inferred: Option<String>,
-    /// Whether some offset has them.
-    recorded: bool,
+    /// What some offset says for all of them.
+    notes: Vec<Note>,
     compression: String,
     /// What to do with the first line of each file.
     header: Header,
@@ -128,6 +138,9 @@ struct FilesSource {
 
 /// The note that holds the columns that were found in the data.
 const SCHEMA: &str = "schema";
+/// The notes that hold the folder below which files are named: as it was written, and whole.
+const PATH: &str = "path";
+const FOLDER: &str = "folder";
 /// A poll that has so many bytes of input looks for no more: what follows is to begin with them.
 const ENOUGH: usize = 512 << 10;
 
@@ -167,16 +180,22 @@ impl Source for FilesSource {
             self.seen.insert(name, offset.clone());
         }
         self.age.seen(self.seen.values());
-        let recorded = self.seen.values().find_map(|offset| offset.notes.get(SCHEMA)?.as_str());
-        self.recorded = recorded.is_some();
-        match (&self.inferred, recorded) {
+        self.check_folder()?;
+        let recorded = self.recorded(SCHEMA);
+        let columns = self.inferred.iter().map(|found| Note::new(SCHEMA, found, recorded));
+        let (path, folder) = self.folder();
+        let places = [Note::new(PATH, &path, self.recorded(PATH)), Note::new(FOLDER, &folder, self.recorded(FOLDER))];
+        let notes = columns.chain(places).collect();
+        let verdict = match (&self.inferred, recorded) {
             (Some(found), Some(recorded)) if found != recorded => Err(Error::config(format!(
                 "{}: the columns found in the files are no longer those of the checkpoint: {found}",
                 self.listing.text
             ))
             .hint(format!("set source.schema to '{recorded}', or start anew with another checkpoint.location"))),
             _ => Ok(()),
-        }
+        };
+        self.notes = notes;
+        verdict
     }
 
     async fn poll(&mut self, limit: &PollLimit) -> Result<Polled> {
@@ -226,6 +245,7 @@ impl Source for FilesSource {
 
     async fn latest(&mut self) -> Result<Offsets> {
         let entries = self.listing.list().await?;
+        self.check_seen(&entries)?;
         // How long a compressed file is, is not known before it is read: every file is read to its end.
         let to_end = |entry: FileEntry| {
             let offset = Offset::at(u64::MAX).note("mtime", entry.mtime).note("size", entry.size);
@@ -251,7 +271,7 @@ impl FilesSource {
         let by_order = self.config.bool_opt("enforce.schema").unwrap_or_else(|| self.config.is_given("schema"));
         self.header = match (self.config.bool("header"), by_order) {
             (false, _) => Header::None,
-            (true, true) => Header::Skip,
+            (true, true) => Header::Skip(names),
             (true, false) => Header::Check(names),
         };
         self.ahead = Some(Ahead::new(&self.config, &schema)?);
@@ -307,7 +327,7 @@ impl FilesSource {
         }
         let entries = self.listing.list().await?;
         self.listed = Some(Instant::now());
-        self.report_growth(&entries);
+        self.check_seen(&entries)?;
         self.queue = self.unread(entries).into();
         Ok(!self.queue.is_empty())
     }
@@ -339,11 +359,7 @@ impl FilesSource {
                     tracing::warn!(file = %label, "a file vanished before it was read: it is left out");
                 }
                 Err(error) if error.kind() == ErrorKind::NotFound => {
-                    return Err(Error::new(
-                        ErrorKind::NotFound,
-                        format!("{label}: the file is gone, but only a part of it was committed"),
-                    )
-                    .hint("bring it back, or start anew with another checkpoint.location"));
+                    return Err(self.gone(&name));
                 }
                 Err(error) => return Err(error),
             }
@@ -389,7 +405,7 @@ impl FilesSource {
                     .note("line", lines)
                     .note("mtime", file.entry.mtime)
                     .note("size", size);
-                self.with_schema(end, start.as_ref())
+                self.with_notes(end, start.as_ref())
             }
         };
         self.age.seen([&end]);
@@ -414,30 +430,5 @@ impl FilesSource {
             self.open = Some(file);
         }
         Ok(true)
-    }
-
-    /// Columns that were found in the data are recorded once, with the first file that is read.
-    fn with_schema(&mut self, end: Offset, start: Option<&Offset>) -> Offset {
-        let Some(found) = &self.inferred else { return end };
-        let here = start.is_some_and(|start| start.notes.contains_key(SCHEMA));
-        if self.recorded && !here {
-            return end;
-        }
-        self.recorded = true;
-        end.note(SCHEMA, found.as_str())
-    }
-
-    /// A file is read once: what is added later is not seen, and that is worth a warning.
-    fn report_growth(&mut self, entries: &[FileEntry]) {
-        for entry in entries {
-            let Some(seen) = self.seen.get(&entry.name).filter(|seen| is_done(seen)) else { continue };
-            let before = seen.note_u64("size").unwrap_or(entry.size);
-            if before != entry.size && self.grown.insert(entry.name.clone()) {
-                tracing::warn!(
-                    file = %self.listing.label(&entry.name), before, now = entry.size,
-                    "a file changed after it was read: what is new in it is not read; write new data to new files"
-                );
-            }
-        }
     }
 }

@@ -11,6 +11,7 @@ use levada_storage::{Location, blocking};
 use object_store::path::Path;
 use object_store::{GetResultPayload, ObjectStoreExt as _};
 
+use super::changes::shrunk;
 use super::decode::LineDecoder;
 use super::listing::FileEntry;
 use super::records::Records;
@@ -41,20 +42,30 @@ impl Compression {
 pub(crate) enum Header {
     /// There is none, or it has been read.
     None,
-    /// It is left out, whatever it says.
-    Skip,
+    /// It is left out, whatever it says; other names than these are worth a warning.
+    Skip(Arc<[String]>),
     /// It must have these names.
     Check(Arc<[String]>),
 }
 
 impl Header {
     /// Names are compared as Spark does: without case. Where two were equal, the columns have their places appended.
-    fn check(&self, found: &[String]) -> Result<()> {
-        let Self::Check(wanted) = self else { return Ok(()) };
+    fn check(&self, found: &[String], file: &str) -> Result<()> {
+        let (Self::Check(wanted) | Self::Skip(wanted)) = self else { return Ok(()) };
         let equal = |(place, (wanted, found)): (usize, (&String, &String))| {
             wanted.to_lowercase() == found.to_lowercase() || *wanted == format!("{found}{place}")
         };
         if wanted.len() == found.len() && wanted.iter().zip(found).enumerate().all(equal) {
+            return Ok(());
+        }
+        if matches!(self, Self::Skip(_)) {
+            tracing::warn!(
+                file,
+                "the header is '{}', but the columns are '{}': fields are taken in their order; set enforce.schema to \
+                 false to make this an error",
+                found.join(", "),
+                wanted.join(", ")
+            );
             return Ok(());
         }
         Err(Error::data(format!("the header is '{}', but the columns are '{}'", found.join(", "), wanted.join(", ")))
@@ -124,6 +135,8 @@ impl OpenFile {
         let failed =
             |error: object_store::Error| levada_storage::to_error(&label, error).context("the file cannot be read");
         let object = base.store.get(path).await.map_err(failed)?;
+        // A file without a byte is no rows, also where a compressed one would have a header.
+        let compression = if object.meta.size == 0 { Compression::None } else { compression };
         // Only what is not compressed can be read from its middle.
         let seeks = compression == Compression::None;
         let (size, from) = (object.meta.size, if seeks { start.0 } else { 0 });
@@ -141,7 +154,7 @@ impl OpenFile {
         let input: Box<dyn Read + Send> = match compression {
             Compression::None => raw,
             Compression::Gzip => Box::new(MultiGzDecoder::new(std::io::BufReader::with_capacity(1 << 16, raw))),
-            Compression::Zstd => Box::new(zstd::stream::read::Decoder::new(raw).map_err(|e| Error::io(&label, e))?),
+            Compression::Zstd => Box::new(zstd::stream::read::Decoder::new(raw).map_err(|e| broken(&label, e))?),
         };
         let mut file = Self {
             entry,
@@ -181,8 +194,10 @@ impl OpenFile {
     }
 
     fn shrunk(&self, at: u64) -> Error {
-        Error::data(format!("{}: the file ends at byte {at}, but it had {} bytes when it was recorded", self.label, self.position.max(self.until)))
-            .hint("files must not change once they are there: bring the old content back, or start anew with another checkpoint.location")
+        match self.until {
+            u64::MAX => shrunk(&self.label, at, self.position, "at least "),
+            until => shrunk(&self.label, at, until.max(self.position), ""),
+        }
     }
 
     fn endless(&self, limit: usize) -> Error {
@@ -336,7 +351,7 @@ impl OpenFile {
                 self.in_long_line = false;
             } else if self.header != Header::None {
                 if let Some(names) = decoder.header(line) {
-                    self.header.check(&names).map_err(|error| error.context(&self.label))?;
+                    self.header.check(&names, &self.label).map_err(|error| error.context(&self.label))?;
                     self.header = Header::None;
                 }
                 decoder.skip();
@@ -354,12 +369,11 @@ impl OpenFile {
 }
 
 fn broken(label: &str, error: std::io::Error) -> Error {
-    match error.kind() {
-        std::io::ErrorKind::InvalidInput | std::io::ErrorKind::InvalidData | std::io::ErrorKind::UnexpectedEof => {
-            Error::data(format!("{label}: the compressed data is damaged: {error}"))
-                .hint("replace the file, or remove it")
-                .with_retry(Retry::Permanent)
-        }
-        _ => Error::io(label, error),
+    // What the machine did not say is of a decoder: zstd's has no kinds of its own.
+    match error.raw_os_error() {
+        None => Error::data(format!("{label}: the compressed data is damaged: {error}"))
+            .hint("replace the file, or remove it")
+            .with_retry(Retry::Permanent),
+        Some(_) => Error::io(label, error),
     }
 }

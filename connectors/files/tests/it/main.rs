@@ -14,6 +14,7 @@ mod round_trip;
 mod sink;
 mod source;
 mod spark;
+mod values;
 
 use levada_connector_api::Plugin;
 use levada_connector_api::config::{Config, RawConfig};

@@ -19,7 +19,7 @@ use crate::client::{self, blocking};
 use crate::config::SINK_FIXED;
 use crate::sink::producer::{self, Deliveries, NO_ROW, Producer, Record, transaction_error};
 use crate::sink::progress::{Note, Track};
-use crate::sink::topics::{self, Creation};
+use crate::sink::topics::{Creation, Topics};
 use crate::sink::writer::finish;
 
 pub(super) struct Queue {
@@ -100,8 +100,9 @@ impl DeadLetterQueue for Queue {
             Ok(Arc::new(producer.map_err(|e| client::error("making a producer", e))?))
         })
         .await?;
+        let topics = Topics::new(&self.client).await?;
         let creation = Creation { enabled: true, partitions: 1, replication: self.replication };
-        topics::ensure(&self.client, &producer, &self.topic, &creation, &[]).await.map_err(|e| match e.kind() {
+        topics.ensure(&self.topic, &creation).await.map_err(|e| match e.kind() {
             ErrorKind::Config => e.hint("a single broker takes errors.deadletterqueue.topic.replication.factor=1"),
             _ => e,
         })?;
@@ -109,7 +110,7 @@ impl DeadLetterQueue for Queue {
         let key = format!("{}/{}/dead-letters/{checkpoint}", context.pipeline, context.task);
         let track = Track { topic, key, epoch: context.epoch };
         let creation = Creation { replication: -1, ..creation };
-        let held = track.take_over(&self.client, &producer, &creation, &Faults::none()).await?;
+        let held = track.take_over(&self.client, &producer, &topics, &creation, &Faults::none()).await?;
         self.open = Some(Open {
             producer,
             track,

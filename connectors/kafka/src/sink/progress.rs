@@ -10,7 +10,7 @@ use rdkafka::producer::Producer as _;
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
 use super::producer::Producer;
-use super::topics::{self, Creation};
+use super::topics::{Creation, Topics};
 use crate::client::{self, Closing, Context, REQUEST, blocking};
 
 /// How long taking over a transactional id may take.
@@ -59,13 +59,11 @@ impl Track {
         &self,
         client: &ClientConfig,
         producer: &Producer,
+        topics: &Topics,
         creation: &Creation,
         faults: &Faults,
     ) -> Result<Option<Note>> {
-        let compacted =
-            [("cleanup.policy", "compact"), ("segment.ms", "3600000"), ("min.cleanable.dirty.ratio", "0.1")];
-        let creation = Creation { enabled: true, partitions: 1, ..creation.clone() };
-        topics::ensure(client, producer, &self.topic, &creation, &compacted).await?;
+        topics.ensure_compacted(&self.topic, creation).await?;
         let (config, producer, faults, this) = (client.clone(), producer.clone(), faults.clone(), self.clone());
         blocking(move || {
             // Before anybody is fenced: it must not be us who are too old.

@@ -10,6 +10,7 @@ use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use arrow::json::writer::{LineDelimited, WriterBuilder};
 use levada_connector_api::config::{Config, nearest};
+use levada_connector_api::json::JsonValues;
 use levada_connector_api::{Error, Result, columns};
 use levada_formats::converter;
 use rdkafka::message::{Header, OwnedHeaders};
@@ -93,6 +94,12 @@ impl Layout {
             None => {
                 let payload = |(_, name): &(usize, &str)| !RESERVED.contains(name);
                 let columns: Vec<usize> = names().enumerate().filter(payload).map(|(index, _)| index).collect();
+                let mut fields: Vec<_> = names().enumerate().filter(payload).map(|(_, name)| name).collect();
+                fields.sort_unstable();
+                if let Some([name, _]) = fields.windows(2).find(|pair| pair.first() == pair.last()) {
+                    return Err(Error::config(format!("two columns are called '{name}'"))
+                        .hint("give one of them another name in a Select before"));
+                }
                 let envelope = config.bool("value.converter.schemas.enable");
                 let before = match envelope {
                     true => {
@@ -197,7 +204,10 @@ fn json(rows: &RecordBatch, nulls: bool, schema: Option<&str>) -> Result<Values>
             text.extend_from_slice(b"{}\n");
         }
     } else {
-        let mut writer = WriterBuilder::new().with_explicit_nulls(nulls).build::<_, LineDelimited>(&mut text);
+        let mut writer = WriterBuilder::new()
+            .with_explicit_nulls(nulls)
+            .with_encoder_factory(Arc::new(JsonValues))
+            .build::<_, LineDelimited>(&mut text);
         writer.write(rows)?;
         writer.finish()?;
     }

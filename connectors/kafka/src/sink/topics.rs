@@ -1,16 +1,17 @@
 //! Topics that must be there.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use levada_connector_api::{Error, Result};
+use levada_connector_api::{Error, ErrorKind, Result};
 use rdkafka::ClientConfig;
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
-use rdkafka::client::DefaultClientContext;
+use rdkafka::admin::{
+    AdminClient, AdminOptions, AlterConfig, ConfigResource, ConfigSource, NewTopic, ResourceSpecifier, TopicReplication,
+};
+use rdkafka::consumer::Consumer as _;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
-use rdkafka::producer::Producer as _;
 
-use super::producer::Producer;
-use crate::client::{self, REQUEST, blocking};
+use crate::client::{self, Closing, Consumer, Context, REQUEST, blocking};
 
 /// How topics are created.
 #[derive(Debug, Clone)]
@@ -20,85 +21,155 @@ pub(crate) struct Creation {
     pub(crate) replication: i32,
 }
 
-/// Creates `topic` unless it is there. Answers with how many partitions it has.
-pub(crate) async fn ensure(
-    config: &ClientConfig,
-    producer: &Producer,
-    topic: &str,
-    creation: &Creation,
-    settings: &[(&str, &str)],
-) -> Result<i32> {
-    if let Some(count) = partitions(producer.clone(), topic.to_owned()).await? {
-        return Ok(count);
+/// With these a topic keeps the last record of each key for ever.
+const COMPACTED: [(&str, &str); 3] =
+    [("cleanup.policy", "compact"), ("segment.ms", "3600000"), ("min.cleanable.dirty.ratio", "0.1")];
+
+/// What looks for topics and creates them.
+///
+/// Nobody asks for a topic by way of a producer before it is known to be there: brokers with `auto.create.topics.enable`, which is
+/// Kafka's default, would create it for the asking, with their settings instead of ours. A consumer asks without that.
+#[derive(Clone)]
+pub(crate) struct Topics {
+    looking: Arc<Closing>,
+    admin: Arc<Closing<AdminClient<Context>>>,
+}
+
+impl Topics {
+    /// Reaches the brokers as a producer of this configuration does.
+    pub(crate) async fn new(config: &ClientConfig) -> Result<Self> {
+        let own = client::access(config);
+        blocking(move || {
+            let failed = |e| client::error("making a client", e);
+            let looking: Consumer = own.create_with_context(Context).map_err(failed)?;
+            let admin: AdminClient<Context> = own.create_with_context(Context).map_err(failed)?;
+            Ok(Self { looking: Arc::new(Closing::new(looking)), admin: Arc::new(Closing::new(admin)) })
+        })
+        .await
     }
-    if !creation.enabled {
-        return Err(client::error(
-            format!("topic '{topic}'"),
-            KafkaError::MetadataFetch(Code::UnknownTopicOrPartition),
-        ));
+
+    /// Creates `topic` unless it is there. Answers with how many partitions it has.
+    pub(crate) async fn ensure(&self, topic: &str, creation: &Creation) -> Result<i32> {
+        self.ensure_with(topic, creation, &[]).await
     }
-    let what = |e| client::error(format!("creating the topic '{topic}'"), e);
-    let own = client::access(config);
-    let admin: AdminClient<DefaultClientContext> = own.create().map_err(what)?;
-    let mut new = NewTopic::new(topic, creation.partitions, TopicReplication::Fixed(creation.replication));
-    for (key, value) in settings {
-        new = new.set(key, value);
-    }
-    let options = AdminOptions::new().request_timeout(Some(REQUEST)).operation_timeout(Some(REQUEST));
-    let answers = admin.create_topics([&new], &options).await.map_err(what)?;
-    // Stopping its thread takes a client a moment.
-    blocking(move || {
-        drop(admin);
-        Ok(())
-    })
-    .await?;
-    match answers.into_iter().next() {
-        Some(Ok(_) | Err((_, Code::TopicAlreadyExists))) => {}
-        Some(Err((_, code))) => return Err(what(KafkaError::AdminOp(code))),
-        None => return Err(Error::internal(format!("creating the topic '{topic}' had no answer"))),
-    }
-    // The brokers learn of it one after the other.
-    for _ in 0..100 {
-        if let Some(count) = partitions(producer.clone(), topic.to_owned()).await? {
+
+    async fn ensure_with(&self, topic: &str, creation: &Creation, settings: &[(&str, &str)]) -> Result<i32> {
+        if let Some(count) = self.partitions(topic).await? {
             return Ok(count);
         }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    Err(Error::new(
-        levada_connector_api::ErrorKind::Unavailable,
-        format!("the topic '{topic}' was created, but is not seen"),
-    ))
-}
-
-/// How many bytes the brokers take at once for `topic`; `None`: they do not say.
-pub(crate) async fn largest_batch(config: &ClientConfig, topic: &str) -> Option<usize> {
-    let admin: AdminClient<DefaultClientContext> = client::access(config).create().ok()?;
-    let options = AdminOptions::new().request_timeout(Some(Duration::from_secs(5)));
-    let answers = admin.describe_configs([&ResourceSpecifier::Topic(topic)], &options).await;
-    // Stopping its thread takes a client a moment, and nobody has to wait for it.
-    let _ = std::thread::Builder::new().name("kafka-close".to_owned()).spawn(move || drop(admin));
-    let told = answers.ok()?.into_iter().next()?.ok()?;
-    told.get("max.message.bytes")?.value.as_ref()?.parse().ok()
-}
-
-/// How many partitions a topic has that is there.
-pub(crate) async fn partitions(producer: Producer, topic: String) -> Result<Option<i32>> {
-    blocking(move || {
-        let failed = |e| client::error(format!("looking for the topic '{topic}'"), e);
-        let metadata = producer.client().fetch_metadata(Some(&topic), REQUEST).map_err(failed)?;
-        match metadata
-            .topics()
-            .iter()
-            .find(|found| found.name() == topic)
-            .map(|found| (found.error(), found.partitions().len()))
-        {
-            Some((None, partitions)) => Ok(i32::try_from(partitions).ok().filter(|count| *count > 0)),
-            Some((Some(code), _)) => match Code::from(code) {
-                Code::UnknownTopicOrPartition | Code::LeaderNotAvailable => Ok(None),
-                code => Err(failed(KafkaError::MetadataFetch(code))),
-            },
-            None => Ok(None),
+        if !creation.enabled {
+            return Err(client::error(
+                format!("topic '{topic}'"),
+                KafkaError::MetadataFetch(Code::UnknownTopicOrPartition),
+            ));
         }
-    })
-    .await
+        let what = |e| client::error(format!("creating the topic '{topic}'"), e);
+        let mut new = NewTopic::new(topic, creation.partitions, TopicReplication::Fixed(creation.replication));
+        for (key, value) in settings {
+            new = new.set(key, value);
+        }
+        let options = AdminOptions::new().request_timeout(Some(REQUEST)).operation_timeout(Some(REQUEST));
+        let answers = self.admin.create_topics([&new], &options).await.map_err(what)?;
+        match answers.into_iter().next() {
+            Some(Ok(_) | Err((_, Code::TopicAlreadyExists))) => {}
+            Some(Err((_, code))) => return Err(what(KafkaError::AdminOp(code))),
+            None => return Err(Error::internal(format!("creating the topic '{topic}' had no answer"))),
+        }
+        // The brokers learn of it one after the other.
+        for _ in 0..100 {
+            if let Some(count) = self.partitions(topic).await? {
+                return Ok(count);
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        Err(Error::new(ErrorKind::Unavailable, format!("the topic '{topic}' was created, but is not seen")))
+    }
+
+    /// Sees to it that `topic` is there and keeps the last record of each key, however long nothing is written. One that is
+    /// there already and lets records expire is made to keep them.
+    ///
+    /// # Errors
+    /// It lets them expire, and cannot be changed.
+    pub(crate) async fn ensure_compacted(&self, topic: &str, creation: &Creation) -> Result<()> {
+        self.ensure_with(topic, &Creation { enabled: true, partitions: 1, ..creation.clone() }, &COMPACTED).await?;
+        // Who may not look may be right nevertheless.
+        let Some(told) = self.settings(topic).await else { return Ok(()) };
+        let Some(why) = expires(&told) else { return Ok(()) };
+        let mut altered = AlterConfig::new(ResourceSpecifier::Topic(topic));
+        for (key, value) in COMPACTED {
+            altered = altered.set(key, value);
+        }
+        // What is not named again goes back to its default.
+        for entry in told.entries.iter().filter(|entry| entry.source == ConfigSource::DynamicTopic) {
+            if let (Some(value), true) = (&entry.value, entry.name != "cleanup.policy") {
+                altered = altered.set(&entry.name, value);
+            }
+        }
+        let options = AdminOptions::new().request_timeout(Some(REQUEST));
+        let failed = |e| {
+            let hint = format!(
+                "set it yourself (kafka-configs --alter --entity-type topics --entity-name {topic} --add-config \
+                 cleanup.policy=compact), or name another topic by progress.topic"
+            );
+            client::error(format!("the progress topic '{topic}' forgets ({why}), and cannot be compacted"), e)
+                .hint(hint)
+        };
+        let answers = self.admin.alter_configs([&altered], &options).await.map_err(failed)?;
+        if let Some(Err((_, code))) = answers.into_iter().next() {
+            return Err(failed(KafkaError::AdminOp(code)));
+        }
+        tracing::warn!(
+            topic,
+            "the progress topic would have forgotten which micro-batch was the last ({why}): it is compacted from now on"
+        );
+        Ok(())
+    }
+
+    /// How many bytes the brokers take at once for `topic`; `None`: they do not say.
+    pub(crate) async fn largest_batch(&self, topic: &str) -> Option<usize> {
+        self.settings(topic).await?.get("max.message.bytes")?.value.as_ref()?.parse().ok()
+    }
+
+    /// The settings of a topic; `None`: the brokers do not say.
+    async fn settings(&self, topic: &str) -> Option<ConfigResource> {
+        let options = AdminOptions::new().request_timeout(Some(Duration::from_secs(5)));
+        let answers = self.admin.describe_configs([&ResourceSpecifier::Topic(topic)], &options).await;
+        answers.ok()?.into_iter().next()?.ok()
+    }
+
+    /// How many partitions a topic has that is there.
+    pub(crate) async fn partitions(&self, topic: &str) -> Result<Option<i32>> {
+        let (looking, topic) = (self.looking.clone(), topic.to_owned());
+        blocking(move || {
+            let failed = |e| client::error(format!("looking for the topic '{topic}'"), e);
+            let metadata = looking.fetch_metadata(Some(&topic), REQUEST).map_err(failed)?;
+            match metadata
+                .topics()
+                .iter()
+                .find(|found| found.name() == topic)
+                .map(|found| (found.error(), found.partitions().len()))
+            {
+                Some((None, partitions)) => Ok(i32::try_from(partitions).ok().filter(|count| *count > 0)),
+                Some((Some(code), _)) => match Code::from(code) {
+                    Code::UnknownTopicOrPartition | Code::LeaderNotAvailable => Ok(None),
+                    code => Err(failed(KafkaError::MetadataFetch(code))),
+                },
+                None => Ok(None),
+            }
+        })
+        .await
+    }
+}
+
+/// Why records of a topic may be gone one day that are the last of their key.
+fn expires(settings: &ConfigResource) -> Option<String> {
+    let value = |name: &str| settings.get(name).and_then(|entry| entry.value.as_deref());
+    let policy = value("cleanup.policy")?;
+    if !policy.contains("delete") {
+        return None;
+    }
+    let limits = ["retention.ms", "retention.bytes"].into_iter().filter_map(|name| Some((name, value(name)?)));
+    let limits: Vec<_> =
+        limits.filter(|(_, limit)| *limit != "-1").map(|(name, limit)| format!("{name}={limit}")).collect();
+    (!limits.is_empty()).then(|| format!("cleanup.policy={policy}, {}", limits.join(", ")))
 }

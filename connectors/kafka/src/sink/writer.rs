@@ -19,7 +19,7 @@ use super::producer::{self, Deliveries, NO_ROW, Producer, Record, transaction_er
 use super::progress::{Note, Track};
 use super::rows::Layout;
 use super::settle::{Kept, Way};
-use super::topics::{self, Creation};
+use super::topics::{Creation, Topics};
 use crate::client::{self, blocking};
 use crate::config::{SINK_FIXED, SINK_PREFIXES};
 
@@ -55,6 +55,7 @@ struct Open {
     exact: bool,
     /// Where rows without a key go in the one topic that is written, and when its partitions were counted last.
     turns: Option<(Turns, Instant)>,
+    topics: Topics,
     /// Topics that are known to be there.
     known: HashSet<Arc<str>>,
 }
@@ -123,13 +124,14 @@ impl Sink for KafkaSink {
             self.client.set("transactional.id", format!("{prefix}-{}", context.task));
         }
         let mut producer = self.producer().await?;
+        let topics = Topics::new(&self.client).await?;
         let mut known = HashSet::new();
         let (mut exact, mut turns) = (false, None);
         if let Some(topic) = &self.topic {
-            let partitions = topics::ensure(&self.client, &producer, topic, &self.creation, &[]).await?;
+            let partitions = topics.ensure(topic, &self.creation).await?;
             turns = Some((Turns::new(partitions), Instant::now()));
             known.insert(topic.clone());
-            if let Some(largest) = topics::largest_batch(&self.client, topic).await {
+            if let Some(largest) = topics.largest_batch(topic).await {
                 // With room for what stands around the messages.
                 let largest = largest - largest / 16;
                 let size = self.client.get("batch.size").and_then(|size| size.parse::<usize>().ok());
@@ -146,25 +148,26 @@ impl Sink for KafkaSink {
         let track = Track { topic: progress_topic, key, epoch: context.epoch };
         let last = match self.exactly_once {
             true => {
-                track.take_over(&self.client, &producer, &self.creation, &self.faults).await?.map(|note| note.commit)
+                let held = track.take_over(&self.client, &producer, &topics, &self.creation, &self.faults).await?;
+                held.map(|note| note.commit)
             }
             false => None,
         };
         let batch_id = last.as_ref().map(|commit| commit.batch_id);
-        self.open = Some(Open { producer, layout, track, last: batch_id, in_transaction: false, exact, known, turns });
+        let in_transaction = false;
+        self.open = Some(Open { producer, layout, track, last: batch_id, in_transaction, exact, topics, known, turns });
         Ok(last)
     }
 
     async fn write(&mut self, _: u64, batch: Batch) -> Result<()> {
-        let (topic, creation, client, exactly_once) =
-            (self.topic.clone(), self.creation.clone(), self.client.clone(), self.exactly_once);
+        let (topic, creation, exactly_once) = (self.topic.clone(), self.creation.clone(), self.exactly_once);
         let (tolerant, spoilt) = (self.tolerant, self.kept.waiting);
         let open = self.opened()?;
         let layout = open.layout.clone();
         let (messages, batch) = blocking(move || Ok((layout.messages(&batch.rows)?, batch))).await?;
         for topic in messages.topics() {
             if !open.known.contains(&topic) {
-                topics::ensure(&client, &open.producer, &topic, &creation, &[]).await?;
+                open.topics.ensure(&topic, &creation).await?;
                 open.known.insert(topic);
             }
         }
@@ -172,7 +175,7 @@ impl Sink for KafkaSink {
             && counted.elapsed() > COUNTED
         {
             *counted = Instant::now();
-            if let Some(count) = topics::partitions(open.producer.clone(), topic.to_string()).await? {
+            if let Some(count) = open.topics.partitions(topic).await? {
                 turns.set(count);
             }
         }

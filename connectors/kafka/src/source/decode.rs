@@ -6,6 +6,7 @@ use arrow::array::{
     Array, ArrayRef, BinaryArray, Int32Array, Int64Array, RecordBatch, RecordBatchOptions, StringArray,
     TimestampMicrosecondArray, UInt32Array, new_null_array,
 };
+use arrow::buffer::NullBuffer;
 use arrow::compute::take;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use levada_connector_api::config::Config;
@@ -162,7 +163,12 @@ impl Decoder {
         if rows == 0 {
             return Ok((None, rejected));
         }
-        let records = self.keeps.then(|| Arc::new(Rows { read, origins: converted.origins.clone() }));
+        let records: Arc<dyn Records> = match self.keeps {
+            true => Arc::new(Rows { read, origins: converted.origins.clone() }),
+            false => {
+                Arc::new(Tombstones { nulls: messages.values.nulls().cloned(), origins: converted.origins.clone() })
+            }
+        };
         let origins = converted.origins.map(UInt32Array::from);
         let mut metadata = Vec::with_capacity(self.metadata.len());
         for column in &self.metadata {
@@ -201,11 +207,7 @@ impl Decoder {
             Some((first, end)) => Origin::near(format!("{label}, offsets {first} to {}", end - 1)),
             None => Origin::near(label.clone()),
         };
-        let origin = match records {
-            Some(records) => origin.with_records(records),
-            None => origin,
-        };
-        Ok((Some(Batch::with_origin(rows, origin)), rejected))
+        Ok((Some(Batch::with_origin(rows, origin.with_records(records))), rejected))
     }
 }
 
@@ -245,22 +247,45 @@ struct Rows {
     origins: Option<Vec<u32>>,
 }
 
-impl Rows {
-    fn index(&self, row: usize) -> Option<usize> {
-        match &self.origins {
-            Some(origins) => origins.get(row).map(|index| *index as usize),
-            None => Some(row),
-        }
-    }
+/// The message that a row was made of.
+fn index(origins: Option<&Vec<u32>>, row: usize) -> Option<usize> {
+    origins.map_or(Some(row), |origins| origins.get(row).map(|index| *index as usize))
 }
 
 impl Records for Rows {
     fn place(&self, row: usize) -> Option<String> {
-        self.read.place(self.index(row)?)
+        self.read.place(index(self.origins.as_ref(), row)?)
     }
 
     fn record(&self, row: usize) -> Option<Record> {
-        self.read.record(self.index(row)?)
+        self.read.record(index(self.origins.as_ref(), row)?)
+    }
+
+    fn is_tombstone(&self, row: usize) -> Option<bool> {
+        let values = &self.read.messages.values;
+        index(self.origins.as_ref(), row).filter(|index| *index < values.len()).map(|index| values.is_null(index))
+    }
+}
+
+/// Which of a batch's rows were tombstones, of which nothing else is kept.
+struct Tombstones {
+    nulls: Option<NullBuffer>,
+    /// As those of [`Rows`].
+    origins: Option<Vec<u32>>,
+}
+
+impl Records for Tombstones {
+    fn place(&self, _: usize) -> Option<String> {
+        None
+    }
+
+    fn record(&self, _: usize) -> Option<Record> {
+        None
+    }
+
+    fn is_tombstone(&self, row: usize) -> Option<bool> {
+        let index = index(self.origins.as_ref(), row)?;
+        Some(self.nulls.as_ref().is_some_and(|nulls| index < nulls.len() && nulls.is_null(index)))
     }
 }
 

@@ -71,7 +71,7 @@ impl Start {
         match text.trim().to_ascii_lowercase().as_str() {
             "earliest" => Ok(Self::Earliest),
             "latest" => Ok(Self::Latest),
-            _ => each(text)
+            _ => each(text, -2)
                 .map(Self::Offsets)
                 .map_err(|e| format!("use earliest, latest, or {{\"topic\": {{\"0\": 42, \"1\": -2}}}}: {e}")),
         }
@@ -79,16 +79,40 @@ impl Start {
 
     pub(crate) fn parse_times(text: &str) -> Result<Self, String> {
         match text.trim().parse() {
-            Ok(ms) => Ok(Self::Time(ms)),
-            Err(_) => each(text)
+            Ok(ms) if ms >= 0 => Ok(Self::Time(ms)),
+            Ok(ms) => Err(format!("{ms} is before 1970; use milliseconds since then")),
+            Err(_) => each(text, 0)
                 .map(Self::Times)
                 .map_err(|e| format!("use milliseconds since 1970, or {{\"topic\": {{\"0\": 1700000000000}}}}: {e}")),
         }
     }
+
+    /// Whether all that it names is there.
+    pub(crate) fn check(&self, found: &[Place]) -> Result<()> {
+        let (key, named) = match self {
+            Self::Offsets(map) => ("starting.offsets", map),
+            Self::Times(map) => ("starting.timestamp", map),
+            Self::Earliest | Self::Latest | Self::Time(_) => return Ok(()),
+        };
+        let unknown = named.keys().filter(|place| !found.contains(place));
+        let unknown: Vec<_> = unknown.map(|(topic, partition)| format!("{topic}-{partition}")).collect();
+        if unknown.is_empty() {
+            return Ok(());
+        }
+        let names: Vec<_> = found.iter().map(|(topic, partition)| format!("{topic}-{partition}")).collect();
+        Err(Error::config(format!("{key}: it names {}, which is not read", unknown.join(", ")))
+            .hint(format!("what is read is {}", names.join(", "))))
+    }
 }
 
-fn each(text: &str) -> Result<BTreeMap<Place, i64>, String> {
+/// A number of at least `least` for each partition.
+fn each(text: &str, least: i64) -> Result<BTreeMap<Place, i64>, String> {
     let map: BTreeMap<String, BTreeMap<i32, i64>> = serde_json::from_str(text).map_err(|e| e.to_string())?;
+    for (topic, at) in &map {
+        if let Some((id, at)) = at.iter().find(|(_, at)| **at < least) {
+            return Err(format!("{topic}-{id} has {at}"));
+        }
+    }
     Ok(map.into_iter().flat_map(|(topic, at)| at.into_iter().map(move |(id, at)| ((topic.clone(), id), at))).collect())
 }
 
@@ -163,7 +187,10 @@ pub(crate) fn begin(consumer: &Consumer, places: &[Place], start: &Start) -> Res
         let wanted = match start {
             Start::Earliest => -2,
             Start::Latest => -1,
-            Start::Offsets(map) => *map.get(place).ok_or_else(|| unnamed(place, "starting.offsets"))?,
+            Start::Offsets(map) => *map.get(place).ok_or_else(|| {
+                unnamed(place, "starting.offsets")
+                    .hint("name every partition; -2 is the earliest offset and -1 the latest")
+            })?,
             Start::Time(_) | Start::Times(_) => times.get(place).copied().unwrap_or(-1),
         };
         offsets.push(match wanted {
@@ -184,13 +211,15 @@ pub(crate) fn begin(consumer: &Consumer, places: &[Place], start: &Start) -> Res
 
 fn unnamed(place: &Place, key: &str) -> Error {
     Error::config(format!("{key}: partition {} of topic '{}' is not in it", place.1, place.0))
-        .hint("name every partition; -2 is the earliest offset and -1 the latest")
 }
 
 fn by_time(consumer: &Consumer, places: &[Place], start: &Start) -> Result<BTreeMap<Place, i64>> {
     let time = |place: &Place| match start {
         Start::Time(ms) => Ok(Some(*ms)),
-        Start::Times(map) => map.get(place).map(|ms| Some(*ms)).ok_or_else(|| unnamed(place, "starting.timestamp")),
+        Start::Times(map) => map
+            .get(place)
+            .map(|ms| Some(*ms))
+            .ok_or_else(|| unnamed(place, "starting.timestamp").hint("name every partition; 0 is before all messages")),
         _ => Ok(None),
     };
     let failed = |e| client::error("asking for the offsets of a time", e);
@@ -215,15 +244,15 @@ fn by_time(consumer: &Consumer, places: &[Place], start: &Start) -> Result<BTree
 /// The error for messages that are gone.
 pub(crate) fn lost(place: &Place, next: i64, low: i64, high: i64) -> Error {
     let name = format!("{}-{}", place.0, place.1);
-    let (message, hint) = if next < low {
-        (
-            format!("{name}: offsets {next} to {} are gone; the first that is there is {low}", low - 1),
-            "they have expired before they were read: set fail.on.data.loss=false to go on without them, and a longer retention",
-        )
-    } else {
+    let (message, hint) = if next > high {
         (
             format!("{name}: the next offset to read is {next}, but the partition ends at {high}"),
             "the topic was deleted and made anew, or lost its end: start anew with another checkpoint.location",
+        )
+    } else {
+        (
+            format!("{name}: offsets {next} to {} are gone; the first that is there is {low}", low - 1),
+            "they have expired before they were read: set fail.on.data.loss=false to go on without them, and a longer retention",
         )
     };
     Error::new(ErrorKind::Data, message).with_retry(Retry::Permanent).hint(hint)
@@ -257,6 +286,14 @@ mod tests {
         assert_eq!(Start::parse_times("1700000000000"), Ok(Start::Time(1_700_000_000_000)));
         assert!(Start::parse("erliest").unwrap_err().starts_with("use earliest, latest"));
         assert_eq!(assignment(r#"{"a": [1, 0]}"#).unwrap(), [("a".to_owned(), 1), ("a".to_owned(), 0)]);
+        for (parsed, part) in [
+            (Start::parse(r#"{"a": {"0": -3}}"#), "a-0 has -3"),
+            (Start::parse_times("-1"), "-1 is before 1970"),
+            (Start::parse_times(r#"{"a": {"0": -2}}"#), "a-0 has -2"),
+        ] {
+            let error = parsed.unwrap_err();
+            assert!(error.contains(part), "{error}");
+        }
         assert!(assignment("{}").is_err());
         assert!(pattern("a.*").unwrap().is_match("ab"));
         assert!(!pattern("a|b").unwrap().is_match("ab"), "whole names match");

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use arrow::array::{RecordBatch, StringArray};
+use arrow::array::{AsArray as _, RecordBatch, StringArray};
+use arrow::datatypes::Int64Type;
 use levada_connector_api::config::RawConfig;
 use levada_connector_api::*;
 use levada_connector_kafka::KafkaSinkPlugin;
@@ -45,6 +46,40 @@ async fn large_messages_and_tombstones_are_read_like_others() {
             r#"{"text": "last", "_key": "c", "_offset": 3}"#,
         ]
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_a_message_without_a_value_is_a_tombstone() {
+    let Some(kafka) = Kafka::shared() else { return };
+    for tolerant in [false, true] {
+        let topic = Topic::new(kafka, 1).await;
+        for value in [Some(r#"{"v": "abc"}"#), None, Some("no json"), Some(r#"{"other": 7}"#), Some("")] {
+            topic.write_full(0, Some("k"), value, None, None);
+        }
+        let options = [
+            ("value.converter", "json"),
+            ("value.converter.schema", "v INT"),
+            ("metadata.columns", "offset"),
+            ("malformed.rows", "drop"),
+        ];
+        let mut source = topic.source(&options);
+        source.open(&TaskContext { tolerant, ..TaskContext::new("p") }, &Offsets::new()).await.unwrap();
+        let until = Some(Arc::new(source.latest().await.unwrap()));
+        let mut found = Vec::new();
+        loop {
+            let limit = PollLimit { until: until.clone(), ..PollLimit::unlimited(0) };
+            let polled = source.poll(&limit).await.unwrap();
+            for batch in polled.batches {
+                let offsets = batch.rows.column_by_name("_offset").unwrap().as_primitive::<Int64Type>().clone();
+                found.extend((0..batch.num_rows()).map(|row| (offsets.value(row), batch.origin.is_tombstone(row))));
+            }
+            if polled.status == PollStatus::End {
+                break;
+            }
+        }
+        // What is no JSON is dropped, and does not move the others; an empty value is a row without fields.
+        assert_eq!(found, [(0, Some(false)), (1, Some(true)), (3, Some(false)), (4, Some(false))], "{tolerant}");
+    }
 }
 
 fn sink(kafka: &str, entries: &[(&str, &str)]) -> Box<dyn Sink> {

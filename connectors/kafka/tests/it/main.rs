@@ -16,3 +16,4 @@ mod sink;
 mod source;
 mod starts;
 mod support;
+mod topics;

@@ -1,3 +1,4 @@
+use std::sync::Arc;
 use std::time::Duration;
 
 use levada_connector_api::*;
@@ -237,6 +238,54 @@ async fn a_topic_that_is_deleted_while_running_is_an_error() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_topic_that_was_made_anew_is_an_error_of_runs_that_end() {
+    let Some(kafka) = Kafka::shared() else { return };
+    let topic = Topic::new(kafka, 2).await;
+    let from = Offsets::from_iter([(topic.at(0), Offset::at(500)), (topic.at(1), Offset::at(0))]);
+    topic.write(0, ["new"]);
+    topic.write(1, ["more"]);
+    for lenient in ["false", "true"] {
+        let mut source = topic.open(&[PLAIN[0], PLAIN[1], ("fail.on.data.loss", lenient)], &from).await;
+        let error = source.latest().await.unwrap_err();
+        assert_eq!((error.kind(), error.retry()), (ErrorKind::Data, Retry::Permanent), "{error}");
+        let wanted = format!("{}-0: the next offset to read is 500, but the partition ends at 1", topic.name);
+        assert!(error.to_string().starts_with(&wanted), "{error}");
+    }
+    // Where nothing has been read of it, nothing is lost.
+    let from = Offsets::from_iter([(topic.at(0), Offset::at(1)), (topic.at(1), Offset::at(0))]);
+    let mut source = topic.open(&PLAIN, &from).await;
+    assert_eq!(source.latest().await.unwrap().get(&topic.at(0)).unwrap().number(), Some(1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_rows_before_the_end_are_missing_there_is_more() {
+    let Some(kafka) = Kafka::shared() else { return };
+    let topic = Topic::new(kafka, 1).await;
+    topic.write(0, ["a", "b"]);
+    let options = [PLAIN[0], PLAIN[1], ("min.offsets.per.trigger", "100")];
+    let mut source = topic.open(&options, &Offsets::new()).await;
+    let until = Arc::new(source.latest().await.unwrap());
+    let mut status = Vec::new();
+    for rows in [0, 1, 0, 1] {
+        let limit = PollLimit { rows, until: Some(until.clone()), ..PollLimit::unlimited(0) };
+        let mut polled = source.poll(&limit).await.unwrap();
+        while rows > 0 && polled.num_rows() == 0 {
+            assert_eq!(polled.status, PollStatus::More);
+            polled = source.poll(&limit).await.unwrap();
+        }
+        status.push(polled.status);
+    }
+    assert_eq!(status, [PollStatus::More, PollStatus::More, PollStatus::More, PollStatus::End]);
+    // A topic that is gone is no reason to wait for ever, if it may be.
+    let until = Arc::new(Offsets::from_iter([(topic.at(0), Offset::at(5))]));
+    let options = [PLAIN[0], PLAIN[1], ("fail.on.data.loss", "false")];
+    let mut source = topic.open(&options, &Offsets::from_iter([(topic.at(0), Offset::at(1))])).await;
+    topic.delete().await;
+    let end = crate::support::until(&mut *source, (*until).clone(), 10).await;
+    assert_eq!(end.ranges.get(&topic.at(0)).unwrap().end.number(), Some(5));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_trigger_takes_as_many_as_it_may_and_waits_for_as_many_as_it_should() {
     let Some(kafka) = Kafka::shared() else { return };
     let topic = Topic::new(kafka, 2).await;
@@ -249,7 +298,7 @@ async fn a_trigger_takes_as_many_as_it_may_and_waits_for_as_many_as_it_should() 
     }
     assert_eq!(sizes, [2, 2, 1, 0]);
     let mut source = topic.open(&[PLAIN[0], PLAIN[1], ("max.offsets.per.trigger", "2")], &Offsets::new()).await;
-    let end = std::sync::Arc::new(source.latest().await.unwrap());
+    let end = Arc::new(source.latest().await.unwrap());
     let (mut sizes, mut batch_id) = (vec![0], 0);
     loop {
         let limit = PollLimit { until: Some(end.clone()), ..PollLimit::unlimited(batch_id) };

@@ -39,6 +39,20 @@ async fn a_pipeline_begins_where_it_is_told() {
     let mut source = topic.source(&[("starting.offsets", &format!(r#"{{"{name}": {{"0": 1}}}}"#))]);
     let error = source.open(&TaskContext::new("p"), &Offsets::new()).await.unwrap_err();
     assert!(error.to_string().contains("partition 1 of topic"), "{error}");
+    for (key, value, part) in [
+        (
+            "starting.offsets",
+            format!(r#"{{"{name}": {{"0": 1, "1": 0, "9": 1}}}}"#),
+            format!("it names {name}-9, which"),
+        ),
+        ("starting.offsets", format!(r#"{{"{name}": {{"0": 1, "1": 0}}, "typo": {{"0": 1}}}}"#), "names typo-0".into()),
+        ("starting.timestamp", format!(r#"{{"{name}": {{"0": 1, "1": 0, "9": 1}}}}"#), format!("names {name}-9")),
+        ("starting.timestamp", format!(r#"{{"{name}": {{"0": 1}}}}"#), "0 is before all messages".into()),
+    ] {
+        let mut source = topic.source(&[(key, &value)]);
+        let error = source.open(&TaskContext::new("p"), &Offsets::new()).await.unwrap_err().to_string();
+        assert!(error.contains(&part), "{part}\nnot in\n{error}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -66,6 +80,7 @@ async fn what_is_wrong_is_said_before_anything_is_read() {
             "use one of bytes, string, json",
         ),
         (&[("bootstrap.servers", "b:1"), ("topics", "a"), ("starting.offsets", "erliest")], "use earliest, latest, or"),
+        (&[("bootstrap.servers", "b:1"), ("topics", "a"), ("starting.timestamp", "-1")], "-1 is before 1970"),
         (
             &[("bootstrap.servers", "b:1"), ("topics", "a"), ("kafka.max.poll.records", "5")],
             "kafka.max.poll.records: No such configuration property",

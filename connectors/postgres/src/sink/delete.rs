@@ -3,11 +3,13 @@
 use arrow::array::{Array as _, ArrayRef, AsArray as _, BooleanArray};
 use arrow::compute::cast;
 use arrow::datatypes::DataType;
+use levada_connector_api::Origin;
 
 use super::plan::Plan;
 use crate::encode::BadCell;
 
-/// Whether each row deletes: `_op` says so, or it is a tombstone.
+/// Whether each row deletes: `_op` says so, or it is a tombstone: all values are null. Where the source tells which records
+/// had no value, a row of one that had is none: its fields may be null, unknown or of another type.
 ///
 /// # Errors
 /// An operation is not known, or deletes while that is not enabled.
@@ -15,6 +17,7 @@ pub(crate) fn deletes(
     plan: &Plan,
     op: Option<&ArrayRef>,
     arrays: &[ArrayRef],
+    origin: &Origin,
     enabled: bool,
 ) -> Result<BooleanArray, BadCell> {
     let rows = arrays.first().map_or(0, |array| array.len());
@@ -43,8 +46,8 @@ pub(crate) fn deletes(
             }
             None => {
                 enabled
-                    && !values.is_empty()
                     && values.iter().all(|nulls| nulls.as_ref().is_some_and(|nulls| nulls.is_null(row)))
+                    && origin.is_tombstone(row).unwrap_or(!values.is_empty())
             }
         };
         out.push(delete);

@@ -230,7 +230,7 @@ impl Session {
         let mut columns = self.plan.arrays(&batch.rows)?;
         let op = self.plan.op.and_then(|index| batch.rows.columns().get(index));
         if self.delete || op.is_some() {
-            let deletes = deletes(&self.plan, op, &columns, self.delete).map_err(|bad| {
+            let deletes = deletes(&self.plan, op, &columns, &batch.origin, self.delete).map_err(|bad| {
                 let error = Error::data(bad.reason.clone());
                 let error = error.context(batch.origin.of(bad.row)).context(self.place.clone());
                 Failure { error, conflict: false, refused: Some(Refused { row: Some(bad.row), reason: bad.reason }) }

@@ -2,9 +2,9 @@
 
 use arrow::array::*;
 use arrow::datatypes::{DataType, Field, Fields};
-use levada_connector_api::{ErrorKind, OutputMode};
+use levada_connector_api::{Batch, ErrorKind, Origin, OutputMode, Record, Records};
 
-use crate::support::{Database, array, refused, rows, sink, write, write_as};
+use crate::support::{Database, array, commit, context, refused, rows, sink, write, write_as};
 
 fn people(ids: &[i64], names: &[Option<&str>]) -> RecordBatch {
     rows(vec![("id!", array(Int64Array::from(ids.to_vec()))), ("name", array(StringArray::from(names.to_vec())))])
@@ -104,6 +104,43 @@ async fn rows_are_deleted_by_their_operation_and_by_tombstones() {
     db.run("DROP TABLE levada_offsets").await;
     let error = refused(db.sink(&options), &[changes(vec![1], vec![None], vec![Some("truncate")])]).await;
     assert!(error.to_string().contains("_op 'truncate' is not known"), "{error}");
+}
+
+/// Rows of which some were made of records without a value.
+struct Tombstones(&'static [bool]);
+
+impl Records for Tombstones {
+    fn place(&self, _: usize) -> Option<String> {
+        None
+    }
+
+    fn record(&self, _: usize) -> Option<Record> {
+        None
+    }
+
+    fn is_tombstone(&self, row: usize) -> Option<bool> {
+        self.0.get(row).copied()
+    }
+}
+
+#[tokio::test]
+async fn a_message_with_nothing_but_nulls_is_no_tombstone() {
+    let Some(db) = Database::new("nulls").await else { return };
+    db.run(
+        "CREATE TABLE t (id bigint PRIMARY KEY, name text); INSERT INTO t SELECT i, 'old' FROM generate_series(1, 5) i",
+    )
+    .await;
+    let mut sink = db.sink(&[UPSERT[0], UPSERT[1], ("delete.enabled", "true")]);
+    // Messages 1 and 4 had a value without any field that is known; 3 is dropped on the way.
+    let batch = people(&[1, 2, 3, 4, 5], &[None, None, None, None, Some("new")]);
+    let origin = Origin::unknown().with_records(std::sync::Arc::new(Tombstones(&[false, true, true, false, false])));
+    let left = BooleanArray::from(vec![true, true, false, true, true]);
+    let rows = arrow::compute::filter_record_batch(&batch, &left).unwrap();
+    sink.open(&context(1), rows.schema(), OutputMode::Append).await.unwrap();
+    sink.write(0, Batch::with_origin(rows, origin.kept(&left))).await.unwrap();
+    sink.commit(&commit(0, 1)).await.unwrap();
+    sink.close().await.unwrap();
+    assert_eq!(db.ask("SELECT concat(id, name) FROM t ORDER BY id").await, ["1", "3old", "4", "5new"]);
 }
 
 #[tokio::test]

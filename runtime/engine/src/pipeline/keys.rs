@@ -12,7 +12,7 @@ pub fn definition() -> ConfigDef {
     let key = ConfigKey::new;
     ConfigDef::new()
         .key(
-            key("name", String, High, "The pipeline's name: its state is found by it.")
+            key("name", String, High, "The pipeline's name: its state is found by it. Not given: the file's name without its end.")
                 .validator(Validator::new("letters, digits, '.', '_' and '-'", |text| {
                     let fits = |c: char| c.is_alphanumeric() || matches!(c, '.' | '_' | '-');
                     if !text.is_empty() && text.chars().all(fits) && !text.starts_with('.') {
@@ -48,7 +48,8 @@ pub fn definition() -> ConfigDef {
         .key(key("transforms", List, High, "The aliases of the transforms, in order.").default(""))
         .key(
             key("trigger", String, High, "When a micro-batch starts: an interval ('5 seconds', aligned to its multiples), \
-                'available-now' (what is there, then end), 'once' (the same in one batch) or 'available' (as soon as there is data).")
+                'available-now' (what is there, then end), 'once' (the same in one batch) or 'available' (as soon as there is data: \
+                with little of it at a time, hundreds of small batches, and files, a second).")
                 .default("available")
                 .group("Batches")
                 .validator(Validator::new("an interval, available-now, once, available", |text| {
@@ -76,7 +77,7 @@ pub fn definition() -> ConfigDef {
         )
         .key(
             key("batch.max.bytes", Size, Medium, "How many bytes of input a micro-batch may have.")
-                .default("256 MB")
+                .default("64 MB")
                 .group("Batches")
                 .validator(Validator::size_at_least(1)),
         )
@@ -87,8 +88,8 @@ pub fn definition() -> ConfigDef {
                 .group("Batches"),
         )
         .key(
-            key("checkpoint.location", String, High, "The folder or URL that holds offsets and state. Default: a folder named \
-                after the pipeline in the data folder.")
+            key("checkpoint.location", String, High, "The folder or URL that holds offsets and state. Default: the folder \
+                `checkpoint` in the one named after the pipeline in the data folder.")
                 .optional()
                 .group("State")
                 .validator(Validator::non_empty()),

@@ -4,6 +4,7 @@
 //! behind a prefix: `source.`, `sink.`, `transforms.<alias>.`; a connector in Kafka Connect's form names one end alone, and
 //! its keys have none. [`PipelineSpec::parse`] names every error at once.
 
+mod circles;
 mod connect;
 mod keys;
 mod queue;
@@ -202,6 +203,7 @@ impl PipelineSpec {
                 format!("the sink '{}' cannot show it; it can {}", sink.plugin.name(), can.join(", ")),
             ));
         }
+        circles::check(&config, &from, &sink, &mut errors);
         if !errors.is_empty() {
             return Err(errors);
         }
@@ -302,10 +304,11 @@ mod tests {
         let raw: RawConfig = [
             ("name", "p"),
             ("triger", "5 seconds"),
+            ("sorce.path", "in"),
             ("batch.max.bytes", "0"),
             ("output.mode", "compleet"),
             ("source.class", "Nothing"),
-            ("transforms", "a"),
+            ("transforms", "a, a"),
             ("transforms.b.type", "X"),
         ]
         .into_iter()
@@ -314,11 +317,13 @@ mod tests {
         let errors = PipelineSpec::parse(&raw, &Registry::new()).err().unwrap();
         let text = errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
         for part in [
+            "sorce.path: unknown key; did you mean 'source.path'?",
             "triger: unknown key; did you mean 'trigger'?",
             "output.mode = 'compleet': use one of append, update, complete; did you mean 'complete'?",
             "source.class = 'Nothing': no source plugin is called 'Nothing'",
             "sink.class: missing",
             "batch.max.bytes = '0': it must be 1 byte or more",
+            "transforms = 'a, a': 'a' stands there twice",
             "transforms.a.type: missing",
             "transforms.b.type: 'b' is not in 'transforms'; did you mean 'transforms.a.type'?",
         ] {

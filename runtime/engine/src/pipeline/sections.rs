@@ -46,6 +46,9 @@ impl Sections {
                     continue;
                 };
                 (targets.entry(alias.to_owned()).or_default(), rest)
+            } else if let Some(meant) = meant(key) {
+                unknown.push(ConfigError::new(key.clone(), format!("unknown key; did you mean '{meant}'?")));
+                continue;
             } else {
                 (own, key.as_str())
             };
@@ -64,13 +67,23 @@ impl Sections {
     }
 }
 
+/// A key whose first word is nearly that of a plugin's keys, with that word.
+fn meant(key: &str) -> Option<String> {
+    let (first, rest) = key.split_once('.')?;
+    let own = super::keys::definition();
+    let known = |word: &str| own.keys().iter().any(|key| key.name.starts_with(word));
+    let near = nearest(first, ["source", "sources", "sink", "transforms"])?;
+    (!known(&format!("{first}."))).then(|| format!("{near}.{rest}"))
+}
+
 /// The aliases that `key` lists.
 pub(super) fn aliases(own: &RawConfig, key: &str, errors: &mut Vec<ConfigError>) -> Vec<String> {
     let list = own.get(key).map(String::as_str).unwrap_or_default();
-    let aliases = split(list);
-    for (i, alias) in aliases.iter().enumerate() {
-        if aliases.iter().skip(i + 1).any(|other| other == alias) {
-            errors.push(ConfigError::invalid(key, aliases.join(","), format!("'{alias}' stands there twice")));
+    let mut aliases = Vec::new();
+    for alias in split(list) {
+        match aliases.contains(&alias) {
+            true => errors.push(ConfigError::invalid(key, list, format!("'{alias}' stands there twice"))),
+            false => aliases.push(alias),
         }
     }
     aliases

@@ -169,6 +169,11 @@ pub(crate) fn is_aggregate(name: &str) -> bool {
     NAMES.iter().any(|(known, _)| *known == name) || MISSING.contains(&name)
 }
 
+/// The names of the aggregates.
+pub(crate) fn aggregate_names() -> impl Iterator<Item = &'static str> {
+    NAMES.iter().map(|(name, _)| *name)
+}
+
 impl AggregateFunction {
     /// Whether the order of rows decides the result, so that parts must be put together in the order in which rows came.
     pub fn is_ordered(self) -> bool {

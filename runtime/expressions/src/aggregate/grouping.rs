@@ -97,7 +97,7 @@ impl Grouping {
         if let Some(text) = &spec.having {
             lift.text = text;
             let ast = parse::expression(text).and_then(|ast| lift.lift(ast)).map_err(|e| e.locate(text))?;
-            having = Some((text, ast));
+            having = Some((text, unaliased(ast, &items, &fields)));
         }
         let calls = lift.calls;
         fields.extend(calls.iter().map(|call| Arc::new(Field::new(&call.name, call.ty.clone(), true))));
@@ -197,6 +197,23 @@ impl GroupingSpec {
         let named = self.aliases.iter().find(|(alias, _)| !known && alias.eq_ignore_ascii_case(&name));
         named.map_or(text, |(_, expression)| expression)
     }
+}
+
+/// A condition on results with what its names stand for, where they are names of items and not of keys.
+fn unaliased(ast: Ast, items: &[(String, Ast, Option<String>)], keys: &[FieldRef]) -> Ast {
+    if let Node::Name(name) = &ast.node {
+        let is_key = keys.iter().any(|key| key.name().eq_ignore_ascii_case(name));
+        let named = |(_, _, alias): &&(String, Ast, Option<String>)| {
+            alias.as_ref().is_some_and(|alias| alias.eq_ignore_ascii_case(name))
+        };
+        return match items.iter().find(named).filter(|_| !is_key) {
+            Some((_, item, _)) => item.clone(),
+            None => ast,
+        };
+    }
+    let span = ast.span;
+    let mapped = ast.node.clone().map(&mut |child| Ok(unaliased(child, items, keys)));
+    mapped.map_or(ast, |node| Ast::new(node, span))
 }
 
 /// A column of the input that is not among the keys.

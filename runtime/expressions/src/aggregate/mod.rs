@@ -3,6 +3,6 @@
 mod functions;
 mod grouping;
 
-pub(crate) use functions::is_aggregate;
 pub use functions::{AggregateCall, AggregateFunction, Overflow};
+pub(crate) use functions::{aggregate_names, is_aggregate};
 pub use grouping::{Grouping, GroupingSpec};

@@ -9,8 +9,10 @@ use arrow::datatypes::{
     TimestampMicrosecondType,
 };
 use arrow::error::ArrowError;
-use chrono::{DateTime, Datelike, Months, NaiveDate};
+use chrono::{Datelike, Months, NaiveDate};
 use datafusion_common::{Result, ScalarValue};
+use levada_formats::scalar::CYCLE;
+pub(crate) use levada_formats::scalar::on_calendar;
 
 use super::cast::{Mode, cast, is_timestamp};
 use super::types::{duration, timestamp};
@@ -173,15 +175,18 @@ fn moved(times: &ArrayRef, by: &ArrayRef, sign: i64) -> Result<ArrayRef> {
 
 /// A date some months later; the last day of a shorter month stands for days that it lacks.
 pub(crate) fn add_months(date: i32, months: i32) -> Option<i32> {
-    let day = calendar(date)?;
     let by = Months::new(months.unsigned_abs());
-    let moved = if months < 0 { day.checked_sub_months(by) } else { day.checked_add_months(by) };
-    moved.map(days_of)
+    moved_on_calendar(
+        date.into(),
+        |day| if months < 0 { day.checked_sub_months(by) } else { day.checked_add_months(by) },
+    )
+    .and_then(|days| i32::try_from(days).ok())
 }
 
-/// A day as a calendar date.
-pub(crate) fn calendar(date: i32) -> Option<NaiveDate> {
-    DateTime::from_timestamp(i64::from(date) * 86_400, 0).map(|time| time.date_naive())
+/// A day since the epoch moved on the calendar.
+pub(crate) fn moved_on_calendar(days: i64, by: impl FnOnce(NaiveDate) -> Option<NaiveDate>) -> Option<i64> {
+    let to = by(on_calendar(days).0)?;
+    Some(i64::from(days_of(to)) + days.div_euclid(CYCLE) * CYCLE)
 }
 
 /// A calendar date as days since the epoch.

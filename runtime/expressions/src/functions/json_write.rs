@@ -57,9 +57,12 @@ pub(super) fn write(array: &ArrayRef, row: usize, out: &mut impl Write) -> Resul
         DataType::Timestamp(_, zone) => {
             let micros = cast_array(&array.slice(row, 1), &timestamp(), Mode::Legacy)?;
             let micros = micros.as_primitive::<TimestampMicrosecondType>().value(0);
-            let time = chrono::DateTime::from_timestamp_micros(micros).unwrap_or_default();
             let zone = if zone.is_some() { "Z" } else { "" };
-            write!(out, "\"{}{zone}\"", time.format("%Y-%m-%dT%H:%M:%S%.3f"))?;
+            // Microseconds are cut to milliseconds.
+            let text = scalar::format_timestamp(micros);
+            let (day, time) = text.split_once(' ').unwrap_or((&text, ""));
+            let (seconds, fraction) = time.split_once('.').unwrap_or((time, ""));
+            write!(out, "\"{day}T{seconds}.{fraction:0<3.3}{zone}\"")?;
         }
         DataType::Float64 => number(array.as_primitive::<Float64Type>().value(row), scalar::format_double, out)?,
         DataType::Float32 => {

@@ -144,7 +144,12 @@ pub(super) fn plan(mut call: Invocation<'_>) -> Planned<Typed> {
         }
         "log" if call.args.len() == 2 => {
             // Neither base nor argument may be zero or below: such a logarithm is null.
-            binary_opt(call, |base, x| (base > 0.0 || base.is_nan()).then_some(x).filter(|x| *x > 0.0 || x.is_nan()).map(|x| x.ln() / base.ln()))
+            binary_opt(call, |base, x| {
+                (base > 0.0 || base.is_nan())
+                    .then_some(x)
+                    .filter(|x| *x > 0.0 || x.is_nan())
+                    .map(|x| x.ln() / base.ln())
+            })
         }
         name => {
             let op: fn(f64) -> Option<f64> = match name {

@@ -20,6 +20,7 @@ mod json_write;
 pub(crate) mod lambda;
 mod math;
 mod regex;
+mod room;
 mod sets;
 mod text;
 mod text_more;
@@ -31,6 +32,7 @@ pub(crate) mod types;
 
 use levada_connector_api::config::nearest;
 
+use crate::aggregate::{aggregate_names, is_aggregate};
 use crate::ast::{PlanError, Planned, Span};
 use crate::planner::Planner;
 use crate::typed::{Typed, call_name};
@@ -72,6 +74,14 @@ pub fn names() -> Vec<&'static str> {
     FAMILIES.iter().flat_map(|family| family.names.iter().copied()).collect()
 }
 
+/// Whether there is a function of this name, which is in lower case.
+pub(crate) fn check_name(name: &str, span: Span) -> Planned<()> {
+    match FAMILIES.iter().any(|family| family.names.contains(&name)) {
+        true => Ok(()),
+        false => Err(unknown(name, span)),
+    }
+}
+
 /// Plans a call. `name` is in lower case.
 pub(crate) fn plan(planner: &Planner<'_>, name: &str, args: Vec<Typed>, span: Span) -> Planned<Typed> {
     let Some(family) = FAMILIES.iter().find(|family| family.names.contains(&name)) else {
@@ -102,34 +112,21 @@ fn label(name: &str, args: &[Typed]) -> String {
 }
 
 fn unknown(name: &str, span: Span) -> PlanError {
-    const ELSEWHERE: &[&str] = &[
-        "count",
-        "sum",
-        "avg",
-        "mean",
-        "min",
-        "max",
-        "first",
-        "last",
-        "collect_list",
-        "collect_set",
-        "stddev",
-        "variance",
-        "approx_count_distinct",
-        "window",
-        "session_window",
-    ];
     let error = PlanError::new(span, format!("[UNRESOLVED_ROUTINE] unknown function '{name}'"));
-    if ELSEWHERE.contains(&name) {
-        return error.hint("it works on groups of rows: use the Aggregate transform");
+    if is_aggregate(name) || matches!(name, "window" | "session_window") {
+        return error
+            .hint("it works on groups of rows: use the transform WindowedAggregate, or a Sql query with GROUP BY");
+    }
+    if matches!(name, "row_number" | "rank" | "dense_rank" | "lag" | "lead" | "ntile" | "percent_rank") {
+        return error.hint("functions over windows of rows do not exist here; WindowedAggregate groups rows by time");
     }
     if matches!(name, "explode" | "explode_outer" | "posexplode" | "posexplode_outer") {
         return PlanError::new(span, format!("{name} stands at the top of a select list only"))
             .hint("give it an item of its own and use the result in the next transform");
     }
-    match nearest(name, names()) {
+    match nearest(name, names().into_iter().chain(aggregate_names())) {
         Some(near) => error.hint(format!("did you mean '{near}'?")),
-        None => error.hint("the functions are listed in the documentation of the Select transform"),
+        None => error.hint("'levada plugin describe functions' lists them"),
     }
 }
 

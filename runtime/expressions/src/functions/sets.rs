@@ -10,6 +10,8 @@ use datafusion_common::DataFusionError;
 use super::Invocation;
 use super::cast::{Mode, cast, cast_array};
 use super::collection::{array, array_and_value, item_type, picked, range};
+use super::room::Room;
+use super::time::is_time;
 use super::types::list;
 use crate::ast::Planned;
 use crate::coerce::{Purpose, argument, unify};
@@ -189,15 +191,20 @@ fn repeat(mut call: Invocation<'_>) -> Planned<Typed> {
     let [value, times] = call.exactly()?;
     let times = argument(times, &DataType::Int32, call.ansi(), call.name)?;
     let ty = list(value.ty.clone());
-    Ok(Typed::call("array_repeat", &[value, times], ty, call.span, |args| {
+    let typed = Typed::call("array_repeat", &[value, times], ty, call.span, |args| {
         let (values, times) = (args.array(0)?, args.array(1)?);
         let times = times.as_primitive::<Int32Type>();
+        let texts = values.as_string_opt::<i32>();
+        let mut room = Room::default();
         picked(&values, args.rows, |row, out| {
             let count = if times.is_valid(row) { usize::try_from(times.value(row)).unwrap_or(0) } else { 0 };
+            let length = texts.map_or(8, |texts| texts.value(row).len().max(8));
+            room.take(count.saturating_mul(length))?;
             out.extend(std::iter::repeat_n(u32::try_from(row).ok(), count));
             Ok(times.is_valid(row))
         })
-    }))
+    });
+    Ok(typed.fallible())
 }
 
 /// More items than this are refused, as in Spark.
@@ -205,6 +212,9 @@ const MAX_SEQUENCE: i128 = 2_147_483_632;
 
 fn sequence(mut call: Invocation<'_>) -> Planned<Typed> {
     let args = call.between(2, 3)?;
+    if args.iter().any(|arg| is_time(&arg.ty)) {
+        return Err(call.error("sequence is supported for whole numbers only: not for dates and timestamps"));
+    }
     let (args, ty) = unify(args, call.ansi(), Purpose::Unify, call.span)?;
     if !ty.is_integer() {
         return Err(call.error("sequence is supported for whole numbers only"));
@@ -215,6 +225,7 @@ fn sequence(mut call: Invocation<'_>) -> Planned<Typed> {
         let arrays = args.arrays()?;
         let columns: Vec<&Int64Array> = arrays.iter().map(|array| array.as_primitive()).collect();
         let mut out: Vec<Option<Vec<Option<i64>>>> = Vec::with_capacity(args.rows);
+        let mut room = Room::default();
         for row in 0..args.rows {
             if columns.iter().any(|column| column.is_null(row)) {
                 out.push(None);
@@ -233,6 +244,7 @@ fn sequence(mut call: Invocation<'_>) -> Planned<Typed> {
                 let message = format!("Illegal sequence boundaries: {start} to {stop} by {step}");
                 return Err(DataFusionError::Execution(message));
             };
+            room.take(usize::try_from(length).unwrap_or(usize::MAX).saturating_add(1).saturating_mul(8))?;
             out.push(Some((0..=length as i64).map(|at| Some(start + at * step)).collect()));
         }
         let long: ArrayRef =

@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int32Array, StringArray};
 use arrow::datatypes::{DataType, Int32Type};
-use datafusion_common::ScalarValue;
+use datafusion_common::{Result, ScalarValue};
 
 use super::cast::{Mode, cast};
+use super::room::Room;
 use super::{Invocation, collection, text_parts as parts};
 use crate::ast::Planned;
 use crate::coerce::argument;
@@ -85,7 +86,7 @@ pub(super) fn plan(mut call: Invocation<'_>) -> Planned<Typed> {
         }
         "repeat" => {
             let [text, times] = call.exactly()?;
-            ternary(call, vec![text, times], 0, |text, times, _| text.repeat(usize::try_from(times).unwrap_or(0)))
+            repeated(call, text, times)
         }
         "concat" => concat(call),
         "concat_ws" => concat_ws(call),
@@ -95,10 +96,17 @@ pub(super) fn plan(mut call: Invocation<'_>) -> Planned<Typed> {
                 args.push(text_literal("", &call));
             }
             let name = call_name("replace", &args);
-            let replaced = texts(call, args, |parts| match parts {
+            let replaced = checked_texts(call, args, |parts, room| match parts {
                 // An empty pattern replaces nothing.
-                [text, from, to] => Some(if from.is_empty() { (*text).to_owned() } else { text.replace(from, to) }),
-                _ => None,
+                [text, "", _] => Ok(Some((*text).to_owned())),
+                [text, from, to] => {
+                    let more = to.len().saturating_sub(from.len());
+                    if more > 0 {
+                        room.take(more.saturating_mul(text.matches(from).count()))?;
+                    }
+                    Ok(Some(text.replace(from, to)))
+                }
+                _ => Ok(None),
             });
             Ok(replaced?.named(name))
         }
@@ -152,7 +160,7 @@ pub(super) fn plan(mut call: Invocation<'_>) -> Planned<Typed> {
         "space" => {
             let [length] = call.exactly()?;
             let blank = text_literal(" ", &call);
-            ternary(call, vec![blank, length], 0, |text, times, _| text.repeat(usize::try_from(times).unwrap_or(0)))
+            repeated(call, blank, length)
         }
         "string" => {
             let [value] = call.exactly()?;
@@ -186,6 +194,15 @@ pub(super) fn texts(
     args: Vec<Typed>,
     op: impl Fn(&[&str]) -> Option<String> + Send + Sync + 'static,
 ) -> Planned<Typed> {
+    checked_texts(call, args, move |parts, _| Ok(op(parts)))
+}
+
+/// The same, where a result may become much longer than what it is made of.
+fn checked_texts(
+    call: Invocation<'_>,
+    args: Vec<Typed>,
+    op: impl Fn(&[&str], &mut Room) -> Result<Option<String>> + Send + Sync + 'static,
+) -> Planned<Typed> {
     let args = args
         .into_iter()
         .map(|arg| argument(arg, &DataType::Utf8, call.ansi(), call.name))
@@ -194,18 +211,42 @@ pub(super) fn texts(
         let arrays = args.arrays()?;
         let columns: Vec<_> = arrays.iter().map(|array| array.as_string::<i32>()).collect();
         let mut parts = Vec::with_capacity(columns.len());
-        let value = |row: usize| -> Option<String> {
+        let (mut grown, mut room) = (Room::default(), Room::default());
+        let value = |row: usize| -> Result<Option<String>> {
             parts.clear();
             for column in &columns {
                 if column.is_null(row) {
-                    return None;
+                    return Ok(None);
                 }
                 parts.push(column.value(row));
             }
-            op(&parts)
+            let value = op(&parts, &mut grown)?;
+            room.take(value.as_ref().map_or(0, String::len))?;
+            Ok(value)
         };
-        Ok(Arc::new((0..args.rows).map(value).collect::<StringArray>()))
+        Ok(Arc::new((0..args.rows).map(value).collect::<Result<StringArray>>()?))
     }))
+}
+
+/// A text so many times.
+fn repeated(call: Invocation<'_>, text: Typed, times: Typed) -> Planned<Typed> {
+    let args = [
+        argument(text, &DataType::Utf8, call.ansi(), call.name)?,
+        argument(times, &DataType::Int32, call.ansi(), call.name)?,
+    ];
+    let typed = Typed::call(call.name, &args, DataType::Utf8, call.span, |args| {
+        let (text, times) = (args.array(0)?, args.array(1)?);
+        let mut room = Room::default();
+        let value = |(text, times): (Option<&str>, Option<i32>)| -> Result<Option<String>> {
+            let (Some(text), Some(times)) = (text, times) else { return Ok(None) };
+            let times = usize::try_from(times).unwrap_or(0);
+            room.take(text.len().saturating_mul(times))?;
+            Ok(Some(text.repeat(times)))
+        };
+        let rows = text.as_string::<i32>().iter().zip(times.as_primitive::<Int32Type>());
+        Ok(Arc::new(rows.map(value).collect::<Result<StringArray>>()?))
+    });
+    Ok(typed.fallible())
 }
 
 /// A number that belongs to a text.
@@ -312,17 +353,21 @@ fn concat_ws(mut call: Invocation<'_>) -> Planned<Typed> {
         let arrays = args.arrays()?;
         let Some((separators, values)) = arrays.split_first() else { return args.array(0) };
         let separators = separators.as_string::<i32>();
-        let value = |row: usize| -> Option<String> {
+        let mut room = Room::default();
+        let value = |row: usize| -> Result<Option<String>> {
             if separators.is_null(row) {
-                return None;
+                return Ok(None);
             }
             let mut parts: Vec<String> = Vec::new();
             for value in values {
                 collect_texts(value, row, &mut parts);
             }
-            Some(parts.join(separators.value(row)))
+            let separator = separators.value(row);
+            let length: usize = parts.iter().map(|part| part.len().saturating_add(separator.len())).sum();
+            room.take(length.saturating_sub(separator.len()))?;
+            Ok(Some(parts.join(separator)))
         };
-        Ok(Arc::new((0..args.rows).map(value).collect::<StringArray>()))
+        Ok(Arc::new((0..args.rows).map(value).collect::<Result<StringArray>>()?))
     }))
 }
 

@@ -7,6 +7,7 @@ use arrow::datatypes::{DataType, Int32Type};
 use datafusion_common::Result;
 
 use super::Invocation;
+use super::room::Room;
 use super::text::{number, text_literal, texts};
 use crate::ast::Planned;
 use crate::call::Args;
@@ -60,19 +61,22 @@ pub(super) fn pad(mut call: Invocation<'_>) -> Planned<Typed> {
     let name = call_name(call.name, &args);
     let typed = Typed::call(call.name, &args, DataType::Utf8, call.span, move |args: &Args<'_>| -> Result<ArrayRef> {
         let (text, length, fill) = (args.array(0)?, args.array(1)?, args.array(2)?);
-        let value = |((text, length), fill): ((Option<&str>, Option<i32>), Option<&str>)| -> Option<String> {
-            let (text, length, fill) = (text?, usize::try_from(length?).unwrap_or(0), fill?);
+        let mut room = Room::default();
+        let value = |((text, length), fill): ((Option<&str>, Option<i32>), Option<&str>)| -> Result<Option<String>> {
+            let (Some(text), Some(length), Some(fill)) = (text, length, fill) else { return Ok(None) };
+            let length = usize::try_from(length).unwrap_or(0);
             let missing = length.saturating_sub(text.chars().count());
             if missing == 0 || fill.is_empty() {
-                return Some(text.chars().take(length).collect());
+                return Ok(Some(text.chars().take(length).collect()));
             }
+            room.take(missing.saturating_add(text.len()))?;
             let padding: String = fill.chars().cycle().take(missing).collect();
-            Some(if left { padding + text } else { text.to_owned() + &padding })
+            Ok(Some(if left { padding + text } else { text.to_owned() + &padding }))
         };
         let rows = text.as_string::<i32>().iter().zip(length.as_primitive::<Int32Type>()).zip(fill.as_string::<i32>());
-        Ok(Arc::new(rows.map(value).collect::<StringArray>()))
+        Ok(Arc::new(rows.map(value).collect::<Result<StringArray>>()?))
     });
-    Ok(typed.named(name))
+    Ok(typed.fallible().named(name))
 }
 
 /// Where `part` begins in `text`, counted from 1; 0 if it does not stand there.

@@ -11,7 +11,7 @@ use datafusion_common::{DataFusionError, Result};
 
 use super::Invocation;
 use super::cast::{Mode, cast, is_timestamp};
-use super::interval::{add_months, calendar, days, days_of};
+use super::interval::{add_months, days, days_of, moved_on_calendar, on_calendar};
 use super::types::timestamp;
 use crate::ast::Planned;
 use crate::coerce::argument;
@@ -115,13 +115,15 @@ pub(super) fn plan(mut call: Invocation<'_>) -> Planned<Typed> {
             let [date] = call.exactly()?;
             let date = to_date(date, &call)?;
             convert::<Date32Type, Date32Type>("last_day", date, DataType::Date32, &call, |date| {
-                let date = calendar(date)?;
-                let next = if date.month() == 12 {
-                    NaiveDate::from_ymd_opt(date.year() + 1, 1, 1)
-                } else {
-                    NaiveDate::from_ymd_opt(date.year(), date.month() + 1, 1)
-                };
-                next.map(|next| days_of(next) - 1)
+                let last = moved_on_calendar(date.into(), |date| {
+                    let next = if date.month() == 12 {
+                        NaiveDate::from_ymd_opt(date.year() + 1, 1, 1)
+                    } else {
+                        NaiveDate::from_ymd_opt(date.year(), date.month() + 1, 1)
+                    };
+                    next?.pred_opt()
+                });
+                i32::try_from(last?).ok()
             })
         }
         "next_day" => next_day(call),
@@ -231,17 +233,18 @@ fn canonical(field: &str) -> &str {
 fn part(call: &Invocation<'_>, name: &str, value: Typed) -> Planned<Typed> {
     let of_time =
         |unit: i64, count: i64| move |micros: i64| i32::try_from(micros.div_euclid(unit).rem_euclid(count)).ok();
-    let op: fn(NaiveDate) -> i32 = match name {
-        "year" => |d| d.year(),
-        "quarter" => |d| d.month0() as i32 / 3 + 1,
-        "month" => |d| d.month() as i32,
-        "day" | "dayofmonth" => |d| d.day() as i32,
-        "dayofweek" => |d| d.weekday().num_days_from_sunday() as i32 + 1,
-        "dayofweek_iso" => |d| d.weekday().number_from_monday() as i32,
-        "weekday" => |d| d.weekday().num_days_from_monday() as i32,
-        "dayofyear" => |d| d.ordinal() as i32,
-        "weekofyear" => |d| d.iso_week().week() as i32,
-        "yearofweek" => |d| d.iso_week().year(),
+    // A day of a year like its own, and that year.
+    let op: fn(NaiveDate, i64) -> i64 = match name {
+        "year" => |_, year| year,
+        "yearofweek" => |d, year| i64::from(d.iso_week().year() - d.year()) + year,
+        "quarter" => |d, _| i64::from(d.month0() / 3 + 1),
+        "month" => |d, _| d.month().into(),
+        "day" | "dayofmonth" => |d, _| d.day().into(),
+        "dayofweek" => |d, _| i64::from(d.weekday().num_days_from_sunday() + 1),
+        "dayofweek_iso" => |d, _| d.weekday().number_from_monday().into(),
+        "weekday" => |d, _| d.weekday().num_days_from_monday().into(),
+        "dayofyear" => |d, _| d.ordinal().into(),
+        "weekofyear" => |d, _| d.iso_week().week().into(),
         "hour" | "minute" | "second" | "seconds" => {
             let value = match value.ty {
                 DataType::Timestamp(_, None) => cast(value, &timestamp(), Mode::Legacy),
@@ -280,7 +283,10 @@ fn part(call: &Invocation<'_>, name: &str, value: Typed) -> Planned<Typed> {
         other => return Err(call.error(format!("'{other}' is no field of a date or timestamp"))),
     };
     let date = to_date(value, call)?;
-    convert::<Date32Type, Int32Type>(name, date, DataType::Int32, call, move |date| calendar(date).map(op))
+    convert::<Date32Type, Int32Type>(name, date, DataType::Int32, call, move |date| {
+        let (day, year) = on_calendar(date.into());
+        i32::try_from(op(day, year)).ok()
+    })
 }
 
 /// The first day of the period that the date lies in.
@@ -316,8 +322,8 @@ fn truncate(mut call: Invocation<'_>) -> Planned<Typed> {
                 "hour" => 3600 * SECOND,
                 "day" | "dd" => DAY,
                 _ => {
-                    let date = calendar(i32::try_from(micros.div_euclid(DAY)).ok()?)?;
-                    return Some(i64::from(days_of(first_day(date, &unit)?)) * DAY);
+                    let first = moved_on_calendar(micros.div_euclid(DAY), |date| first_day(date, &unit))?;
+                    return first.checked_mul(DAY);
                 }
             };
             Some(micros.div_euclid(width) * width)
@@ -335,7 +341,8 @@ fn trunc(mut call: Invocation<'_>) -> Planned<Typed> {
         let (dates, units) = (args.array(0)?, args.array(1)?);
         let rows = dates.as_primitive::<Date32Type>().iter().zip(units.as_string::<i32>());
         let truncate = |(date, unit): (Option<i32>, Option<&str>)| {
-            first_day(calendar(date?)?, &unit?.to_ascii_lowercase()).map(days_of)
+            let unit = unit?.to_ascii_lowercase();
+            i32::try_from(moved_on_calendar(date?.into(), |date| first_day(date, &unit))?).ok()
         };
         Ok(Arc::new(rows.map(truncate).collect::<Date32Array>()))
     }))

@@ -4,13 +4,12 @@ use std::sync::Arc;
 
 use arrow::array::{Array, AsArray, Float64Array, PrimitiveArray, StringArray};
 use arrow::datatypes::{DataType, Decimal128Type, Int32Type, TimestampMicrosecondType};
-use chrono::{Datelike, NaiveDate};
+use chrono::{DateTime, Datelike, NaiveDate};
 use datafusion_common::{Result, exec_err};
 use levada_formats::scalar::{Pattern, parse_zone};
 
 use super::Invocation;
 use super::cast::{Mode, cast};
-use super::interval::calendar;
 use super::types::timestamp;
 use crate::ast::Planned;
 use crate::coerce::argument;
@@ -120,7 +119,7 @@ pub(super) fn plan(mut call: Invocation<'_>) -> Planned<Typed> {
 
 /// Whole months where both are the same day of a month, or its last; otherwise days count as parts of 31.
 fn months_between(a: i64, b: i64) -> Option<f64> {
-    let day = |micros: i64| calendar(i32::try_from(micros.div_euclid(DAY)).ok()?);
+    let day = |micros: i64| DateTime::from_timestamp_micros(micros).map(|time| time.date_naive());
     let (first, second) = (day(a)?, day(b)?);
     let months = |date: NaiveDate| f64::from(date.year() * 12 + date.month0().cast_signed());
     let difference = months(first) - months(second);

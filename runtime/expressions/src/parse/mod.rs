@@ -31,6 +31,7 @@ pub(crate) fn expression(text: &str) -> Planned<Ast> {
 pub(crate) fn item(text: &str) -> Planned<Item> {
     let mut parser = Parser::new(text)?;
     let expr = parser.expr()?;
+    parser.no_over()?;
     let aliases = parser.aliases()?;
     parser.expect_end()?;
     Ok(Item { expr, aliases })
@@ -43,6 +44,7 @@ pub(crate) fn items(text: &str) -> Planned<Vec<String>> {
     loop {
         let start = parser.span().start;
         parser.expr()?;
+        parser.no_over()?;
         parser.aliases()?;
         let end = parser.previous().end;
         items.push(text.get(start..end).unwrap_or_default().to_owned());
@@ -61,11 +63,13 @@ struct Parser<'a> {
     depth: usize,
     /// Whether a whole query is parsed: the words that begin its parts are no names of columns.
     statement: bool,
+    /// The names of a query's tables.
+    tables: Vec<String>,
 }
 
 impl<'a> Parser<'a> {
     pub(super) fn new(text: &'a str) -> Planned<Self> {
-        Ok(Self { text, tokens: tokens(text)?, at: 0, depth: 0, statement: false })
+        Ok(Self { text, tokens: tokens(text)?, at: 0, depth: 0, statement: false, tables: Vec::new() })
     }
 
     pub(super) fn token_at(&self, at: usize) -> &Token {
@@ -111,6 +115,13 @@ impl<'a> Parser<'a> {
 
     pub(super) fn unexpected(&self, wanted: &str) -> PlanError {
         let span = self.span();
+        let before = |back: usize| self.at.checked_sub(back);
+        if before(1).is_some_and(|at| self.is_word_at(at, "select"))
+            && before(2).is_some_and(|at| self.is_symbol_at(at, "("))
+        {
+            return PlanError::new(self.previous(), "a query inside an expression is not possible")
+                .hint("write its values out, or compute them in a transform before");
+        }
         match self.token() {
             Token::End => PlanError::new(span, format!("the expression ends where {wanted} is expected")),
             _ => {

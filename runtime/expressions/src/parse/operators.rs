@@ -211,11 +211,44 @@ impl Parser<'_> {
 }
 
 fn checked(ast: Ast) -> Planned<Ast> {
+    let ast = match ast {
+        Ast { node: Node::Binary(op @ (Binary::And | Binary::Or), left, right), span, height }
+            if height > MAX_HEIGHT =>
+        {
+            let mut terms = Vec::new();
+            chain(op, *left, &mut terms);
+            chain(op, *right, &mut terms);
+            balanced(op, terms).unwrap_or(Ast { node: Node::Star(None), span, height })
+        }
+        ast => ast,
+    };
     if ast.height <= MAX_HEIGHT {
         return Ok(ast);
     }
     let message = format!("the expression has more than {MAX_HEIGHT} operations one on the other");
     Err(PlanError::new(ast.span, message).hint("split it into several transforms"))
+}
+
+/// The terms of a chain of one operator, in order.
+fn chain(op: Binary, ast: Ast, terms: &mut Vec<Ast>) {
+    match ast.node {
+        Node::Binary(own, left, right) if own == op => {
+            chain(op, *left, terms);
+            chain(op, *right, terms);
+        }
+        _ => terms.push(ast),
+    }
+}
+
+/// A chain of AND or OR as a tree of little height: it means the same, and the terms are evaluated in the same order.
+fn balanced(op: Binary, mut terms: Vec<Ast>) -> Option<Ast> {
+    if terms.len() < 2 {
+        return terms.pop();
+    }
+    let right = Box::new(balanced(op, terms.split_off(terms.len() / 2))?);
+    let left = Box::new(balanced(op, terms)?);
+    let span = left.span.to(right.span);
+    Some(Ast::new(Node::Binary(op, left, right), span))
 }
 
 fn negate(ast: Ast) -> Ast {

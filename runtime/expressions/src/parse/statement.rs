@@ -1,7 +1,7 @@
 //! `SELECT … FROM … WHERE … GROUP BY … HAVING …`.
 
 use super::super::ast::{Ast, Node, PlanError, Planned};
-use super::super::lexer::Token;
+use super::super::lexer::{Token, tokens};
 use super::{MAX_DEPTH, Parser};
 use crate::aggregate::is_aggregate;
 
@@ -71,12 +71,41 @@ const REFUSED: &[(&str, &str, &str)] = &[
 
 /// Parses a query.
 pub(crate) fn statement(text: &str) -> Planned<Statement> {
-    let mut parser = Parser::new(text)?;
-    parser.statement = true;
-    let statement = parser.query()?;
-    parser.symbol(";");
-    parser.expect_end()?;
-    Ok(statement)
+    let parse = |text: &str| {
+        let mut parser = Parser::new(text)?;
+        parser.statement = true;
+        let statement = parser.query()?;
+        parser.symbol(";");
+        parser.expect_end()?;
+        Ok::<_, PlanError>((statement, parser.tables))
+    };
+    // A query has one table: before a column its name means nothing, and what is the same column is written alike.
+    let (statement, tables) = parse(text)?;
+    match unqualified(text, &tables)? {
+        Some(text) => Ok(parse(&text)?.0),
+        None => Ok(statement),
+    }
+}
+
+/// The query with blanks for the names of tables before columns; `None` if there are none.
+fn unqualified(text: &str, tables: &[String]) -> Planned<Option<String>> {
+    let tokens = tokens(text)?;
+    let is_dot = |at: Option<usize>| {
+        let token = at.and_then(|at| tokens.get(at)).map(|spanned| &spanned.token);
+        matches!(token, Some(Token::Symbol(symbol)) if *symbol == ".")
+    };
+    let mut bare: Option<String> = None;
+    for (at, spanned) in tokens.iter().enumerate() {
+        let Token::Word { text: word, .. } = &spanned.token else { continue };
+        let is_table = tables.iter().any(|table| table.eq_ignore_ascii_case(word));
+        if !is_table || !is_dot(Some(at + 1)) || is_dot(at.checked_sub(1)) {
+            continue;
+        }
+        let end = tokens.get(at + 1).map_or(spanned.span.end, |dot| dot.span.end);
+        let range = spanned.span.start..end;
+        bare.get_or_insert_with(|| text.to_owned()).replace_range(range.clone(), &" ".repeat(range.len()));
+    }
+    Ok(bare)
 }
 
 impl Parser<'_> {
@@ -121,11 +150,12 @@ impl Parser<'_> {
                 let message = format!("[TABLE_OR_VIEW_NOT_FOUND] there is no table '{name}'");
                 return Err(PlanError::new(span, message).hint("FROM input: the rows that come in"));
             }
+            self.tables.push(name);
             From::Input
         };
         self.refuse()?;
-        // A name for the input is allowed, and means nothing: columns need none.
-        self.aliases()?;
+        let names = self.aliases()?;
+        self.tables.extend(names);
         self.refuse()?;
         let filter = match self.word("where") {
             true => Some(self.text_of_expr()?.0),
@@ -190,7 +220,7 @@ impl Parser<'_> {
         Ok((self.source(start, self.previous().end), ast))
     }
 
-    fn no_over(&self) -> Planned<()> {
+    pub(super) fn no_over(&self) -> Planned<()> {
         if self.is_word_at(self.at, "over") && self.is_symbol_at(self.at + 1, "(") {
             let message = "window functions over rows cannot be streamed: rows have no last one";
             return Err(PlanError::new(self.span(), message).hint("group by a window of time"));

@@ -129,3 +129,30 @@ fn a_pipeline_of_five_steps() {
     assert_eq!(types, wanted);
     assert_rows(&batch, &lines(include_str!("../data/golden/carinfo-select-rename.jsonl")));
 }
+
+/// The calendar that is used ends soon after the year 262 thousand; timestamps do not.
+#[test]
+fn times_of_any_year_are_right() {
+    let exprs = [
+        "to_json(struct(to_timestamp(s) AS t)) AS json",
+        "date_format(to_timestamp(s), 'uuuu-MM-dd EEE y yy G yyyy') AS era",
+        "date_format(to_timestamp(s), 'yyyy-MM-dd HH:mm:ss.SSSS') AS plain",
+        "concat_ws(' ', year(to_date(s)), month(to_date(s)), day(to_date(s)), weekofyear(to_date(s))) AS parts",
+        "concat_ws(' ', date_trunc('month', to_timestamp(s)), trunc(to_date(s), 'year')) AS firsts",
+        "concat_ws(' ', last_day(to_date(s)), add_months(to_date(s), -13)) AS moved",
+    ];
+    let batch =
+        texts("s", ["+292277-02-05 12:34:56.789", "-0001-02-28 00:00:00"].map(|s| Some(s.to_owned())).into_iter());
+    assert_rows(
+        &select(&batch, &exprs, true),
+        &lines(concat!(
+            r#"{"json":"{\"t\":\"+292277-02-05T12:34:56.789Z\"}","era":"+292277-02-05 Mon 292277 77 AD +292277","#,
+            r#""plain":"+292277-02-05 12:34:56.7890","parts":"292277 2 5 6","#,
+            r#""firsts":"+292277-02-01 00:00:00 +292277-01-01","moved":"+292277-02-28 +292276-01-05"}"#,
+            "\n",
+            r#"{"json":"{\"t\":\"-0001-02-28T00:00:00.000Z\"}","era":"-0001-02-28 Sun 2 02 BC 0002","#,
+            r#""plain":"-0001-02-28 00:00:00.0000","parts":"-1 2 28 8","#,
+            r#""firsts":"-0001-02-01 00:00:00 -0001-01-01","moved":"-0001-02-28 -0002-01-28"}"#,
+        )),
+    );
+}

@@ -40,7 +40,26 @@ fn an_error_says_what_where_and_what_to_do() {
         (
             "sum(age)",
             "expression \"sum(age)\", column 1: [UNRESOLVED_ROUTINE] unknown function 'sum' \
-             (it works on groups of rows: use the Aggregate transform)",
+             (it works on groups of rows: use the transform WindowedAggregate, or a Sql query with GROUP BY)",
+        ),
+        (
+            "summ(nothing)",
+            "expression \"summ(nothing)\", column 1: [UNRESOLVED_ROUTINE] unknown function 'summ' (did you mean 'sum'?)",
+        ),
+        (
+            "sha2(name, 256)",
+            "expression \"sha2(name, 256)\", column 1: [UNRESOLVED_ROUTINE] unknown function 'sha2' \
+             ('levada plugin describe functions' lists them)",
+        ),
+        (
+            "row_number() over (order by age)",
+            "expression \"row_number() over (order by age)\", column 14: window functions over rows cannot be streamed: \
+             rows have no last one (group by a window of time)",
+        ),
+        (
+            "age IN (SELECT age FROM input)",
+            "expression \"age IN (SELECT age FROM input)\", column 9: a query inside an expression is not possible \
+             (write its values out, or compute them in a transform before)",
         ),
         ("upper(name, 1)", "expression \"upper(name, 1)\", column 1: [WRONG_NUM_ARGS] upper takes 1 argument, not 2"),
         (
@@ -119,6 +138,27 @@ fn bad_rows_are_told_from_good_ones() {
     assert_eq!(bad.len(), 3);
 }
 
+/// One row with a large number does not take all memory.
+#[test]
+fn results_that_are_too_long_are_bad_rows() {
+    let batch = rows(&schema(), "{\"name\": \"x\", \"age\": 3}\n{\"name\": \"x\", \"age\": 2147483647}\n");
+    for expr in [
+        "space(age)",
+        "repeat(name, age)",
+        "repeat(repeat(name, 100000), if(age > 3, 100000, 1))",
+        "lpad(name, age, 'y')",
+        "rpad(name, age)",
+        "replace(repeat(name, 100000), 'x', repeat('y', if(age > 3, 100000, 1)))",
+        "array_repeat(name, age)",
+        "sequence(1, if(age > 3, 2000000000, 3))",
+    ] {
+        let projection = Projection::compile(&[expr], &schema(), &SqlOptions::default()).unwrap();
+        let (good, bad) = projection.evaluate_isolating(&batch).unwrap();
+        assert_eq!((good.num_rows(), bad.len(), bad[0].0), (1, 1, 1), "{expr}");
+        assert!(bad[0].1.contains("[RESULT_TOO_LONG]"), "{}", bad[0].1);
+    }
+}
+
 #[test]
 fn lists_are_split_at_their_own_commas_only() {
     let list = "a, `b,c` AS d, concat(a, ',', \"x,y\"), struct(1, 2) AS s , CAST(a AS DECIMAL(10,2))";
@@ -138,5 +178,18 @@ fn what_is_deep_is_refused_rather_than_overflowing_the_stack() {
     let long = vec!["age"; 149].join(" + ");
     Expression::compile(&long, &schema(), &SqlOptions::default()).unwrap();
     let longer = vec!["age"; 100_000].join(" + ");
-    assert!(refusal(&longer).contains("more than 150 operations"));
+    let error = refusal(&longer);
+    assert!(error.contains("more than 150 operations") && error.len() < 500, "{}", error.len());
+}
+
+#[test]
+fn conditions_may_have_any_number_of_terms() {
+    let terms = |op: &str| (0..2000).map(|i| format!("age {op} {i}")).collect::<Vec<_>>();
+    let rows = rows(&schema(), "{\"age\": 1999}\n{\"age\": 2000}\n{}\n");
+    let kept = |condition: &str| {
+        let condition = Predicate::compile(condition, &rows.schema(), &SqlOptions::default()).unwrap();
+        condition.evaluate(&rows).unwrap().true_count()
+    };
+    assert_eq!(kept(&terms("=").join(" OR ")), 1);
+    assert_eq!(kept(&terms("<>").join(" AND ")), 1);
 }

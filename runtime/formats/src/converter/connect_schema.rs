@@ -72,8 +72,16 @@ impl Logical {
     }
 }
 
+/// A field of a struct's schema.
+pub(super) struct Told {
+    pub(super) field: Field,
+    pub(super) logical: Logical,
+    /// What it has where a payload has nothing or null, as it would stand in the payload.
+    pub(super) default: Option<Value>,
+}
+
 /// The fields of a struct's schema.
-pub(super) fn fields_of(schema: &str) -> Result<Vec<(Field, Logical)>, String> {
+pub(super) fn fields_of(schema: &str) -> Result<Vec<Told>, String> {
     let value: Value = serde_json::from_str(schema).map_err(|e| format!("the schema: {e}"))?;
     match value.get("type").and_then(Value::as_str) {
         Some("struct") => fields(&value),
@@ -81,13 +89,14 @@ pub(super) fn fields_of(schema: &str) -> Result<Vec<(Field, Logical)>, String> {
     }
 }
 
-fn fields(schema: &Value) -> Result<Vec<(Field, Logical)>, String> {
+fn fields(schema: &Value) -> Result<Vec<Told>, String> {
     let list = schema.get("fields").and_then(Value::as_array).ok_or("the schema is a struct without fields")?;
     list.iter()
         .map(|field| {
             let name = field.get("field").and_then(Value::as_str).ok_or("the schema has a field without a name")?;
             let (data_type, logical) = data_type(field).map_err(|e| format!("field '{name}' of the schema: {e}"))?;
-            Ok((Field::new(name, data_type, optional(field)), logical))
+            let default = field.get("default").filter(|default| !default.is_null()).cloned();
+            Ok(Told { field: Field::new(name, data_type, optional(field)), logical, default })
         })
         .collect()
 }
@@ -118,7 +127,7 @@ fn data_type(schema: &Value) -> Result<(DataType, Logical), String> {
             DataType::Map(Arc::new(Field::new("entries", DataType::Struct(entries.into()), false)), false)
         }
         "struct" => {
-            let fields: Vec<Field> = fields(schema)?.into_iter().map(|(field, _)| field).collect();
+            let fields: Vec<Field> = fields(schema)?.into_iter().map(|told| told.field).collect();
             DataType::Struct(fields.into())
         }
         other => return Err(format!("type '{other}' is none of Connect's")),

@@ -1,10 +1,11 @@
 //! Connect's JSON with schemas: `{"schema": …, "payload": …}` in every message.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, RecordBatch, RecordBatchOptions};
-use arrow::compute::concat_batches;
+use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, BooleanArray, RecordBatch, RecordBatchOptions, Scalar};
+use arrow::compute::kernels::zip::zip;
+use arrow::compute::{concat_batches, filter};
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use levada_connector_api::{Error, Result};
 use serde::Deserialize;
@@ -12,8 +13,9 @@ use serde_json::value::RawValue;
 
 use super::connect_schema::{Logical, fields_of};
 use super::{Converted, Converter, TOMBSTONE, all_nullable};
+use crate::column::nullable;
 use crate::json::{JsonDecoder, JsonMode, JsonOptions};
-use crate::malformed::Rejected;
+use crate::malformed::{MalformedFields, MalformedRows, Rejected};
 
 /// How many different schemas are kept in mind. When there are more, all are forgotten.
 const SCHEMAS: usize = 64;
@@ -41,13 +43,22 @@ fn parts(message: &[u8]) -> Result<(&str, &str), String> {
 pub fn envelope_schema(message: &[u8]) -> Result<Schema> {
     let (schema, _) = parts(message).map_err(Error::data)?;
     let fields = fields_of(schema).map_err(Error::data)?;
-    Ok(Schema::new(fields.into_iter().map(|(field, logical)| logical.field(&field)).collect::<Vec<_>>()))
+    Ok(Schema::new(fields.into_iter().map(|told| told.logical.field(&told.field)).collect::<Vec<_>>()))
 }
 
 /// How the payloads of one schema become the columns that are wanted.
 struct Plan {
     decoder: JsonDecoder,
-    logical: Vec<Logical>,
+    readings: Vec<Reading>,
+    /// The decoder's rows of payloads that are null as a whole: they have no defaults.
+    nulls: Vec<usize>,
+}
+
+/// How a column of the payload becomes the one that is wanted.
+struct Reading {
+    logical: Logical,
+    /// One value, for payloads that have none.
+    default: Option<ArrayRef>,
 }
 
 pub(super) struct Envelope {
@@ -63,6 +74,11 @@ pub(super) struct Envelope {
 
 impl Envelope {
     pub(super) fn new(target: SchemaRef, options: JsonOptions) -> Self {
+        let relaxed = options.fields == MalformedFields::Null || options.rows == MalformedRows::Null;
+        let target = match relaxed {
+            true => Arc::new(Schema::new(target.fields().iter().map(|field| nullable(field)).collect::<Vec<_>>())),
+            false => target,
+        };
         let nullable = all_nullable(&target);
         let options = JsonOptions { mode: JsonMode::Message, ..options };
         Self { target, options, plans: Vec::new(), known: HashMap::new(), last: (Vec::new(), 0), nullable }
@@ -105,35 +121,99 @@ impl Envelope {
     fn new_plan(&self, schema: &str) -> Result<Plan, String> {
         // A payload without a schema is plain JSON.
         let told = if schema == "null" { Vec::new() } else { fields_of(schema)? };
-        let mut logical = Vec::with_capacity(self.target.fields().len());
         let mut wire: Vec<Arc<Field>> = Vec::with_capacity(self.target.fields().len());
+        let mut readings = Vec::with_capacity(self.target.fields().len());
+        let mut defaults = serde_json::Map::new();
         for field in self.target.fields() {
-            let of = told.iter().find(|(told, _)| told.name() == field.name()).map_or(Logical::None, |(_, l)| *l);
-            wire.push(match of {
+            let of = told.iter().find(|told| told.field.name() == field.name());
+            let logical = of.map_or(Logical::None, |told| told.logical);
+            let default = of.and_then(|told| told.default.clone());
+            let field = match logical {
                 Logical::None => field.clone(),
                 of => Arc::new(Field::new(field.name(), of.wire(), field.is_nullable())),
+            };
+            wire.push(match &default {
+                Some(_) => Arc::new(field.as_ref().clone().with_nullable(true)),
+                None => field.clone(),
             });
-            logical.push(of);
+            defaults.extend(default.map(|default| (field.name().clone(), default)));
+            readings.push(Reading { logical, default: None });
         }
-        let decoder = JsonDecoder::new(Arc::new(Schema::new(wire)), self.options.clone()).map_err(|e| e.to_string())?;
-        Ok(Plan { decoder, logical })
+        let wire = Arc::new(Schema::new(wire));
+        if !defaults.is_empty() {
+            let named: Vec<String> = defaults.keys().cloned().collect();
+            let decoded = decoded_defaults(&wire, defaults).map_err(|e| format!("the schema's defaults: {e}"))?;
+            for ((reading, column), field) in readings.iter_mut().zip(&decoded).zip(self.target.fields()) {
+                if !named.contains(field.name()) {
+                    continue;
+                }
+                let read = reading.logical.read(column, field).map_err(|e| e.to_string())?;
+                if read.is_null(0) {
+                    return Err(format!(
+                        "field '{}' of the schema: its default is no {}",
+                        field.name(),
+                        field.data_type()
+                    ));
+                }
+                reading.default = Some(read);
+            }
+        }
+        let decoder = JsonDecoder::new(wire, self.options.clone()).map_err(|e| e.to_string())?;
+        Ok(Plan { decoder, readings, nulls: Vec::new() })
     }
 
-    /// The rows of the messages that went to a plan's decoder one after the other.
-    fn rows(&mut self, plan: usize) -> Result<(RecordBatch, Vec<Rejected>)> {
-        let Some(Plan { decoder, logical }) = self.plans.get_mut(plan) else {
+    /// The rows of `messages` messages that went to a plan's decoder one after the other.
+    fn rows(&mut self, plan: usize, messages: usize) -> Result<(RecordBatch, Vec<Rejected>)> {
+        let Some(Plan { decoder, readings, nulls }) = self.plans.get_mut(plan) else {
             return Err(Error::internal("messages of no schema"));
         };
-        let (rows, rejected) = decoder.finish()?;
-        let columns: Result<Vec<ArrayRef>> = logical
-            .iter()
-            .zip(rows.columns())
-            .zip(self.target.fields())
-            .map(|((logical, column), field)| logical.read(column, field))
-            .collect();
-        let options = RecordBatchOptions::new().with_row_count(Some(rows.num_rows()));
-        Ok((RecordBatch::try_new_with_options(self.target.clone(), columns?, &options)?, rejected))
+        let (rows, mut rejected) = decoder.finish()?;
+        let nulls = std::mem::take(nulls);
+        let mut columns = Vec::with_capacity(readings.len());
+        // Rows whose values are none in the column that is wanted.
+        let mut bad: BTreeMap<usize, String> = BTreeMap::new();
+        for ((reading, column), field) in readings.iter().zip(rows.columns()).zip(self.target.fields()) {
+            let mut column = reading.logical.read(column, field)?;
+            if let Some(default) = reading.default.as_ref().filter(|_| column.null_count() > 0) {
+                let mut missing: Vec<bool> = (0..column.len()).map(|row| column.is_null(row)).collect();
+                for row in &nulls {
+                    missing.iter_mut().skip(*row).take(1).for_each(|missing| *missing = false);
+                }
+                column = zip(&BooleanArray::from(missing), &Scalar::new(default.clone()), &column)?;
+            }
+            if !field.is_nullable() && column.null_count() > 0 {
+                for row in (0..column.len()).filter(|row| column.is_null(*row)) {
+                    let reason =
+                        || format!("field '{}' is no {}, or out of its range", field.name(), field.data_type());
+                    bad.entry(row).or_insert_with(reason);
+                }
+            }
+            columns.push(column);
+        }
+        let mut left = rows.num_rows();
+        if !bad.is_empty() {
+            let is_rejected: HashSet<usize> = rejected.iter().map(|rejected| rejected.index).collect();
+            let decoded: Vec<usize> = (0..messages).filter(|message| !is_rejected.contains(message)).collect();
+            let mask: BooleanArray = (0..left).map(|row| Some(!bad.contains_key(&row))).collect();
+            for column in &mut columns {
+                *column = filter(column, &mask)?;
+            }
+            left -= bad.len();
+            rejected.extend(
+                bad.into_iter()
+                    .filter_map(|(row, reason)| decoded.get(row).map(|message| Rejected { index: *message, reason })),
+            );
+        }
+        let options = RecordBatchOptions::new().with_row_count(Some(left));
+        Ok((RecordBatch::try_new_with_options(self.target.clone(), columns, &options)?, rejected))
     }
+}
+
+/// The columns of a payload of defaults alone.
+fn decoded_defaults(wire: &SchemaRef, defaults: serde_json::Map<String, serde_json::Value>) -> Result<Vec<ArrayRef>> {
+    let mut decoder = JsonDecoder::new(wire.clone(), JsonOptions::permissive(JsonMode::Message))?;
+    decoder.push(serde_json::Value::Object(defaults).to_string().as_bytes());
+    Ok(decoder.finish()?.0.columns().to_vec())
 }
 
 impl Converter for Envelope {
@@ -179,7 +259,10 @@ impl Converter for Envelope {
             let Some(plan) = self.plans.get_mut(plan) else { return Err(Error::internal("a schema is missing")) };
             match payload {
                 Some(payload) if payload != b"null" => plan.decoder.push(payload),
-                _ => plan.decoder.push_null(),
+                _ => {
+                    plan.nulls.push(plan.decoder.len());
+                    plan.decoder.push_null();
+                }
             }
             run.pushed.push(index);
         }
@@ -206,7 +289,7 @@ impl Run {
     fn close(&mut self, envelope: &mut Envelope) -> Result<()> {
         let Some(plan) = self.plan.take() else { return Ok(()) };
         let pushed = std::mem::take(&mut self.pushed);
-        let (rows, rejected) = envelope.rows(plan)?;
+        let (rows, rejected) = envelope.rows(plan, pushed.len())?;
         let mut bad = vec![false; pushed.len()];
         for Rejected { index, reason } in rejected {
             let Some(message) = pushed.get(index) else { continue };

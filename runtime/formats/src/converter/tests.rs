@@ -137,6 +137,58 @@ fn connects_envelope_is_taken_off() {
     assert!(found.rejected[1].reason.contains("value.converter.schemas.enable"), "{}", found.rejected[1].reason);
 }
 
+const DEFAULTS: &str = r#"{"type":"struct","optional":false,"fields":[{"field":"id","type":"int64","optional":false},{"field":"name","type":"string","optional":false,"default":"dflt"},{"field":"n","type":"int32","optional":true,"default":42},{"field":"day","type":"int32","optional":true,"name":"org.apache.kafka.connect.data.Date","default":1}]}"#;
+
+#[test]
+fn connects_defaults_stand_for_what_is_missing_and_wrong_fields_are_null_unless_they_must_not_be() {
+    let full = |payload: &str| format!("{{\"schema\":{DEFAULTS},\"payload\":{payload}}}");
+    let messages = [full(r#"{"id":1,"name":"a","n":7,"day":0}"#), full(r#"{"id":2,"n":null}"#), full(r#"{"id":"x"}"#)];
+    let values: Vec<_> = messages.iter().map(|text| Some(text.as_str())).chain([None]).collect();
+    let schema = Arc::new(envelope_schema(messages[0].as_bytes()).unwrap());
+    for fields in [MalformedFields::Error, MalformedFields::Null] {
+        let options = ConverterOptions { schema: Some(schema.clone()), envelope: true, fields, ..Default::default() };
+        let mut converter = converter("json", VALUE, options).unwrap();
+        let found = converter.convert(&payloads(&values)).unwrap();
+        assert_eq!(found.rows.schema(), converter.schema());
+        let rows = arrow::util::pretty::pretty_format_batches(&[found.rows]).unwrap().to_string();
+        let rows: Vec<String> = rows
+            .lines()
+            .skip(3)
+            .filter(|line| line.starts_with('|'))
+            .map(|line| line.split('|').map(str::trim).collect::<Vec<_>>().join(" ").trim().to_owned())
+            .collect();
+        let whole = ["1 a 7 1970-01-01", "2 dflt 42 1970-01-02"];
+        let bad: Vec<_> = found.rejected.iter().map(|bad| bad.index).collect();
+        if fields == MalformedFields::Error {
+            assert_eq!((rows.as_slice(), bad.as_slice()), (&whole.map(str::to_owned)[..], &[2, 3][..]));
+        } else {
+            // The last is a tombstone, and has nothing.
+            assert_eq!(rows, [whole[0], whole[1], "dflt 42 1970-01-02", ""]);
+            assert!(bad.is_empty() && found.origins.is_none());
+        }
+    }
+    let wrong = DEFAULTS.replace("42", "\"x\"");
+    let message = format!("{{\"schema\":{wrong},\"payload\":{{\"id\":1}}}}");
+    let found = enveloped("id BIGINT, n INT", &[Some(&message)]);
+    assert!(
+        found.rejected[0].reason.contains("field 'n' of the schema: its default is no Int32"),
+        "{:?}",
+        found.rejected
+    );
+}
+
+#[test]
+fn a_value_that_its_column_cannot_hold_is_a_bad_row_of_its_own() {
+    let price = |text: &str| format!(r#"{{"schema":{POINT},"payload":{{"id":1,"price":"{text}"}}}}"#);
+    // Two bytes, then more than a DECIMAL(4,2) holds, then no number at all.
+    let messages = [price("BNI="), price("f////w=="), price("AAAAAAAAAAAAAAAAAAAAAAAAAAAA"), price("/w==")];
+    let values: Vec<_> = messages.iter().map(|text| Some(text.as_str())).collect();
+    let found = enveloped("price DECIMAL(4,2) NOT NULL", &values);
+    assert_eq!((found.rows.num_rows(), found.origins), (2, Some(vec![0, 3])));
+    assert_eq!(found.rejected.iter().map(|bad| bad.index).collect::<Vec<_>>(), [1, 2]);
+    assert!(found.rejected[0].reason.contains("field 'price' is no"), "{:?}", found.rejected);
+}
+
 /// More schemas than are kept in mind, in one batch: rows that wait in a decoder must not go with it.
 #[test]
 fn any_number_of_schemas_may_come_in_one_batch() {

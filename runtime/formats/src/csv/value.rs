@@ -4,7 +4,7 @@ use super::CsvOptions;
 use crate::column::{Column, Values};
 use crate::json::{Cursor, Numeric};
 use crate::scalar::{
-    decimal_of_number, java_double, java_float, parse_timestamp_bytes, parse_timestamp_ntz, split_sign,
+    LastDay, decimal_of_number, java_double, java_float, parse_timestamp_bytes, parse_timestamp_ntz, split_sign,
     text_to_date_lenient, text_to_timestamp_lenient,
 };
 
@@ -42,7 +42,8 @@ fn try_push(values: &mut Values, text: &[u8], options: &CsvOptions) -> Option<()
         }),
         Values::Timestamp(v) => {
             v.push(match &options.formats.timestamp {
-                None => parse_timestamp_bytes(text).or_else(|| text_to_timestamp_lenient(utf8(text)?))?,
+                None => parse_timestamp_bytes(text, &mut LastDay::default())
+                    .or_else(|| text_to_timestamp_lenient(utf8(text)?))?,
                 Some(pattern) => pattern.parse(utf8(text)?)?,
             });
         }

@@ -108,6 +108,17 @@ fn zeros(word: u64) -> u64 {
     word.wrapping_sub(ONES) & !word & HIGHS
 }
 
+const WHOLE_POWERS: [u64; 8] = [1, 10, 100, 1_000, 10_000, 100_000, 1_000_000, 10_000_000];
+
+/// The number of eight digits, of which the first is the lowest byte: pairs, then fours, then all.
+#[inline(always)]
+fn eight_digits(digits: u64) -> u64 {
+    let pairs = digits.wrapping_mul(10).wrapping_add(digits >> 8);
+    let low = (pairs & 0x0000_00ff_0000_00ff).wrapping_mul(0x000f_4240_0000_0064);
+    let high = ((pairs >> 16) & 0x0000_00ff_0000_00ff).wrapping_mul(0x0000_2710_0000_0001);
+    low.wrapping_add(high) >> 32
+}
+
 impl<'a> Cursor<'a> {
     /// The byte here; 0, which no token starts with, at the end.
     #[inline(always)]
@@ -282,7 +293,26 @@ impl<'a> Cursor<'a> {
 
     #[inline(always)]
     fn digits(&mut self, mantissa: &mut u64) -> usize {
+        /// Bytes above 9 get their high bit with this.
+        const OVER_NINE: u64 = ONES * 0x76;
         let start = self.at;
+        // Eight at once: a loop over a few digits ends at a place that no processor foresees.
+        while let Some(chunk) = self.bytes.get(self.at..).and_then(|rest| rest.first_chunk::<8>()) {
+            let word = u64::from_le_bytes(*chunk) ^ (ONES * u64::from(b'0'));
+            let others = (word.wrapping_add(OVER_NINE) | word) & HIGHS;
+            if others == 0 {
+                *mantissa = mantissa.wrapping_mul(100_000_000).wrapping_add(eight_digits(word));
+                self.at += 8;
+                continue;
+            }
+            let count = others.trailing_zeros() / 8;
+            if count > 0 {
+                let power = WHOLE_POWERS.get(count as usize).copied().unwrap_or(1);
+                *mantissa = mantissa.wrapping_mul(power).wrapping_add(eight_digits(word << (64 - 8 * count)));
+                self.at += count as usize;
+            }
+            return self.at - start;
+        }
         loop {
             let digit = self.peek().wrapping_sub(b'0');
             if digit > 9 {
@@ -361,6 +391,28 @@ impl<'a> Cursor<'a> {
         match words.iter().find(|(word, _)| rest.starts_with(word)) {
             Some((word, value)) => Ok((*value, self.at + word.len())),
             None => self.fail("this is no value"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        /// However many digits, and whatever stands behind them, near the end and far from it.
+        #[test]
+        fn numbers_are_what_their_digits_say(whole in "[1-9][0-9]{0,18}", fraction in "([.][0-9]{1,9})?", behind in "[,} /:a;]{0,9}") {
+            let text = format!("{whole}{fraction}{behind}");
+            let mut cursor = Cursor { bytes: text.as_bytes(), at: 0 };
+            let Ok(Numeric::Finite(number)) = cursor.numeric() else { return Err(TestCaseError::fail(text)) };
+            prop_assert_eq!(cursor.at, whole.len() + fraction.len());
+            prop_assert_eq!(number.to_f64(), format!("{whole}{fraction}").parse::<f64>().unwrap_or(f64::NAN));
+            if fraction.is_empty() {
+                prop_assert_eq!(number.to_i64(), whole.parse().ok());
+            }
         }
     }
 }

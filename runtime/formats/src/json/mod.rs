@@ -11,8 +11,8 @@ mod record;
 mod value;
 mod walk;
 
-pub use binary::encode_base64;
 pub use decoder::{JsonDecoder, JsonMode, JsonOptions};
+pub use levada_connector_api::json::encode_base64;
 
 pub(crate) use cursor::{Cursor, Numeric, Syntax};
 pub(crate) use record::Record;

@@ -7,7 +7,7 @@ use super::walk::{MAX_DEPTH, Rewrite, Skip, walk};
 use crate::column::{Bytes, Column, Values};
 use crate::json::JsonMode;
 use crate::scalar::{
-    Formats, decimal_of_number, parse_timestamp_bytes, parse_timestamp_ntz, text_to_date_lenient,
+    Formats, LastDay, decimal_of_number, parse_timestamp_bytes, parse_timestamp_ntz, text_to_date_lenient,
     text_to_timestamp_lenient,
 };
 
@@ -31,13 +31,14 @@ pub(crate) struct Scratch {
     pub(crate) strict: bool,
     /// The column of the row that had the first bad value, and the value's place.
     pub(crate) bad: Option<(usize, usize, usize)>,
+    day: LastDay,
     depth: usize,
     formats: Formats,
 }
 
 impl Scratch {
     pub(crate) fn new(mode: JsonMode, strict: bool, formats: Formats) -> Self {
-        Self { text: Vec::new(), open: Vec::new(), mode, strict, bad: None, depth: 0, formats }
+        Self { text: Vec::new(), open: Vec::new(), mode, strict, bad: None, day: LastDay::default(), depth: 0, formats }
     }
 
     pub(crate) fn reset(&mut self) {
@@ -190,6 +191,7 @@ fn value(cursor: &mut Cursor<'_>, column: &mut Column, scratch: &mut Scratch) ->
     match cursor.peek() {
         b'"' => string(cursor, column, b'"', scratch),
         b'-' | b'0'..=b'9' => number(cursor, column, scratch),
+        b't' | b'f' if let Some(fit) = boolean(cursor, column) => Ok(fit),
         _ => {
             let mut place = *cursor;
             let fit = other(&mut place, column, scratch)?;
@@ -197,6 +199,21 @@ fn value(cursor: &mut Cursor<'_>, column: &mut Column, scratch: &mut Scratch) ->
             Ok(fit)
         }
     }
+}
+
+/// A truth value into a column of such.
+#[inline(always)]
+fn boolean(cursor: &mut Cursor<'_>, column: &mut Column) -> Option<Fit> {
+    let Values::Boolean(values) = &mut column.values else { return None };
+    let (length, value) = match cursor.bytes.get(cursor.at..)? {
+        [b't', b'r', b'u', b'e', ..] => (4, true),
+        [b'f', b'a', b'l', b's', b'e', ..] => (5, false),
+        _ => return None,
+    };
+    values.push(value);
+    cursor.at += length;
+    column.accept();
+    Some(Fit::Whole)
 }
 
 /// As [`value`], where it is not worth its size.
@@ -217,9 +234,9 @@ fn string(cursor: &mut Cursor<'_>, column: &mut Column, quote: u8, scratch: &mut
             v.push_short(text, padded);
             Some(())
         }
-        Values::Timestamp(v) if scratch.formats.timestamp.is_none() => {
-            parse_timestamp_bytes(text).or_else(|| text_to_timestamp_lenient(utf8(text)?)).map(|t| v.push(t))
-        }
+        Values::Timestamp(v) if scratch.formats.timestamp.is_none() => parse_timestamp_bytes(text, &mut scratch.day)
+            .or_else(|| text_to_timestamp_lenient(utf8(text)?))
+            .map(|t| v.push(t)),
         _ => string_slow(&mut column.values, text, &scratch.formats),
     };
     Ok(fit(column, pushed))
@@ -346,14 +363,7 @@ fn other(cursor: &mut Cursor<'_>, column: &mut Column, scratch: &mut Scratch) ->
         return Ok(Fit::Whole);
     }
     match (&mut column.values, first) {
-        (Values::Boolean(v), b't') => {
-            cursor.word(b"true")?;
-            v.push(true);
-        }
-        (Values::Boolean(v), b'f') => {
-            cursor.word(b"false")?;
-            v.push(false);
-        }
+        (Values::Boolean(_), b't' | b'f') => return cursor.fail("this is no value"),
         (Values::Utf8(v), _) => match scratch.mode {
             JsonMode::Source => {
                 walk(cursor, &mut Skip, &mut scratch.open, &mut scratch.text)?;

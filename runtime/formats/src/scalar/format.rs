@@ -4,8 +4,9 @@ use std::fmt::Write;
 
 use chrono::{Offset, TimeZone};
 use chrono_tz::Tz;
+use levada_connector_api::json::write_date;
 
-use super::time::{MICROS_PER_DAY, MICROS_PER_SECOND, civil_from_days};
+use super::time::{MICROS_PER_DAY, MICROS_PER_SECOND};
 
 /// A double as Java writes it (JDK 19 and later): `1.0`, `1.0E10`, `NaN`, `-Infinity`.
 pub fn format_double(value: f64) -> String {
@@ -129,18 +130,6 @@ pub fn format_date(days: i32) -> String {
     let mut text = String::with_capacity(10);
     write_date(&mut text, i64::from(days));
     text
-}
-
-fn write_date(text: &mut String, days: i64) {
-    let (year, month, day) = civil_from_days(days);
-    let sign = if year < 0 {
-        "-"
-    } else if year > 9999 {
-        "+"
-    } else {
-        ""
-    };
-    let _ = write!(text, "{sign}{:04}-{month:02}-{day:02}", year.unsigned_abs());
 }
 
 #[cfg(test)]

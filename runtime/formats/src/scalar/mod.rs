@@ -3,6 +3,7 @@
 //! A parser returns `None` for text that Spark refuses; whether that is a null (legacy) or an error (ANSI) is the
 //! caller's choice.
 
+mod calendar;
 mod decimal;
 mod format;
 mod number;
@@ -10,6 +11,7 @@ mod pattern;
 mod time;
 mod zone;
 
+pub use calendar::{CYCLE, on_calendar};
 pub use decimal::{format_decimal, parse_decimal};
 pub use format::{format_date, format_double, format_float, format_timestamp, format_timestamp_in};
 pub use number::{parse_boolean, parse_double, parse_float, parse_long};
@@ -20,7 +22,7 @@ pub use zone::{Zone, parse_zone};
 pub(crate) use decimal::decimal_of_number;
 pub(crate) use format::write_double;
 pub(crate) use number::{java_double, java_float};
-pub(crate) use time::{parse_timestamp_bytes, text_to_date_lenient, text_to_timestamp_lenient};
+pub(crate) use time::{LastDay, parse_timestamp_bytes, text_to_date_lenient, text_to_timestamp_lenient};
 
 /// Whether a cast trims this byte: blanks and ISO control characters.
 pub(crate) fn is_blank(byte: u8) -> bool {

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use chrono::{DateTime, Datelike, NaiveDate, NaiveDateTime, NaiveTime, Timelike};
+use chrono::{Datelike, NaiveDate, NaiveTime};
+
+use super::calendar::on_calendar;
 
 /// The patterns of dates and timestamps in text. Without one, text is read as a cast reads it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -120,7 +122,11 @@ impl Pattern {
 
     /// A time as text.
     pub fn format(&self, micros: i64) -> String {
-        let time = DateTime::from_timestamp_micros(micros).unwrap_or_default().naive_utc();
+        let (day, year) = on_calendar(micros.div_euclid(MICROS_PER_DAY));
+        let of_day = micros.rem_euclid(MICROS_PER_DAY);
+        // Without an era the year goes on below 1, as in Spark.
+        let era = has_era(&self.pieces);
+        let time = Moment { day, year, of_day, era };
         let mut out = String::with_capacity(24);
         write(&self.pieces, &time, &mut out);
         out
@@ -135,11 +141,19 @@ impl Pattern {
 
     /// The day of a text, since 1970; `None` if it does not fit the pattern.
     pub fn parse_date(&self, text: &str) -> Option<i32> {
-        i32::try_from(self.parse(text)?.div_euclid(super::time::MICROS_PER_DAY)).ok()
+        i32::try_from(self.parse(text)?.div_euclid(MICROS_PER_DAY)).ok()
     }
 }
 
-fn write(pieces: &[Piece], time: &NaiveDateTime, out: &mut String) {
+fn has_era(pieces: &[Piece]) -> bool {
+    pieces.iter().any(|piece| match piece {
+        Piece::Field(letter, _) => *letter == 'G',
+        Piece::Optional(inner) => has_era(inner),
+        Piece::Text(_) => false,
+    })
+}
+
+fn write(pieces: &[Piece], time: &Moment, out: &mut String) {
     for piece in pieces {
         match piece {
             Piece::Text(text) => out.push_str(text),
@@ -176,36 +190,65 @@ fn is_number(letter: char) -> bool {
     matches!(letter, 'y' | 'u' | 'd' | 'H' | 'h' | 'k' | 'K' | 'm' | 's' | 'D' | 'S' | 'M' | 'L')
 }
 
-fn field(time: &NaiveDateTime, letter: char, count: usize, out: &mut String) {
+const MICROS_PER_DAY: i64 = 86_400_000_000;
+
+/// A time that is written.
+struct Moment {
+    /// A day with the same place in its year, and the same weekday.
+    day: NaiveDate,
+    year: i64,
+    /// Microseconds since midnight.
+    of_day: i64,
+    /// Whether the pattern has an era, which years are counted in.
+    era: bool,
+}
+
+/// A year as Java writes it: with a sign when it is negative, or wider than the pattern says.
+fn year(year: i64, count: usize) -> String {
+    let wide = count >= 4 && u32::try_from(count).is_ok_and(|count| year >= 10i64.pow(count));
+    let sign = if year < 0 {
+        "-"
+    } else if wide {
+        "+"
+    } else {
+        ""
+    };
+    format!("{sign}{:0count$}", year.unsigned_abs())
+}
+
+fn field(time: &Moment, letter: char, count: usize, out: &mut String) {
+    let Moment { day, of_day, .. } = time;
     let padded = |value: i64| format!("{value:0count$}");
-    let hour = i64::from(time.hour());
+    let hour = of_day / 3_600_000_000;
+    let before = time.era && time.year < 1;
+    let of_era = if before && letter == 'y' { 1 - time.year } else { time.year };
     let text = match letter {
-        'y' | 'u' if count == 2 => format!("{:02}", time.year().rem_euclid(100)),
-        'y' | 'u' => padded(time.year().into()),
+        'y' | 'u' if count == 2 => format!("{:02}", of_era.unsigned_abs() % 100),
+        'y' | 'u' => year(of_era, count),
         'M' | 'L' => match count {
-            1 | 2 => padded(time.month().into()),
-            3 => short(MONTHS.get(time.month0() as usize)),
-            _ => full(MONTHS.get(time.month0() as usize)),
+            1 | 2 => padded(day.month().into()),
+            3 => short(MONTHS.get(day.month0() as usize)),
+            _ => full(MONTHS.get(day.month0() as usize)),
         },
-        'd' => padded(time.day().into()),
-        'D' => padded(time.ordinal().into()),
+        'd' => padded(day.day().into()),
+        'D' => padded(day.ordinal().into()),
         'Q' | 'q' => match count {
-            1 | 2 => padded(i64::from(time.month0() / 3 + 1)),
-            3 => format!("Q{}", time.month0() / 3 + 1),
-            _ => full(["1st quarter", "2nd quarter", "3rd quarter", "4th quarter"].get(time.month0() as usize / 3)),
+            1 | 2 => padded(i64::from(day.month0() / 3 + 1)),
+            3 => format!("Q{}", day.month0() / 3 + 1),
+            _ => full(["1st quarter", "2nd quarter", "3rd quarter", "4th quarter"].get(day.month0() as usize / 3)),
         },
-        'E' if count <= 3 => short(DAYS.get(time.weekday().num_days_from_monday() as usize)),
-        'E' => full(DAYS.get(time.weekday().num_days_from_monday() as usize)),
+        'E' if count <= 3 => short(DAYS.get(day.weekday().num_days_from_monday() as usize)),
+        'E' => full(DAYS.get(day.weekday().num_days_from_monday() as usize)),
         'H' => padded(hour),
         'k' => padded(if hour == 0 { 24 } else { hour }),
         'K' => padded(hour % 12),
         'h' => padded(if hour % 12 == 0 { 12 } else { hour % 12 }),
-        'm' => padded(time.minute().into()),
-        's' => padded(time.second().into()),
-        'S' => format!("{:09}", time.nanosecond()).chars().take(count).collect(),
+        'm' => padded(of_day / 60_000_000 % 60),
+        's' => padded(of_day / 1_000_000 % 60),
+        'S' => format!("{:06}000", of_day % 1_000_000).chars().take(count).collect(),
         'a' => if hour < 12 { "AM" } else { "PM" }.into(),
-        'G' if count == 4 => "Anno Domini".into(),
-        'G' => "AD".into(),
+        'G' if count == 4 => if before { "Before Christ" } else { "Anno Domini" }.into(),
+        'G' => if before { "BC" } else { "AD" }.into(),
         'X' => "Z".into(),
         'V' => "UTC".into(),
         'z' if count == 4 => "Coordinated Universal Time".into(),

@@ -14,7 +14,7 @@ pub(crate) const MICROS_PER_DAY: i64 = 86_400 * MICROS_PER_SECOND;
 /// and a zone may follow the seconds. A time alone, which Spark takes for one of today, is refused: what a row becomes must
 /// not depend on when it is read, since a batch may be read again.
 pub fn parse_timestamp(text: &str) -> Option<i64> {
-    parse_timestamp_bytes(text.as_bytes())
+    parse_timestamp_bytes(text.as_bytes(), &mut LastDay::default())
 }
 
 /// A timestamp as [`parse_timestamp`] reads it, where text without a zone is in the local time of `tz`.
@@ -50,9 +50,17 @@ pub fn parse_date(text: &str) -> Option<i32> {
     i32::try_from(days(year, date.1.unwrap_or(1), date.2.unwrap_or(1))?).ok()
 }
 
+/// The day of the timestamp that was read last: most follow one of the same day.
+#[derive(Debug, Default)]
+pub(crate) struct LastDay {
+    text: [u8; 10],
+    micros: i64,
+}
+
 /// As [`parse_timestamp`], from bytes, with a fast path for `YYYY-MM-DDTHH:MM:SS[.fraction][Z]`.
-pub(crate) fn parse_timestamp_bytes(text: &[u8]) -> Option<i64> {
-    if let Some(micros) = fixed_layout(text) {
+#[inline]
+pub(crate) fn parse_timestamp_bytes(text: &[u8], last: &mut LastDay) -> Option<i64> {
+    if let Some(micros) = fixed_layout(text, last) {
         return Some(micros);
     }
     segments(text)?.to_instant(Zone::Fixed(0))
@@ -60,7 +68,7 @@ pub(crate) fn parse_timestamp_bytes(text: &[u8]) -> Option<i64> {
 
 /// A timestamp in a JSON or CSV field: a second try leaves out `GMT`, as old Spark versions wrote it.
 pub(crate) fn text_to_timestamp_lenient(text: &str) -> Option<i64> {
-    parse_timestamp_bytes(text.as_bytes())
+    parse_timestamp_bytes(text.as_bytes(), &mut LastDay::default())
         .or_else(|| text.contains("GMT").then(|| parse_timestamp(&text.replace("GMT", "")))?)
 }
 
@@ -70,25 +78,24 @@ pub(crate) fn text_to_date_lenient(text: &str) -> Option<i32> {
 }
 
 /// The layout that machines write. `None` means: try the general parser.
-fn fixed_layout(text: &[u8]) -> Option<i64> {
-    let (head, tail) = text.split_first_chunk::<19>()?;
-    let [y1, y2, y3, y4, b'-', mo1, mo2, b'-', d1, d2, b'T' | b' ', h1, h2, b':', mi1, mi2, b':', s1, s2] = *head
-    else {
+#[inline]
+fn fixed_layout(text: &[u8], last: &mut LastDay) -> Option<i64> {
+    /// `00:00:00`, and what gives the high bit to any byte but a digit, or a colon, in its place.
+    const ZEROS: u64 = u64::from_le_bytes(*b"00:00:00");
+    const OTHERS: u64 = u64::from_le_bytes([0x76, 0x76, 0x7f, 0x76, 0x76, 0x7f, 0x76, 0x76]);
+    const HIGHS: u64 = 0x8080_8080_8080_8080;
+    let (date, rest) = text.split_first_chunk::<10>()?;
+    let ([b'T' | b' ', time @ ..], tail) = rest.split_first_chunk::<9>()? else { return None };
+    if *date != last.text {
+        *last = LastDay { text: *date, micros: i64::from(fixed_date(date)?) * MICROS_PER_DAY };
+    }
+    let time = u64::from_le_bytes(*time) ^ ZEROS;
+    let digit = |at: u32| (time >> (8 * at)) as u32 & 0xff;
+    let pair = |at: u32| digit(at) * 10 + digit(at + 1);
+    let (hour, minute, second) = (pair(0), pair(3), pair(6));
+    if (time.wrapping_add(OTHERS) | time) & HIGHS != 0 || hour > 23 || minute > 59 || second > 59 {
         return None;
-    };
-    let mut wrong = 0u8;
-    let mut digit = |byte: u8| {
-        let value = byte.wrapping_sub(b'0');
-        // Gathers a mark for anything but a digit, so that there is one branch at the end.
-        wrong |= u8::from(value > 9);
-        u32::from(value)
-    };
-    let year = digit(y1) * 1000 + digit(y2) * 100 + digit(y3) * 10 + digit(y4);
-    let month = digit(mo1) * 10 + digit(mo2);
-    let day = digit(d1) * 10 + digit(d2);
-    let hour = digit(h1) * 10 + digit(h2);
-    let minute = digit(mi1) * 10 + digit(mi2);
-    let second = digit(s1) * 10 + digit(s2);
+    }
     let mut micros = 0u32;
     match tail {
         [] | [b'Z'] => {}
@@ -99,33 +106,35 @@ fn fixed_layout(text: &[u8]) -> Option<i64> {
             }
             let mut unit = 100_000;
             for byte in fraction {
-                micros += digit(*byte) * unit;
+                let value = byte.wrapping_sub(b'0');
+                if value > 9 {
+                    return None;
+                }
+                micros += u32::from(value) * unit;
                 unit /= 10;
             }
         }
         _ => return None,
     }
-    if wrong != 0
-        || hour > 23
-        || minute > 59
-        || second > 59
-        || !(1..=12).contains(&month)
-        || day == 0
-        || day > days_in_month(i64::from(year), month)
-    {
+    let seconds = i64::from(hour * 3600 + minute * 60 + second);
+    Some(last.micros + seconds * MICROS_PER_SECOND + i64::from(micros))
+}
+
+/// Days since 1970 of `YYYY-MM-DD`.
+fn fixed_date(text: &[u8; 10]) -> Option<i32> {
+    let [y1, y2, y3, y4, b'-', mo1, mo2, b'-', d1, d2] = *text else { return None };
+    let mut wrong = false;
+    let mut digit = |byte: u8| {
+        let value = byte.wrapping_sub(b'0');
+        wrong |= value > 9;
+        u32::from(value)
+    };
+    let year = digit(y1) * 1000 + digit(y2) * 100 + digit(y3) * 10 + digit(y4);
+    let (month, day) = (digit(mo1) * 10 + digit(mo2), digit(d1) * 10 + digit(d2));
+    if wrong {
         return None;
     }
-    // After March the formula has no special cases; all values are small enough for 32 bits.
-    let (y, m) = if month <= 2 { (year + 399, month + 9) } else { (year + 400, month - 3) };
-    let days = i64::from(
-        y / 400 * 146_097 + {
-            let of_era = y % 400;
-            of_era * 365 + of_era / 4 - of_era / 100 + (153 * m + 2) / 5 + day - 1
-        },
-    ) - 719_468
-        - 146_097;
-    let seconds = i64::from(hour * 3600 + minute * 60 + second);
-    Some(days * MICROS_PER_DAY + seconds * MICROS_PER_SECOND + i64::from(micros))
+    i32::try_from(days(i64::from(year), month, day)?).ok()
 }
 
 /// The parts of a timestamp's text.
@@ -270,19 +279,6 @@ fn days_from_civil(year: i64, month: u32, day: u32) -> i64 {
     era * 146_097 + year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year - 719_468
 }
 
-/// Year, month and day of days since 1970.
-pub(crate) fn civil_from_days(days: i64) -> (i64, i64, i64) {
-    let days = days + 719_468;
-    let era = days.div_euclid(146_097);
-    let day_of_era = days.rem_euclid(146_097);
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month + 2) / 5 + 1;
-    let (month, next) = if month < 10 { (month + 3, 0) } else { (month - 9, 1) };
-    (year_of_era + era * 400 + next, month, day)
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::{format_date, format_timestamp};
@@ -326,12 +322,33 @@ mod tests {
 
     #[test]
     fn both_paths_agree() {
-        for text in
-            ["1900-02-28T23:59:59.5Z", "2000-02-29 12:34:56.000001", "0001-01-01T00:00:00", "0000-03-01T00:00:00Z"]
-        {
+        let mut last = LastDay::default();
+        let good = [
+            "1900-02-28T23:59:59.5Z",
+            "1900-02-28 00:00:00",
+            "2000-02-29 12:34:56.000001",
+            "0001-01-01T00:00:00",
+            "0000-03-01T00:00:00Z",
+            "1900-02-28T01:20:09.12",
+        ];
+        for text in good {
             let general = segments(text.as_bytes()).and_then(|s| s.to_instant(Zone::Fixed(0)));
-            assert_eq!(fixed_layout(text.as_bytes()), general, "{text}");
+            assert_eq!(fixed_layout(text.as_bytes(), &mut last), general, "{text}");
             assert!(general.is_some());
+        }
+        // Bytes beside digits and colons, also those that would carry into the next.
+        for at in 10..24 {
+            for byte in 0..=255u8 {
+                let mut text = *b"1900-02-28T01:20:09.125Z";
+                text[at] = byte;
+                if let Some(found) = fixed_layout(&text, &mut last) {
+                    let general = segments(&text).and_then(|s| s.to_instant(Zone::Fixed(0)));
+                    assert_eq!(Some(found), general, "{text:?}");
+                }
+            }
+        }
+        for text in ["1900-02-29T00:00:00", "1900-02-28T24:00:00", "1900-02-28T00:60:00", "1900-13-01T00:00:00"] {
+            assert_eq!(fixed_layout(text.as_bytes(), &mut last), None, "{text}");
         }
     }
 
@@ -375,7 +392,7 @@ mod tests {
     #[test]
     fn civil_days_round_trip() {
         for day in (-1_000_000..1_000_000).step_by(37) {
-            let (year, month, dom) = civil_from_days(day);
+            let (year, month, dom) = levada_connector_api::json::civil_from_days(day);
             assert_eq!(days_from_civil(year, month as u32, dom as u32), day);
         }
     }

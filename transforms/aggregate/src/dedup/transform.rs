@@ -10,6 +10,8 @@ use levada_connector_api::{
     StateStats, Transform, async_trait, find_column, watermark_delay,
 };
 
+use levada_expressions::type_name;
+
 use crate::keys::{KeyCodec, Keys, hash};
 use crate::times::closing_times;
 
@@ -109,10 +111,14 @@ impl DeduplicateTransform {
             }
         };
         let types: Vec<DataType> = key_fields.iter().map(|field| field.data_type().clone()).collect();
-        let names: Vec<String> = types.iter().map(ToString::to_string).collect();
+        let name = |(at, ty): (&usize, &DataType)| format!("{} {}", input.field(*at).name(), type_name(ty));
+        let mut names: Vec<String> = columns.iter().zip(&types).map(name).collect();
+        if let Some((at, _)) = forget {
+            names.push(format!("forgotten by {}", input.field(at).name()));
+        }
         Ok(Plan {
             codec: KeyCodec::new(&types, false)?.with_signed_zeros(),
-            fingerprint: format!("deduplication 1: within={}; keys {}", self.within, names.join(", ")),
+            fingerprint: format!("deduplication 2: within={}; keys {}", self.within, names.join(", ")),
             key_schema: Arc::new(Schema::new(key_fields)),
             columns,
             late_by,

@@ -1,21 +1,22 @@
-//! Threads that count, each into a delta of its own, and merge state partitions.
+//! Lanes that count, each into a delta of its own, and merge state partitions: tasks on the runtime's threads, which are
+//! as many as cores. Threads of their own would compete with those that decode, and the system leaves cores idle then.
 //!
-//! Batches go to the threads in turn, not to whoever is free: which rows stand in which delta, and with it the order in
+//! Batches go to the lanes in turn, not to whichever is free: which rows stand in which delta, and with it the order in
 //! which numbers are added, is the same when a micro-batch is repeated.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::thread::JoinHandle;
 
 use arrow::array::RecordBatch;
 use levada_connector_api::{Error, ErrorKind, Result};
+use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 
 use super::PARTITIONS;
 use super::plan::Plan;
 use super::state::{Delta, Merge};
 
-/// How many batches may wait for a thread.
+/// How many batches may wait for a lane.
 const QUEUE: usize = 2;
 
 /// What comes of merging: rows by state partition.
@@ -27,39 +28,33 @@ enum Job {
     Merge { merge: Arc<Merge>, partitions: Vec<usize>, done: oneshot::Sender<Result<Merged>> },
 }
 
-/// The threads.
+/// The lanes. They end when this is dropped, after what they are at.
 pub(super) struct Lanes {
     queues: Vec<mpsc::Sender<Job>>,
-    threads: Vec<JoinHandle<()>>,
     next: usize,
 }
 
 fn gone() -> Error {
-    Error::internal("a thread of the aggregation has ended")
+    Error::internal("a lane of the aggregation has ended")
 }
 
 impl Lanes {
-    /// Starts the plan's threads.
+    /// Starts the plan's lanes.
     ///
     /// # Errors
-    /// The system does not give one.
+    /// There is no tokio runtime to run them.
     pub(super) fn start(plan: &Arc<Plan>) -> Result<Self> {
-        let mut lanes = Self { queues: Vec::new(), threads: Vec::new(), next: 0 };
-        for number in 0..plan.threads {
+        let runtime = Handle::try_current().map_err(|error| Error::internal(error.to_string()))?;
+        let mut queues = Vec::new();
+        for _ in 0..plan.threads {
             let (sender, receiver) = mpsc::channel(QUEUE);
-            let delta = Delta::new(plan)?;
-            let plan = plan.clone();
-            let thread = std::thread::Builder::new()
-                .name(format!("aggregate-{number}"))
-                .spawn(move || run(&plan, delta, receiver))
-                .map_err(|error| Error::io("starting a thread of the aggregation", error))?;
-            lanes.queues.push(sender);
-            lanes.threads.push(thread);
+            runtime.spawn(run(plan.clone(), Delta::new(plan)?, receiver));
+            queues.push(sender);
         }
-        Ok(lanes)
+        Ok(Self { queues, next: 0 })
     }
 
-    /// Hands rows to the next thread. Waits while it has enough to do.
+    /// Hands rows to the next lane. Waits while it has enough to do.
     pub(super) async fn send(&mut self, batch: RecordBatch, times: Vec<i64>, late: i64) -> Result<()> {
         let at = self.next;
         self.next = (self.next + 1) % self.queues.len().max(1);
@@ -67,7 +62,7 @@ impl Lanes {
         queue.send(Job::Rows { batch, times, late }).await.map_err(|_| gone())
     }
 
-    /// Waits until everything is counted and takes the deltas. The next micro-batch begins with the first thread.
+    /// Waits until everything is counted and takes the deltas. The next micro-batch begins with the first lane.
     pub(super) async fn take(&mut self) -> Result<Vec<Delta>> {
         self.next = 0;
         let mut answers = Vec::new();
@@ -102,31 +97,21 @@ impl Lanes {
     }
 }
 
-impl Drop for Lanes {
-    fn drop(&mut self) {
-        self.queues.clear();
-        for thread in self.threads.drain(..) {
-            // Its panic was told through the job that it happened in.
-            let _ = thread.join();
-        }
-    }
-}
-
-fn run(plan: &Plan, mut delta: Delta, mut queue: mpsc::Receiver<Job>) {
+async fn run(plan: Arc<Plan>, mut delta: Delta, mut queue: mpsc::Receiver<Job>) {
     let mut failed: Option<Error> = None;
-    while let Some(job) = queue.blocking_recv() {
+    while let Some(job) = queue.recv().await {
         match job {
             Job::Rows { batch, times, late } => {
                 // After a failure the micro-batch is lost anyway.
                 if failed.is_none() {
-                    failed = guarded(|| delta.add(plan, &batch, &times, late)).err();
+                    failed = guarded(|| delta.add(&plan, &batch, &times, late)).err();
                 }
             }
             Job::Take(answer) => {
                 let taken = match failed.take() {
                     Some(error) => Err(error),
-                    None if delta.is_empty() => Delta::new(plan),
-                    None => Delta::new(plan).map(|fresh| std::mem::replace(&mut delta, fresh)),
+                    None if delta.is_empty() => Delta::new(&plan),
+                    None => Delta::new(&plan).map(|fresh| std::mem::replace(&mut delta, fresh)),
                 };
                 // Whoever no longer waits has ended.
                 let _ = answer.send(taken);
@@ -146,6 +131,6 @@ pub(super) fn guarded<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|payload| {
         let text = payload.downcast_ref::<&str>().map(|text| (*text).to_owned());
         let text = text.or_else(|| payload.downcast_ref::<String>().cloned()).unwrap_or_default();
-        Err(Error::new(ErrorKind::Panic, format!("a thread of the aggregation panicked: {text}")))
+        Err(Error::new(ErrorKind::Panic, format!("a lane of the aggregation panicked: {text}")))
     })
 }

@@ -157,7 +157,7 @@ impl Shard {
         let mut own: Vec<(u32, u32)> = Vec::with_capacity(keys.len());
         for key in keys {
             let slots = &delta.slots[*key as usize].0;
-            if windows.first(slots.newest().unwrap_or(i64::MIN)) < gone {
+            if slots.oldest().is_some_and(|oldest| windows.first(oldest) < gone) {
                 let mut last = i64::MIN;
                 slots.each(i64::MIN, i64::MAX, |pane, _| {
                     self.dropped += windows.count(windows.first(pane).max(last), pane.min(gone));

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::datatypes::{DataType, Field, FieldRef, Fields, SchemaRef, TimeUnit, TimestampMicrosecondType};
 use levada_connector_api::{BindContext, Error, OutputMode, Result, WATERMARK, watermark_delay};
-use levada_expressions::{Expression, Grouping, GroupingSpec, SqlOptions};
+use levada_expressions::{AggregateCall, Expression, Grouping, GroupingSpec, SqlOptions, type_name};
 
 use super::gap::Gap;
 use super::windows::Windows;
@@ -124,6 +124,7 @@ impl Plan {
                 None => (Shape::Whole, false),
             },
             TimeSpec::Window { size, slide, offset, .. } => {
+                check_overlap(*size, *slide)?;
                 let windows = Windows::new(*size, *slide, *offset, ordered);
                 (Shape::Windows(windows), delay.is_some())
             }
@@ -133,7 +134,8 @@ impl Plan {
         let session = matches!(shape, Shape::Sessions(_));
         check_mode(context, expires, session)?;
         let key_types: Vec<DataType> = keys.iter().map(|key| key.data_type().clone()).collect();
-        let fingerprint = fingerprint(&spec.time, timed, &grouping, &key_types);
+        let by = time.as_ref().map(|time| time.meaning.as_str()).unwrap_or_default();
+        let fingerprint = fingerprint(&spec.time, by, timed, &grouping);
         Ok(Self {
             grouping,
             shape,
@@ -228,6 +230,8 @@ impl Plan {
 /// A column with event times.
 struct TimeColumn {
     expression: Expression,
+    /// What it is, for the fingerprint.
+    meaning: String,
     /// It is a window: its time is its last microsecond.
     window: bool,
     ty: DataType,
@@ -237,33 +241,25 @@ struct TimeColumn {
 fn time_column(column: &str, input: &SchemaRef) -> Result<TimeColumn> {
     let options = SqlOptions::default();
     let plain = Expression::compile(column, input, &options)?;
+    let meaning = plain.meaning();
     let delay = plain.column().and_then(|at| input.fields().get(at)).and_then(|field| watermark_delay(field));
     match plain.data_type() {
         DataType::Timestamp(TimeUnit::Microsecond, _) => {
             let ty = plain.data_type().clone();
-            Ok(TimeColumn { expression: plain, window: false, ty, delay })
+            Ok(TimeColumn { expression: plain, meaning, window: false, ty, delay })
         }
         DataType::Date32 => {
             let expression = Expression::compile(&format!("CAST({column} AS TIMESTAMP)"), input, &options)?;
             let ty = expression.data_type().clone();
-            Ok(TimeColumn { expression, window: false, ty, delay })
+            Ok(TimeColumn { expression, meaning, window: false, ty, delay })
         }
         DataType::Struct(fields) if is_window(fields) => {
             let expression = Expression::compile(&format!("({column}).end"), input, &options)?;
             let ty = expression.data_type().clone();
-            Ok(TimeColumn { expression, window: true, ty, delay })
+            Ok(TimeColumn { expression, meaning, window: true, ty, delay })
         }
-        other => Err(Error::config(format!("the event time '{column}' is {}, not a timestamp", levada_ddl(other)))
+        other => Err(Error::config(format!("the event time '{column}' is {}, not a TIMESTAMP", type_name(other)))
             .hint(format!("make one before: a Select with '*, to_timestamp({column}) AS event_time'"))),
-    }
-}
-
-fn levada_ddl(ty: &DataType) -> String {
-    match ty {
-        DataType::Utf8 => "a string".to_owned(),
-        DataType::Int64 => "a bigint".to_owned(),
-        DataType::Int32 => "an int".to_owned(),
-        other => format!("of the type {other}"),
     }
 }
 
@@ -287,6 +283,21 @@ fn window_field(name: &str, ty: &DataType, delay: Option<i64>) -> FieldRef {
     let field = Field::new(name, DataType::Struct(window_fields(ty)), true);
     let metadata = delay.map(|delay| (WATERMARK.to_owned(), delay.to_string()));
     Arc::new(field.with_metadata(metadata.into_iter().collect()))
+}
+
+/// Each window that a row is in may be given out, so that very many of them would take all memory.
+fn check_overlap(size: i64, slide: i64) -> Result<()> {
+    const MOST: i64 = 100_000;
+    let windows = size / slide.max(1);
+    if windows <= MOST {
+        return Ok(());
+    }
+    let (size, slide) = (interval(size), interval(slide));
+    let message = format!(
+        "windows of {size} that begin every {slide} overlap so much that each row is in {windows} of them; at most \
+         {MOST} are possible"
+    );
+    Err(Error::config(message).hint("make the slide longer, or the window shorter"))
 }
 
 /// Spark's rules about what can be emitted when.
@@ -315,17 +326,43 @@ fn check_mode(context: &BindContext, expires: bool, session: bool) -> Result<()>
     }
 }
 
-/// What must be equal for a state to fit.
-fn fingerprint(time: &TimeSpec, timed: Option<usize>, grouping: &Grouping, keys: &[DataType]) -> String {
-    let time = match time {
+/// What must be equal for a state to fit: keys of the same types are other keys when they are computed otherwise.
+fn fingerprint(spec: &TimeSpec, by: &str, timed: Option<usize>, grouping: &Grouping) -> String {
+    let time = match spec {
         TimeSpec::None => match timed {
-            Some(key) => format!("closed by key {key}"),
+            Some(key) => format!("closed by key {}", key + 1),
             None => "no window".to_owned(),
         },
-        TimeSpec::Window { size, slide, offset, .. } => format!("windows of {size} us every {slide} us at {offset} us"),
-        TimeSpec::Session { gap, .. } => format!("sessions with a gap of {gap}"),
+        TimeSpec::Window { size, slide, offset, .. } => {
+            let (size, slide, offset) = (interval(*size), interval(*slide), interval(*offset));
+            format!("windows of {size} every {slide} at {offset} by {by}")
+        }
+        TimeSpec::Session { gap, .. } => format!("sessions with a gap of {gap} by {by}"),
     };
-    let keys: Vec<String> = keys.iter().map(ToString::to_string).collect();
-    let calls: Vec<String> = grouping.calls().iter().map(|call| format!("{} {}", call.name, call.ty)).collect();
-    format!("aggregation 2: {time}; keys {}; {}", keys.join(", "), calls.join(", "))
+    let key = |key: &Expression| format!("{} {}", key.meaning(), type_name(key.data_type()));
+    let keys: Vec<String> = grouping.keys().iter().map(key).collect();
+    let call = |call: &AggregateCall| {
+        let args: Vec<String> = call.args.iter().chain(&call.filter).map(Expression::meaning).collect();
+        let of = if args.is_empty() { String::new() } else { format!(" ({})", args.join("; ")) };
+        format!("{}{of} {}", call.name, type_name(&call.ty))
+    };
+    let calls: Vec<String> = grouping.calls().iter().map(call).collect();
+    format!("aggregation 3: {time}; keys {}; {}", keys.join(", "), calls.join(", "))
+}
+
+/// An interval in the largest unit that it has a whole number of.
+fn interval(micros: i64) -> String {
+    const UNITS: [(i64, &str); 6] = [
+        (86_400_000_000, "days"),
+        (3_600_000_000, "hours"),
+        (60_000_000, "minutes"),
+        (1_000_000, "seconds"),
+        (1000, "milliseconds"),
+        (1, "microseconds"),
+    ];
+    let fits = |(unit, _): &&(i64, &str)| micros % unit == 0;
+    match UNITS.iter().find(fits) {
+        Some((unit, name)) if micros != 0 => format!("{} {name}", micros / unit),
+        _ => "0 seconds".to_owned(),
+    }
 }

@@ -77,6 +77,15 @@ impl Slots {
         }
     }
 
+    /// The first pane.
+    pub(super) fn oldest(&self) -> Option<i64> {
+        match self {
+            Self::Few(one) => one.map(|(start, _)| start),
+            Self::Queue(queue) => queue.front().map(|(start, _)| *start),
+            Self::Tree(tree) => tree.first_key_value().map(|(start, _)| *start),
+        }
+    }
+
     /// The last pane.
     pub(super) fn newest(&self) -> Option<i64> {
         match self {

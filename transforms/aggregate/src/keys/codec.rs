@@ -142,9 +142,10 @@ impl KeyCodec {
                 Column::Bytes => {
                     fixed += 4;
                     lengths.resize(rows, 0);
-                    let offsets = offsets(array);
+                    let (offsets, nulls) = (offsets(array), array.nulls().filter(|nulls| nulls.null_count() > 0));
                     for (row, (length, ends)) in lengths.iter_mut().zip(offsets.windows(2)).enumerate() {
-                        if let ([start, end], true) = (ends, array.is_valid(row)) {
+                        let valid = nulls.is_none_or(|nulls| nulls.is_valid(row));
+                        if let ([start, end], true) = (ends, valid) {
                             *length += (end - start) as usize;
                         }
                     }
@@ -214,13 +215,15 @@ fn write(
     bytes: &mut [u8],
     cursors: &mut [usize],
 ) -> Result<()> {
+    let nulls = array.nulls().filter(|nulls| nulls.null_count() > 0);
+    let valid = |row| nulls.is_none_or(|nulls: &NullBuffer| nulls.is_valid(row));
     match column {
         Column::Fixed(width) => {
             let data = array.to_data();
             let raw = data.buffers().first().map_or(&[][..], Buffer::as_slice);
             let raw = raw.get(data.offset() * width..).ok_or_else(broken)?;
             for (row, (cursor, value)) in cursors.iter_mut().zip(raw.chunks_exact(*width)).enumerate() {
-                if array.is_valid(row) {
+                if valid(row) {
                     put(bytes, cursor, &[1]);
                     put(bytes, cursor, value);
                 } else {
@@ -238,7 +241,7 @@ fn write(
             let (offsets, contents) = (offsets(array), contents(array));
             for (row, (cursor, ends)) in cursors.iter_mut().zip(offsets.windows(2)).enumerate() {
                 let value = match ends {
-                    [start, end] if array.is_valid(row) => contents.get(*start as usize..*end as usize),
+                    [start, end] if valid(row) => contents.get(*start as usize..*end as usize),
                     _ => None,
                 };
                 match value {

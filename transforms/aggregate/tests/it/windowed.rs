@@ -23,6 +23,7 @@ fn schema() -> SchemaRef {
         time,
         Field::new("key", DataType::Utf8, true),
         Field::new("value", DataType::Int64, true),
+        Field::new("name", DataType::Utf8, true),
     ]))
 }
 
@@ -31,7 +32,8 @@ fn rows(events: &[Event]) -> Batch {
         TimestampMicrosecondArray::from_iter_values(events.iter().map(|e| e.0 * 1_000_000)).with_timezone("UTC");
     let keys: StringArray = events.iter().map(|e| e.1.map(|key| format!("k{key}"))).collect();
     let values = Int64Array::from_iter_values(events.iter().map(|e| e.2));
-    Batch::new(RecordBatch::try_new(schema(), vec![Arc::new(times), Arc::new(keys), Arc::new(values)]).unwrap())
+    let names = Arc::new(keys.clone());
+    Batch::new(RecordBatch::try_new(schema(), vec![Arc::new(times), Arc::new(keys), Arc::new(values), names]).unwrap())
 }
 
 /// Start, end, count, sum, minimum.
@@ -107,7 +109,10 @@ fn lines(rows: &RecordBatch) -> Vec<String> {
         DataType::Utf8 => column.as_string::<i32>().value(row).to_owned(),
         _ => column.as_primitive::<Int64Type>().value(row).to_string(),
     };
-    let line = |row| rows.columns().iter().map(|column| cell(column, row)).collect::<Vec<_>>().join(" ");
+    // A name is the key again.
+    let schema = rows.schema();
+    let shown = || schema.fields().iter().zip(rows.columns()).filter(|(field, _)| field.name() != "name");
+    let line = |row| shown().map(|(_, column)| cell(column, row)).collect::<Vec<_>>().join(" ");
     (0..rows.num_rows()).map(line).collect()
 }
 
@@ -133,11 +138,12 @@ fn windows_by_hand(steps: &Steps, size: i64, slide: i64, mode: OutputMode) -> Ve
     let mut groups: BTreeMap<(i64, Option<u8>), (i64, i64, i64)> = BTreeMap::new();
     let (mut late, mut watermark, mut out) = (0, 0, Vec::new());
     for (pieces, advance, _, _) in steps {
-        let mut touched = BTreeSet::new();
+        let (mut touched, mut dropped) = (BTreeSet::new(), BTreeSet::new());
         for (at, key, value) in pieces.iter().flatten() {
             let first = at.div_euclid(slide) * slide;
             for start in (0..).map(|back| first - back * slide).take_while(|start| start + size > *at) {
                 if mode != OutputMode::Complete && start + size <= late {
+                    dropped.insert((start, *key));
                     continue;
                 }
                 let group = groups.entry((start, *key)).or_insert((0, 0, *value));
@@ -162,7 +168,7 @@ fn windows_by_hand(steps: &Steps, size: i64, slide: i64, mode: OutputMode) -> Ve
         if mode != OutputMode::Complete {
             closed.iter().for_each(|group| _ = groups.remove(group));
         }
-        lines.push(format!("{updated} updated, {} held", groups.len()));
+        lines.push(format!("{updated} updated, {} held, {} dropped", groups.len(), dropped.len()));
         out.push(lines);
         (late, watermark) = (watermark, watermark + advance);
     }
@@ -175,7 +181,10 @@ fn run(job: &mut Job, steps: &Steps, restarts: bool) -> Vec<Vec<String>> {
         let mut lines = block(job.run(id as u64, (late, watermark), pieces, *snapshot && restarts));
         if job.config.contains_key("window") {
             let stats = job.transform.stats().unwrap();
-            lines.push(format!("{} updated, {} held", stats.rows_updated, stats.rows_total));
+            lines.push(format!(
+                "{} updated, {} held, {} dropped",
+                stats.rows_updated, stats.rows_total, stats.rows_dropped
+            ));
         }
         out.push(lines);
         if *restart && restarts {
@@ -326,13 +335,30 @@ fn what_depends_on_the_order_of_rows_follows_it() {
 
 #[test]
 fn a_changed_query_is_refused_with_both() {
-    let config = |window| [("time", "at"), ("window", window), ("aggregates", "count(*) AS n")];
-    let mut job = block(Job::new(&WindowedAggregate, &config("10 seconds"), OutputMode::Append));
+    let windows = [("time", "at"), ("window", "10 seconds"), ("group.by", "key AS k"), ("aggregates", "count(*) AS n")];
+    let duplicates = [("columns", "key")];
+    let (windowed, deduplicate): (&'static dyn TransformPlugin, &'static dyn TransformPlugin) =
+        (&WindowedAggregate, &Deduplicate);
+    for (plugin, config, key, value, before, after) in [
+        (windowed, &windows[..], "window", "90 seconds", "windows of 10 seconds", "windows of 90 seconds"),
+        (windowed, &windows[..], "time", "date_trunc('hour', at)", "by at;", "of at;"),
+        (windowed, &windows[..], "group.by", "name AS k", "keys key STRING", "keys name STRING"),
+        (windowed, &windows[..], "group.by", "upper(key) AS k", "keys key STRING", "keys upper(key) of key STRING"),
+        (windowed, &windows[..], "aggregates", "count(value) AS n", "count(1) BIGINT", "count(value) (value) BIGINT"),
+        (deduplicate, &duplicates[..], "columns", "name", "keys key STRING", "keys name STRING"),
+    ] {
+        let mut job = block(Job::new(plugin, config, OutputMode::Update));
+        block(job.run(0, (0, 0), &[vec![(1, None, 1)]], false));
+        job.config.insert(key.to_owned(), value.to_owned());
+        job.transform = block(Job::make(job.plugin, &job.config, job.mode));
+        let error = block(job.transform.restore(job.images[0].clone())).expect_err(value).to_string();
+        assert!(error.contains(before) && error.contains(after), "{error}");
+    }
+    // An alias changes nothing.
+    let mut job = block(Job::new(&WindowedAggregate, &windows, OutputMode::Append));
     block(job.run(0, (0, 0), &[vec![(1, None, 1)]], false));
-    job.config.insert("window".to_owned(), "20 seconds".to_owned());
-    job.transform = block(Job::make(job.plugin, &job.config, job.mode));
-    let error = block(job.transform.restore(job.images[0].clone())).unwrap_err().to_string();
-    assert!(error.contains("10000000 us") && error.contains("20000000 us"), "{error}");
+    job.config.insert("group.by".to_owned(), "KEY".to_owned());
+    block(job.restart());
 }
 
 #[test]
@@ -371,9 +397,14 @@ fn bad_options_are_named_with_their_keys() {
         ),
         (vec![("window", "1 second"), ("aggregates", "count(*)")], OutputMode::Append, "time: missing"),
         (
+            vec![("window", "1 day"), ("slide", "500 us"), ("time", "at"), ("aggregates", "count(*)")],
+            OutputMode::Append,
+            "each row is in 172800000 of them",
+        ),
+        (
             vec![("window", "1 second"), ("time", "key"), ("aggregates", "count(*)")],
             OutputMode::Append,
-            "not a timestamp",
+            "is STRING, not a TIMESTAMP",
         ),
         (
             vec![("window", "1 second"), ("time", "att"), ("aggregates", "count(*)")],
@@ -381,6 +412,7 @@ fn bad_options_are_named_with_their_keys() {
             "did you mean 'at'",
         ),
         (vec![("group.by", "key"), ("aggregates", "sum(vlaue)")], OutputMode::Update, "did you mean 'value'"),
+        (vec![("group.by", "key"), ("aggregates", "count(*), summ(value)")], OutputMode::Update, "did you mean 'sum'"),
         (
             vec![("group.by", "key"), ("aggregates", "value + 1")],
             OutputMode::Update,

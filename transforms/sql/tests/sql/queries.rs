@@ -218,6 +218,27 @@ fn a_key_is_a_column_before_it_is_an_alias() {
 }
 
 #[test]
+fn having_knows_the_names_of_items_but_keys_come_first() {
+    let query = "SELECT word, count(*) AS c, max(n) AS m FROM input GROUP BY word HAVING c > 1 AND m > 0";
+    assert_eq!(run(query, ROWS).len(), 1);
+    let query = "SELECT upper(word) AS word, count(*) AS c FROM input GROUP BY word HAVING word = 'b'";
+    assert_eq!(run(query, ROWS), [r#"{"word":"B","c":1}"#]);
+}
+
+#[test]
+fn columns_may_have_the_name_of_their_table() {
+    let plain = run("SELECT word, count(*) AS c FROM input GROUP BY word", ROWS);
+    for query in [
+        "SELECT input.word, count(*) AS c FROM input GROUP BY word",
+        "SELECT word, count(*) AS c FROM input GROUP BY INPUT.word",
+        "SELECT i.word, count(i.word) AS c FROM input i WHERE i.n IS NOT NULL OR true GROUP BY i.word",
+        "SELECT t.word, count(*) AS c FROM (SELECT i.* FROM input AS i) t GROUP BY t.word",
+    ] {
+        assert_eq!(run(query, ROWS), plain, "{query}");
+    }
+}
+
+#[test]
 fn deep_nesting_is_refused() {
     let query = format!("{}SELECT n FROM input{}", "SELECT n FROM (".repeat(5000), ")".repeat(5000));
     let error = make(&query, &[], OutputMode::Append).err().unwrap();
@@ -230,7 +251,7 @@ fn what_cannot_be_done_is_said_with_the_place() {
         ("SELECT wrod FROM input", "did you mean 'word'?"),
         ("SELECT word, n FROM input GROUP BY word", "neither grouped by nor aggregated"),
         ("SELECT word FROM input ORDER BY word", "cannot be sorted"),
-        ("SELECT count(*) FROM input GROUP BY tumble(word, '5 seconds')", "not a timestamp"),
+        ("SELECT count(*) FROM input GROUP BY tumble(word, '5 seconds')", "is STRING, not a TIMESTAMP"),
         ("SELECT count(*) FROM input GROUP BY tumble(at, '0 seconds')", "longer than nothing"),
         ("SELECT count(*) FROM input GROUP BY hop(at, '10 seconds')", "hop(time, slide, size)"),
         ("SELECT c FROM (SELECT count(*) AS c FROM input GROUP BY word) GROUP BY c", "two aggregations"),

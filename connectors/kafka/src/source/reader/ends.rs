@@ -9,6 +9,9 @@ use super::KafkaSource;
 use crate::client::{self, Closing, Consumer, Context, blocking};
 use crate::source::places::{self, Place};
 
+/// How long a partition may seem to end before what was read of it: a new leader may not know everything at once.
+const CATCHING_UP: Duration = Duration::from_secs(2);
+
 /// How soon it is asked again what is decided.
 const ASK_AGAIN: Duration = Duration::from_millis(10);
 
@@ -16,6 +19,52 @@ impl KafkaSource {
     /// The end of each partition that is read.
     pub(super) async fn ends(&self) -> Result<Vec<(usize, i64)>> {
         self.ends_seen_by(self.consumer()?).await
+    }
+
+    /// What ends before the place where it is read on is not what was read before: a topic that was deleted and made anew.
+    ///
+    /// # Errors
+    /// There is such a partition.
+    pub(super) async fn check_none_is_shorter(&self, ends: &[(usize, i64)]) -> Result<()> {
+        let shorter = |(index, end): &(usize, i64)| {
+            let part = self.parts.get(*index).filter(|part| part.next > *end)?;
+            Some((part.place.clone(), part.next))
+        };
+        let shorter: Vec<_> = ends.iter().filter_map(shorter).collect();
+        if shorter.is_empty() {
+            return Ok(());
+        }
+        // An earlier run may have read what is not committed.
+        let written = self.uncommitted().await?;
+        blocking(move || {
+            let since = Instant::now();
+            for (place, next) in shorter {
+                loop {
+                    let (low, high) = places::bounds(&written, &place)?;
+                    if high >= next {
+                        break;
+                    }
+                    if since.elapsed() >= CATCHING_UP {
+                        return Err(places::lost(&place, next, low, high));
+                    }
+                    std::thread::sleep(ASK_AGAIN);
+                }
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    /// A consumer that sees what is not committed, too.
+    async fn uncommitted(&self) -> Result<Arc<Closing>> {
+        let mut config = self.options.client.clone();
+        config.set("isolation.level", "read_uncommitted");
+        blocking(move || {
+            let consumer: Consumer =
+                config.create_with_context(Context).map_err(|e| client::error("making a consumer", e))?;
+            Ok(Arc::new(Closing::new(consumer)))
+        })
+        .await
     }
 
     async fn ends_seen_by(&self, consumer: Arc<Closing>) -> Result<Vec<(usize, i64)>> {
@@ -46,14 +95,7 @@ impl KafkaSource {
         if self.options.client.get("isolation.level") != Some("read_committed") {
             return Ok(ends);
         }
-        let mut config = self.options.client.clone();
-        config.set("isolation.level", "read_uncommitted");
-        let written = blocking(move || {
-            let consumer: Consumer =
-                config.create_with_context(Context).map_err(|e| client::error("making a consumer", e))?;
-            Ok(Arc::new(Closing::new(consumer)))
-        })
-        .await?;
+        let written = self.uncommitted().await?;
         let written = self.ends_seen_by(written).await?;
         let (mut ends, since, mut pause) = (ends, Instant::now(), ASK_AGAIN);
         loop {

@@ -1,12 +1,15 @@
 //! What comes from the drain, taken as far as limits allow.
 
-use levada_connector_api::{Error, ErrorKind, PollLimit, Polled, Result};
+use std::sync::Arc;
+
+use levada_connector_api::{Error, ErrorKind, Offsets, PollLimit, Polled, Result};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 
 use super::{KafkaSource, PIECE};
 use crate::client::{self, blocking};
 use crate::source::columns::Messages;
 use crate::source::drain::Event;
+use crate::source::partition::Part;
 use crate::source::places;
 
 impl KafkaSource {
@@ -74,8 +77,7 @@ impl KafkaSource {
     fn reached(&mut self, place: usize, offset: i64, batch_id: u64, polled: &mut Polled) -> Result<()> {
         let Some(part) = self.reading.get(place).and_then(|index| self.parts.get_mut(*index)) else { return Ok(()) };
         part.seen = part.seen.max(offset);
-        let stop = self.until.as_ref().and_then(|until| until.get(&part.key)).and_then(|end| end.number());
-        if let Some(stop) = stop.and_then(|stop| i64::try_from(stop).ok())
+        if let Some(stop) = stop(self.until.as_ref(), part)
             && offset >= stop
             && part.next < stop
         {
@@ -113,14 +115,16 @@ impl KafkaSource {
                     return Err(lost);
                 }
                 tracing::warn!(%lost, "messages are lost; going on after them, as fail.on.data.loss=false says");
-                let stop = self.until.as_ref().and_then(|until| until.get(&part.key)).and_then(|end| end.number());
-                let end = stop.and_then(|stop| i64::try_from(stop).ok()).map_or(low, |stop| stop.min(low));
+                let end = stop(self.until.as_ref(), part).map_or(low, |stop| stop.min(low));
                 polled.ranges.push(part.key.clone(), part.advance(end, batch_id)?)?;
                 self.stale = true;
                 Ok(())
             }
             _ if error.kind() == ErrorKind::NotFound && !self.options.fail_on_loss => {
                 tracing::warn!(%error, "the topic is gone; going on without it, as fail.on.data.loss=false says");
+                if let Some(stop) = stop(self.until.as_ref(), part).filter(|stop| part.next < *stop) {
+                    polled.ranges.push(part.key.clone(), part.advance(stop, batch_id)?)?;
+                }
                 Ok(())
             }
             _ if error.kind() == ErrorKind::Unavailable => {
@@ -131,4 +135,9 @@ impl KafkaSource {
             _ => Err(error),
         }
     }
+}
+
+/// Where a partition must be left off.
+fn stop(until: Option<&Arc<Offsets>>, part: &Part) -> Option<i64> {
+    until?.get(&part.key)?.number().and_then(|stop| i64::try_from(stop).ok())
 }

@@ -196,6 +196,7 @@ impl KafkaSource {
     /// Whether fewer messages have come than a micro-batch waits for.
     async fn too_few(&mut self) -> Result<bool> {
         let Some(min) = self.options.min_offsets else { return Ok(false) };
+        // Rows before `until` are there: there is nothing to wait for.
         if self.until.is_some() || self.taken > 0 || self.waiting_since.elapsed() >= self.options.max_delay {
             return Ok(false);
         }
@@ -237,6 +238,10 @@ impl KafkaSource {
                 return Ok(PollStatus::End);
             }
             let Some(drain) = &mut self.drain else {
+                if self.until.is_some() {
+                    let message = "there is an end to read to that is no Kafka offset";
+                    return Err(Error::corrupt(message).hint("the checkpoint was written for another source"));
+                }
                 // Nothing is assigned: no topic matches the pattern so far.
                 tokio::time::sleep(deadline.saturating_duration_since(Instant::now()).min(STEP)).await;
                 return Ok(PollStatus::Idle);
@@ -312,6 +317,7 @@ impl Source for KafkaSource {
             let found = places::find(&consumer, &wanted, may_be_gone && !kept.is_empty())?;
             // What is not in the checkpoint has appeared since, and is read from its first message.
             let start = if kept.is_empty() { start } else { Start::Earliest };
+            start.check(&found)?;
             let new = |place: &Place| share.has(place) && !kept.contains_key(place);
             let new: Vec<Place> = found.into_iter().filter(new).collect();
             let begin = places::begin(&consumer, &new, &start)?;
@@ -351,9 +357,13 @@ impl Source for KafkaSource {
         if self.until.is_none() && self.discovered.elapsed() >= self.options.discovery && self.discover().await? {
             self.stale = true;
         }
-        let mut polled = Polled::nothing(PollStatus::Idle);
+        let until = self.until.is_some();
+        let mut polled = Polled::nothing(if until { PollStatus::More } else { PollStatus::Idle });
         if limit.rows == 0 {
             self.introduce(limit.batch_id, &mut polled)?;
+            if self.all_reached() {
+                polled.status = PollStatus::End;
+            }
             return Ok(polled);
         }
         if self.too_few().await? {
@@ -368,7 +378,7 @@ impl Source for KafkaSource {
             // After a boundary the count begins anew.
             self.taken = 0;
         }
-        if self.until.is_some() {
+        if until {
             self.introduce(limit.batch_id, &mut polled)?;
         }
         polled.status = self.read(limit, &mut polled).await?;
@@ -383,6 +393,7 @@ impl Source for KafkaSource {
             self.stale = true;
         }
         let ends = self.settled_ends().await?;
+        self.check_none_is_shorter(&ends).await?;
         let end = |(index, end): (usize, i64)| {
             let part = self.parts.get(index)?;
             Some((part.key.clone(), partition::at_number(end.max(part.next))))
