@@ -14,7 +14,7 @@ use arrow::json::{LineDelimitedWriter, WriterBuilder};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-pub use self::times::{civil_from_days, far_times_as_text, write_date};
+pub use self::times::{civil_from_days, far_times_as_text, write_date, write_interval};
 
 /// Appends bytes in base64, with padding.
 pub fn encode_base64(bytes: &[u8], out: &mut Vec<u8>) {

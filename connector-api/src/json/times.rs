@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray as _, PrimitiveArray, RecordBatch, StringArray};
-use arrow::datatypes::{DataType, Date32Type, Schema, TimeUnit, TimestampMicrosecondType};
+use arrow::datatypes::{DataType, Date32Type, DurationMicrosecondType, Schema, TimeUnit, TimestampMicrosecondType};
 use arrow::error::ArrowError;
 use arrow::json::writer::Encoder;
 
@@ -56,8 +56,23 @@ fn write_timestamp(text: &mut String, micros: i64, zoned: bool) {
     }
 }
 
-/// A column with times that Arrow cannot write.
+/// Appends an interval as Spark writes it: `INTERVAL '30 12:34:56.789' DAY TO SECOND`.
+pub fn write_interval(text: &mut String, micros: i64) {
+    let sign = if micros < 0 { "-" } else { "" };
+    let micros = micros.unsigned_abs();
+    let (seconds, fraction) = (micros / 1_000_000, micros % 1_000_000);
+    let (days, of_day) = (seconds / 86_400, seconds % 86_400);
+    let _ = write!(text, "INTERVAL '{sign}{days} {:02}:{:02}:{:02}", of_day / 3600, of_day / 60 % 60, of_day % 60);
+    if fraction != 0 {
+        let digits = format!(".{fraction:06}");
+        text.push_str(digits.trim_end_matches('0'));
+    }
+    text.push_str("' DAY TO SECOND");
+}
+
+/// A column with times that Arrow cannot write, or not as Spark does.
 enum Far<'a> {
+    Intervals(&'a PrimitiveArray<DurationMicrosecondType>),
     Dates(&'a PrimitiveArray<Date32Type>),
     Timestamps(&'a PrimitiveArray<TimestampMicrosecondType>, bool),
 }
@@ -75,12 +90,14 @@ impl<'a> Far<'a> {
                 let any = times.values().iter().any(|micros| far(micros / MICROS_PER_DAY));
                 any.then_some(Self::Timestamps(times, zone.is_some()))
             }
+            DataType::Duration(TimeUnit::Microsecond) => Some(Self::Intervals(array.as_primitive())),
             _ => None,
         }
     }
 
     fn write(&self, index: usize, text: &mut String) {
         match self {
+            Self::Intervals(intervals) => write_interval(text, intervals.value(index)),
             Self::Dates(dates) => write_date(text, dates.value(index).into()),
             Self::Timestamps(times, zoned) => write_timestamp(text, times.value(index), *zoned),
         }
@@ -164,6 +181,20 @@ mod tests {
         assert_eq!(lines(&rows).lines().collect::<Vec<_>>(), expected);
         let texts = far_times_as_text(&rows).unwrap();
         assert_eq!(lines(&texts).lines().collect::<Vec<_>>(), expected);
+    }
+
+    #[test]
+    fn intervals_are_written_as_in_spark() {
+        for (micros, text) in [
+            (0, "0 00:00:00"),
+            (2_637_296_789_000, "30 12:34:56.789"),
+            (-1_500_000, "-0 00:00:01.5"),
+            (i64::MIN, "-106751991 04:00:54.775808"),
+        ] {
+            let mut out = String::new();
+            write_interval(&mut out, micros);
+            assert_eq!(out, format!("INTERVAL '{text}' DAY TO SECOND"));
+        }
     }
 
     proptest! {

@@ -1,24 +1,49 @@
 //! What source and sink share: the client's configuration, its log, and errors in our words.
 
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use levada_connector_api::config::{Config, ConfigError};
 use levada_connector_api::{Error, ErrorKind, Result, Retry};
+pub(crate) use levada_storage::blocking;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode as Code};
+use rdkafka::metadata::Metadata;
 use rdkafka::{ClientContext, TopicPartitionList};
 
 /// How long a request to the brokers may take before it is an error that may pass.
 pub(crate) const REQUEST: Duration = Duration::from_secs(30);
 
+/// How often the same trouble is told.
+const AGAIN: Duration = Duration::from_secs(60);
+
 /// The client's log goes to ours.
 #[derive(Clone, Default)]
-pub(crate) struct Context;
+pub(crate) struct Context(Arc<Mutex<Heard>>);
+
+/// What the client has told of its troubles.
+#[derive(Default)]
+struct Heard {
+    /// The last that says something.
+    last: Option<String>,
+    /// When each was told.
+    told: HashMap<String, Instant>,
+}
+
+impl Context {
+    fn heard(&self) -> MutexGuard<'_, Heard> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 impl ClientContext for Context {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         match level {
+            // An option that is ours to set; it has its default.
+            _ if facility == "CONFWARN" && message.contains("enable.gapless.guarantee") => {}
             RDKafkaLogLevel::Debug => tracing::trace!(facility, "{message}"),
             RDKafkaLogLevel::Info | RDKafkaLogLevel::Notice => tracing::debug!(facility, "{message}"),
             _ => tracing::warn!(facility, "{message}"),
@@ -30,6 +55,19 @@ impl ClientContext for Context {
         if matches!(error, KafkaError::Global(Code::PartitionEOF)) {
             return;
         }
+        // How long it took, and how often, is no other trouble.
+        let text = reason.split(" (after ").next().unwrap_or(reason).to_owned();
+        let mut heard = self.heard();
+        // That no broker is left is no cause.
+        if !matches!(error, KafkaError::Global(Code::AllBrokersDown)) {
+            heard.last = Some(text.clone());
+        }
+        heard.told.retain(|_, at| at.elapsed() < AGAIN);
+        if heard.told.contains_key(&text) {
+            return;
+        }
+        heard.told.insert(text, Instant::now());
+        drop(heard);
         // The client connects again by itself; what it cannot get over comes back from a call.
         tracing::warn!(%error, "{reason}");
     }
@@ -109,6 +147,14 @@ pub(crate) fn check(config: &Config, prefixes: &[&str], fixed: &[(&str, &str)]) 
                 errors.push(ConfigError::new(format!("{prefix}{key}"), "it is set by the connector; remove it"));
                 continue;
             }
+            if key.starts_with("ssl.")
+                && key.ends_with(".location")
+                && value != "probe"
+                && let Err(why) = std::fs::metadata(value)
+            {
+                errors.push(ConfigError::new(format!("{prefix}{key}"), format!("'{value}' cannot be read: {why}")));
+                continue;
+            }
             let mut single = ClientConfig::new();
             // Alone, a key is checked for its name and its own value.
             if let Err(KafkaError::ClientConfig(_, why, _, _)) = single.set(key, value).create_native_config() {
@@ -148,7 +194,7 @@ pub(crate) fn check_access(config: &ClientConfig) -> Result<()> {
         return Ok(());
     }
     let own = access(config);
-    let consumer: Consumer = own.create_with_context(Context).map_err(|e| error("making a consumer", e))?;
+    let consumer: Consumer = own.create_with_context(Context::default()).map_err(|e| error("making a consumer", e))?;
     let consumer = Closing::new(consumer);
     let since = Instant::now();
     while since.elapsed() < REQUEST && consumer.client().fetch_cluster_id(Duration::from_millis(200)).is_none() {
@@ -156,7 +202,12 @@ pub(crate) fn check_access(config: &ClientConfig) -> Result<()> {
             let Err(refused) = answer else { continue };
             match code(&refused) {
                 Some(Code::Authentication | Code::SaslAuthenticationFailed) => {
-                    return Err(error("the brokers refuse the user", refused));
+                    let told = consumer.context().heard().last.clone().unwrap_or_default();
+                    let error = error(format!("the brokers refuse the user: {told}"), refused);
+                    return Err(match told.to_ascii_lowercase().contains("unsupported") {
+                        true => error.hint("check kafka.sasl.mechanism"),
+                        false => error,
+                    });
                 }
                 Some(Code::SSL) => {
                     let hint =
@@ -169,6 +220,41 @@ pub(crate) fn check_access(config: &ClientConfig) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Topics and their partitions: of `topic`, or all that there are. `what` says what for. Blocks.
+///
+/// # Errors
+/// The brokers do not answer: with what the client has to say about it.
+pub(crate) fn metadata(consumer: &Consumer, topic: Option<&str>, what: &str) -> Result<Metadata> {
+    metadata_within(REQUEST, consumer, topic, what)
+}
+
+fn metadata_within(patience: Duration, consumer: &Consumer, topic: Option<&str>, what: &str) -> Result<Metadata> {
+    let done = AtomicBool::new(false);
+    let answer = std::thread::scope(|scope| {
+        // Its troubles are told when they come, not when the request is given up.
+        let listening = scope.spawn(|| {
+            while !done.load(Ordering::Acquire) {
+                while consumer.poll(Duration::ZERO).is_some() {}
+                std::thread::park_timeout(Duration::from_millis(100));
+            }
+        });
+        let answer = consumer.fetch_metadata(topic, patience);
+        done.store(true, Ordering::Release);
+        listening.thread().unpark();
+        answer
+    });
+    answer.map_err(|failed| {
+        let told = consumer.context().heard().last.clone();
+        let error = error(what, failed);
+        match told.filter(|_| error.kind() == ErrorKind::Unavailable) {
+            Some(told) => Error::new(ErrorKind::Unavailable, format!("{what}: {told}")).source(error).hint(
+                "check bootstrap.servers, and kafka.security.protocol where the brokers want TLS or a user; the task tries again",
+            ),
+            None => error,
+        }
+    })
 }
 
 /// An error of the client. `what` says what was tried, with topic and partition where there is one.
@@ -195,6 +281,28 @@ pub(crate) fn error(what: impl std::fmt::Display, error: KafkaError) -> Error {
 /// Whether a message was refused for its size, by the client or by the brokers.
 pub(crate) fn is_too_large(code: Code) -> bool {
     matches!(code, Code::MessageSizeTooLarge | Code::MessageBatchTooLarge | Code::InvalidMessageSize)
+}
+
+/// Why brokers refuse a message that would be refused again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// Its size, or that of the batch that it was sent in.
+    Size,
+    /// Its content: no key for a compacted topic, a time that the topic does not take.
+    Content,
+    /// Nothing: another message of its batch was refused.
+    Neighbour,
+}
+
+impl Refusal {
+    pub(crate) fn of(code: Code) -> Option<Self> {
+        match code {
+            code if is_too_large(code) => Some(Self::Size),
+            Code::InvalidRecord | Code::InvalidTimestamp => Some(Self::Content),
+            Code::InvalidDifferentRecord => Some(Self::Neighbour),
+            _ => None,
+        }
+    }
 }
 
 /// The code inside.
@@ -228,6 +336,22 @@ fn verdict(code: Option<Code>) -> (ErrorKind, Retry, Option<&'static str>) {
             Retry::Permanent,
             Some("raise kafka.message.max.bytes here and max.message.bytes of the topic, or shorten the rows"),
         ),
+        Some(Code::InvalidRecord) => (
+            ErrorKind::Data,
+            Retry::Permanent,
+            Some(
+                "a compacted topic takes no message without a key (set key.column), and a topic may limit times \
+                 (message.timestamp.before.max.ms, …after.max.ms)",
+            ),
+        ),
+        Some(Code::InvalidTimestamp) => (
+            ErrorKind::Data,
+            Retry::Permanent,
+            Some(
+                "the topic limits times: raise its message.timestamp.before.max.ms and message.timestamp.after.max.ms, or leave \
+                 out timestamp.column",
+            ),
+        ),
         Some(
             Code::InvalidTopic
             | Code::InvalidConfig
@@ -241,10 +365,32 @@ fn verdict(code: Option<Code>) -> (ErrorKind, Retry, Option<&'static str>) {
     }
 }
 
-/// Runs what blocks on a thread for it.
-pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(result) => result,
-        Err(error) => Err(Error::new(ErrorKind::Panic, format!("the Kafka client's thread failed: {error}"))),
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn brokers_that_cannot_be_reached_are_named_with_the_cause() {
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", "127.0.0.1:1");
+        let consumer: Consumer = config.create_with_context(Context::default()).unwrap();
+        let patience = Duration::from_secs(3);
+        let error = metadata_within(patience, &consumer, Some("t"), "looking for topic 't'").unwrap_err();
+        assert_eq!((error.kind(), error.retry()), (ErrorKind::Unavailable, Retry::Retriable));
+        let text = error.to_string();
+        for part in ["looking for topic 't': ", "127.0.0.1:1/", "refused", "check bootstrap.servers"] {
+            assert!(text.contains(part), "{part} is not in {text}");
+        }
+    }
+
+    #[test]
+    fn the_same_trouble_is_told_once() {
+        let context = Context::default();
+        let code = KafkaError::Global(Code::BrokerTransportFailure);
+        context.error(code.clone(), "b:1/1: Connect failed (after 1ms in state CONNECT)");
+        context.error(code, "b:1/1: Connect failed (after 7ms in state CONNECT, 3 identical error(s) suppressed)");
+        context.error(KafkaError::Global(Code::AllBrokersDown), "1/1 brokers are down");
+        let heard = context.heard();
+        assert_eq!((heard.told.len(), heard.last.as_deref()), (2, Some("b:1/1: Connect failed")));
     }
 }

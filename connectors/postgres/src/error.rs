@@ -16,6 +16,7 @@ pub(crate) enum During {
 pub(crate) fn from(place: &str, error: tokio_postgres::Error, during: During) -> Error {
     let new = match error.as_db_error() {
         Some(db) => from_server(db, during),
+        None if during == During::Work && is_refused_here(&error) => refused_here(&error),
         None => {
             // The outer message is only a heading: "error communicating with the server".
             let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
@@ -29,6 +30,29 @@ pub(crate) fn from(place: &str, error: tokio_postgres::Error, during: During) ->
         }
     };
     new.context(place).source(error)
+}
+
+/// Whether it failed before a server had its say, by what this side was told or was not.
+fn is_refused_here(error: &tokio_postgres::Error) -> bool {
+    let text = error.to_string();
+    // Neither has a code or a kind of its own.
+    text.contains("invalid configuration") || cause_of(error).contains("server does not support TLS")
+}
+
+fn refused_here(error: &tokio_postgres::Error) -> Error {
+    let (text, cause) = (error.to_string(), cause_of(error));
+    let new = Error::config(if cause.is_empty() || text.ends_with(&cause) { text } else { cause.clone() });
+    if cause.contains("TLS") {
+        new.hint("switch ssl on at the server, or set sslmode=disable or prefer in connection.url")
+    } else if cause.contains("password missing") {
+        new.hint("set connection.password")
+    } else {
+        new.hint("correct connection.url, connection.user and connection.password")
+    }
+}
+
+fn cause_of(error: &tokio_postgres::Error) -> String {
+    std::error::Error::source(error).map(ToString::to_string).unwrap_or_default()
 }
 
 fn from_server(db: &DbError, during: During) -> Error {
@@ -51,7 +75,10 @@ fn from_server(db: &DbError, during: During) -> Error {
         "42" if *code == SqlState::UNDEFINED_TABLE => {
             error(ErrorKind::NotFound).hint("it was there when the task began; create it again, or set auto.create")
         }
-        "42" => error(ErrorKind::Config).hint("the table was changed while the task ran; restart the task"),
+        "42" if *code == SqlState::UNDEFINED_COLUMN || *code == SqlState::DATATYPE_MISMATCH => {
+            error(ErrorKind::Config).hint("the table was changed while the task ran; restart the task")
+        }
+        "42" => error(ErrorKind::Config),
         "22" | "23" => {
             let new = error(ErrorKind::Data);
             match *code {
@@ -75,6 +102,9 @@ fn from_server(db: &DbError, during: During) -> Error {
             .hint("raise the user's statement_timeout, or make the micro-batches smaller with batch.max.rows"),
         "08" | "57" => error(ErrorKind::Unavailable),
         // A deadlock, a serialization failure, a lock that was not to be had: it did not happen and may succeed later.
+        "55" if *code == SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE => {
+            error(ErrorKind::Config).hint("a view must be one that takes rows")
+        }
         "40" | "55" => error(ErrorKind::Unavailable),
         "25" if *code == SqlState::READ_ONLY_SQL_TRANSACTION => error(ErrorKind::Unavailable)
             .hint("the server is read-only, a standby perhaps: name the primary, or add target_session_attrs=read-write"),

@@ -32,6 +32,8 @@ pub(crate) struct Table {
     /// The columns of its unique indexes, the primary key's first.
     pub(crate) unique: Vec<Vec<String>>,
     pub(crate) has_primary_key: bool,
+    /// COPY takes no view.
+    pub(crate) is_view: bool,
 }
 
 impl Table {
@@ -100,7 +102,12 @@ pub(crate) async fn read(connection: &mut Connection, name: &TableName) -> Resul
         Err(error) => return Err(connection.explain(&place, error, During::Work).await),
     };
     let has_primary_key = indexes.first().is_some_and(|row| row.get(0));
-    Ok(Some(Table { columns, unique: indexes.iter().map(|row| row.get(1)).collect(), has_primary_key }))
+    Ok(Some(Table {
+        columns,
+        unique: indexes.iter().map(|row| row.get(1)).collect(),
+        has_primary_key,
+        is_view: kind == "v",
+    }))
 }
 
 fn column(row: &Row) -> Column {

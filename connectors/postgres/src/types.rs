@@ -55,11 +55,28 @@ impl Wire {
         }
     }
 
+    /// The form for values of `data_type`: of texts that are times of day or intervals the server makes them, since nothing
+    /// before the sink can.
+    pub(crate) fn for_values(self, data_type: &DataType) -> Self {
+        match self {
+            Self::Time | Self::Interval if is_text(data_type) => Self::Cast,
+            other => other,
+        }
+    }
+
+    /// What a user can do about values that do not fit.
+    pub(crate) fn remedy(&self) -> &'static str {
+        match self {
+            Self::Time | Self::Interval => "give it as STRING, by a Select for example",
+            _ => "cast it with a Select",
+        }
+    }
+
     /// Whether values of `data_type` can be written in this form. A single value may still be out of range.
     pub(crate) fn takes(&self, data_type: &DataType) -> bool {
         use DataType::*;
         let integer = data_type.is_integer();
-        let text = matches!(data_type, Utf8 | LargeUtf8 | Utf8View);
+        let text = is_text(data_type);
         let bytes = matches!(data_type, Binary | LargeBinary | BinaryView | FixedSizeBinary(_));
         let float = matches!(data_type, Float16 | Float32 | Float64);
         let decimal = matches!(data_type, Decimal32(..) | Decimal64(..) | Decimal128(..) | Decimal256(..));
@@ -86,6 +103,15 @@ impl Wire {
             Self::Json | Self::Jsonb => !matches!(data_type, Union(..) | Interval(_) | Duration(_)),
             Self::Array(element, _) => list_element(data_type).is_some_and(|field| element.takes(field.data_type())),
         }
+    }
+}
+
+fn is_text(data_type: &DataType) -> bool {
+    match data_type {
+        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => true,
+        DataType::Dictionary(_, value) => is_text(value),
+        DataType::RunEndEncoded(_, values) => is_text(values.data_type()),
+        _ => false,
     }
 }
 

@@ -83,6 +83,7 @@ impl Observer for Teller {
         if !self.live {
             tracing::info!(
                 pipeline = %progress.name,
+                task = progress.task,
                 batch = progress.batch_id,
                 input_rows = progress.num_input_rows,
                 output_rows = progress.sink.num_output_rows,
@@ -105,7 +106,7 @@ impl Observer for Teller {
         self.status.status(status);
         if status.state == TaskState::Failed {
             let trace = status.trace.as_deref().unwrap_or_default();
-            tracing::error!(pipeline = %status.pipeline, "failed: {trace}");
+            tracing::error!(pipeline = %status.pipeline, task = status.task, "failed: {trace}");
         }
     }
 }

@@ -231,6 +231,20 @@ fn a_pipeline_that_would_read_what_it_writes_is_refused() {
     }
 }
 
+/// The checkpoint lies one folder further down: one level up everything would be read again.
+#[test]
+fn a_pipelines_folder_is_no_checkpoint() {
+    let data = tempfile::tempdir().unwrap();
+    let done = run(&example("word-count"), data.path(), &["--available-now"]);
+    assert!(done.status.success(), "{}", text(&done.stderr));
+    for (folder, wanted) in [("word-count", 2), ("word-count/checkpoint", 0)] {
+        let set = format!("checkpoint.location={}", data.path().join(folder).display());
+        let again = run(&example("word-count"), data.path(), &["--available-now", "--set", &set]);
+        assert_eq!(again.status.code(), Some(wanted), "{}", text(&again.stderr));
+        assert!(again.stdout.is_empty(), "nothing is counted again");
+    }
+}
+
 #[test]
 fn late_rows_are_told_with_their_batch() {
     let folder = tempfile::tempdir().unwrap();

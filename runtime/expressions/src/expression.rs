@@ -48,8 +48,8 @@ impl Expression {
     }
 
     pub(crate) fn new(text: &str, name: String, typed: Typed) -> Self {
-        let (text, title) = (Arc::from(text), typed.name.into());
-        Self { text, name, title, ty: typed.ty, expr: typed.expr, hidden: false }
+        let title = typed.name.into();
+        Self { text: Arc::from(text), name, title, ty: typed.ty, expr: typed.expr, hidden: false }
     }
 
     /// The same, computed by another compiled form.

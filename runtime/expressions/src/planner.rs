@@ -98,11 +98,11 @@ impl Planner<'_> {
     }
 
     fn call(&self, name: &str, args: &[Ast], span: Span) -> Planned<Typed> {
-        // Before its arguments: a name that is wrong explains why a column may not stand there.
-        functions::check_name(name, span)?;
         if args.iter().any(|arg| matches!(arg.node, Node::Lambda { .. })) {
             return functions::lambda::apply(self, name, args, span);
         }
+        // Before its arguments: a name that is wrong explains why a column may not stand there.
+        functions::check_name(name, span)?;
         let mut values = Vec::with_capacity(args.len());
         for arg in args {
             match &arg.node {

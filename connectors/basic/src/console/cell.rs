@@ -4,11 +4,12 @@ use std::fmt::Write as _;
 
 use arrow::array::{Array, AsArray, MapArray, StructArray};
 use arrow::datatypes::{
-    DataType, Date32Type, Date64Type, Decimal128Type, Float32Type, Float64Type, TimeUnit, TimestampMicrosecondType,
-    TimestampMillisecondType, TimestampNanosecondType, TimestampSecondType,
+    DataType, Date32Type, Date64Type, Decimal128Type, DurationMicrosecondType, Float32Type, Float64Type, TimeUnit,
+    TimestampMicrosecondType, TimestampMillisecondType, TimestampNanosecondType, TimestampSecondType,
 };
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use levada_connector_api::Result;
+use levada_connector_api::json::write_interval;
 
 use levada_formats::scalar;
 
@@ -41,6 +42,9 @@ fn append(out: &mut String, array: &dyn Array, row: usize) -> Result<()> {
         DataType::FixedSizeBinary(_) => hex(out, array.as_fixed_size_binary().value(row)),
         DataType::Float64 => out.push_str(&scalar::format_double(array.as_primitive::<Float64Type>().value(row))),
         DataType::Float32 => out.push_str(&scalar::format_float(array.as_primitive::<Float32Type>().value(row))),
+        DataType::Duration(TimeUnit::Microsecond) => {
+            write_interval(out, array.as_primitive::<DurationMicrosecondType>().value(row));
+        }
         DataType::Date32 => out.push_str(&scalar::format_date(array.as_primitive::<Date32Type>().value(row))),
         DataType::Date64 => {
             let days = array.as_primitive::<Date64Type>().value(row).div_euclid(86_400_000);

@@ -90,6 +90,10 @@ impl Source for DatagenSource {
     }
 
     async fn open(&mut self, context: &TaskContext, from: &Offsets) -> Result<()> {
+        if let Some((partition, _)) = from.iter().find(|(partition, _)| partition.text("generator").is_none()) {
+            return Err(Error::corrupt(format!("the checkpoint holds {partition}, which is no generator"))
+                .hint("it was written for another source: use a new checkpoint.location"));
+        }
         let from = self.number(from)?;
         self.known = from.is_some();
         self.position = from.unwrap_or(0);

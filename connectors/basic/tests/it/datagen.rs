@@ -221,3 +221,12 @@ proptest! {
         });
     }
 }
+
+#[tokio::test]
+async fn a_checkpoint_of_another_source_is_refused() {
+    let mut of_files = Offsets::new();
+    of_files.set(Partition::named("file", "a.txt"), Offset::at(6));
+    let mut source = Datagen.create(&config(&Datagen, &[("kind", "words")])).unwrap();
+    let error = source.open(&TaskContext::new("p"), &of_files).await.unwrap_err();
+    assert!(error.to_string().contains("no generator"), "{error}");
+}

@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use levada_connector_api::config::Config;
 use levada_connector_api::{
-    Commit, DeadLetter, DeadLetterQueue, Error, ErrorKind, Faults, Offsets, Result, TaskContext, async_trait,
+    Commit, DeadLetter, DeadLetterQueue, Error, ErrorKind, Faults, Offsets, Origin, Records, Result, TaskContext,
+    async_trait,
 };
 use rdkafka::ClientConfig;
 use rdkafka::producer::Producer as _;
@@ -17,7 +18,7 @@ use super::config::PREFIXES;
 use super::letter::{digest, headers};
 use crate::client::{self, blocking};
 use crate::config::SINK_FIXED;
-use crate::sink::producer::{self, Deliveries, NO_ROW, Producer, Record, transaction_error};
+use crate::sink::producer::{self, Deliveries, Producer, Record, transaction_error};
 use crate::sink::progress::{Note, Track};
 use crate::sink::topics::{Creation, Topics};
 use crate::sink::writer::finish;
@@ -69,9 +70,13 @@ impl Queue {
             if begin {
                 producer.begin_transaction().map_err(|e| transaction_error("beginning a transaction", e))?;
             }
-            for letter in &letters {
+            // A letter that the brokers refuse is told by its place.
+            let places = letters.iter().map(|letter| letter.row.position.clone()).collect();
+            let origin = Origin::unknown().with_records(Arc::new(Places(places)));
+            let first = producer.context().expect(letters.len(), &origin);
+            for (at, letter) in letters.iter().enumerate() {
                 let record = letter.row.record.as_deref();
-                let mut message = Record::with_opaque_to(&topic, NO_ROW);
+                let mut message = Record::with_opaque_to(&topic, first + at);
                 message.key = record.and_then(|record| record.key.as_deref());
                 message.payload = match record {
                     Some(record) => record.value.as_deref(),
@@ -94,18 +99,20 @@ impl DeadLetterQueue for Queue {
         let prefix = self.transactional_id.clone().unwrap_or_else(|| name.clone());
         self.client.set("client.id", format!("{name}-{}-dead-letters", context.task));
         self.client.set("transactional.id", format!("{prefix}-{}-dead-letters", context.task));
-        let config = self.client.clone();
-        let producer: Producer = blocking(move || {
-            let producer = config.create_with_context(Deliveries::new(true));
-            Ok(Arc::new(producer.map_err(|e| client::error("making a producer", e))?))
-        })
-        .await?;
         let topics = Topics::new(&self.client).await?;
         let creation = Creation { enabled: true, partitions: 1, replication: self.replication };
         topics.ensure(&self.topic, &creation).await.map_err(|e| match e.kind() {
             ErrorKind::Config => e.hint("a single broker takes errors.deadletterqueue.topic.replication.factor=1"),
             _ => e,
         })?;
+        // Only a letter that is too large itself is refused then.
+        topics.fit_batches(&mut self.client, &self.topic).await;
+        let config = self.client.clone();
+        let producer: Producer = blocking(move || {
+            let producer = config.create_with_context(Deliveries::new(true));
+            Ok(Arc::new(producer.map_err(|e| client::error("making a producer", e))?))
+        })
+        .await?;
         let topic = self.progress_topic.clone().unwrap_or_else(|| format!("levada-progress-{}", context.pipeline));
         let key = format!("{}/{}/dead-letters/{checkpoint}", context.pipeline, context.task);
         let track = Track { topic, key, epoch: context.epoch };
@@ -153,12 +160,29 @@ impl DeadLetterQueue for Queue {
         let note = Note { commit, digest: Some(digest) };
         let (producer, track, faults) = (open.producer.clone(), open.track.clone(), Faults::none());
         open.held = Some((batch_id, Some(digest)));
-        blocking(move || finish(&producer, &track, &note, &faults)).await
+        let topic = self.topic.clone();
+        blocking(move || finish(&producer, &track, &note, &faults)).await.map_err(|error| match error.kind() {
+            ErrorKind::Data => error.hint(format!("raise max.message.bytes of the topic '{topic}'")),
+            _ => error,
+        })
     }
 
     async fn close(&mut self) -> Result<()> {
         self.open = None;
         Ok(())
+    }
+}
+
+/// Where letters came from.
+struct Places(Vec<String>);
+
+impl Records for Places {
+    fn place(&self, row: usize) -> Option<String> {
+        self.0.get(row).cloned()
+    }
+
+    fn record(&self, _: usize) -> Option<levada_connector_api::Record> {
+        None
     }
 }
 

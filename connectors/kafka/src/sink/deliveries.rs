@@ -9,13 +9,13 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::message::{DeliveryResult, Message as _};
 use rdkafka::producer::ProducerContext;
 
-use crate::client::{self, Context};
+use crate::client::{self, Context, Refusal};
 
 /// What a message carries that is made of no row.
 pub(crate) const NO_ROW: usize = usize::MAX;
 
-/// Remembers which rows are under way, the first message that did not arrive, and all that the brokers refuse for their
-/// size. Each message carries the number of its row within the micro-batch.
+/// Remembers which rows are under way, the first message that did not arrive, and all that the brokers refuse for
+/// their own sake. Each message carries the number of its row within the micro-batch.
 pub(crate) struct Deliveries {
     log: Context,
     transactional: bool,
@@ -28,7 +28,9 @@ struct Book {
     /// Where the rows came from, by the number of the first of each piece.
     origins: Vec<(usize, Origin)>,
     failed: Option<Failed>,
-    refused: Vec<Failed>,
+    refused: Vec<(Refusal, Failed)>,
+    /// The client has thrown messages away: in an abort, or since the transaction has failed.
+    purged: bool,
 }
 
 struct Failed {
@@ -52,7 +54,7 @@ impl Book {
 impl Deliveries {
     /// Of a producer with transactions, or without.
     pub(crate) fn new(transactional: bool) -> Self {
-        Self { log: Context, transactional, book: Mutex::default() }
+        Self { log: Context::default(), transactional, book: Mutex::default() }
     }
 
     fn book(&self) -> MutexGuard<'_, Book> {
@@ -60,7 +62,7 @@ impl Deliveries {
     }
 
     /// So many rows follow. Answers with the number of the first.
-    pub(super) fn expect(&self, rows: usize, origin: &Origin) -> usize {
+    pub(crate) fn expect(&self, rows: usize, origin: &Origin) -> usize {
         let mut book = self.book();
         let first = book.rows;
         book.origins.push((first, origin.clone()));
@@ -90,17 +92,24 @@ impl Deliveries {
     }
 
     /// The rows that the brokers have refused since this was asked last, and why.
-    pub(super) fn take_refused(&self) -> Vec<(usize, String)> {
+    pub(super) fn take_refused(&self) -> Vec<(usize, Refusal, String)> {
         let mut book = self.book();
         let refused = std::mem::take(&mut book.refused);
-        refused.into_iter().map(|failed| (failed.row, book.explain(failed).to_string())).collect()
+        refused.into_iter().map(|(why, failed)| (failed.row, why, book.explain(failed).to_string())).collect()
+    }
+
+    /// Whether messages were thrown away since this was asked last, or forgotten.
+    pub(super) fn take_purged(&self) -> bool {
+        std::mem::take(&mut self.book().purged)
     }
 
     /// An error if a message has not arrived.
     pub(super) fn check(&self) -> Result<()> {
         let mut book = self.book();
         // What was refused is why others were not taken.
-        let failed = if book.refused.is_empty() { book.failed.take() } else { Some(book.refused.swap_remove(0)) };
+        let culprit = book.refused.iter().position(|(why, _)| *why != Refusal::Neighbour).unwrap_or(0);
+        let failed =
+            if book.refused.is_empty() { book.failed.take() } else { Some(book.refused.swap_remove(culprit).1) };
         failed.map_or(Ok(()), |failed| Err(book.explain(failed)))
     }
 }
@@ -123,14 +132,14 @@ impl ProducerContext for Deliveries {
         let code = client::code(error);
         // What an abort throws away has not failed.
         if matches!(code, Some(Code::PurgeQueue | Code::PurgeInflight)) {
+            self.book().purged = true;
             return;
         }
         let failed = Failed { row, topic: message.topic().to_owned(), error: error.clone() };
         let mut book = self.book();
-        if row != NO_ROW && code.is_some_and(client::is_too_large) {
-            book.refused.push(failed);
-        } else {
-            book.failed.get_or_insert(failed);
+        match code.and_then(Refusal::of).filter(|_| row != NO_ROW) {
+            Some(why) => book.refused.push((why, failed)),
+            None => _ = book.failed.get_or_insert(failed),
         }
     }
 }

@@ -97,7 +97,7 @@ pub(crate) fn read(config: &ClientConfig, topic: &str, key: &str, to_the_end: bo
         let mut own = client::access(config);
         own.set("group.id", "levada-progress").set("enable.auto.commit", "false").set("enable.partition.eof", "true");
         own.set("auto.offset.reset", "earliest").set("isolation.level", isolation).set("fetch.wait.max.ms", "10");
-        own.create_with_context(Context).map(Closing::new).map_err(failed)
+        own.create_with_context(Context::default()).map(Closing::new).map_err(failed)
     };
     let committed = consumer("read_committed")?;
     let bounds = |consumer: &Closing| consumer.fetch_watermarks(topic, 0, REQUEST).map_err(failed);

@@ -9,9 +9,9 @@ use arrow::array::{
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use arrow::json::writer::{LineDelimited, WriterBuilder};
-use levada_connector_api::config::{Config, nearest};
+use levada_connector_api::config::Config;
 use levada_connector_api::json::JsonValues;
-use levada_connector_api::{Error, Result, columns};
+use levada_connector_api::{Error, Result, columns, find_column};
 use levada_formats::converter;
 use rdkafka::message::{Header, OwnedHeaders};
 
@@ -58,13 +58,7 @@ impl Layout {
         let names = || schema.fields().iter().map(|field| field.name().as_str());
         let given = |option: &str| -> Result<Option<usize>> {
             let Some(name) = config.string_opt(option) else { return Ok(None) };
-            find(&name).map(Some).ok_or_else(|| {
-                let error = Error::config(format!("{}: there is no column '{name}'", config.full_key(option)));
-                match nearest(&name, names()) {
-                    Some(near) => error.hint(format!("did you mean '{near}'?")),
-                    None => error.hint(format!("the columns are {}", names().collect::<Vec<_>>().join(", "))),
-                }
-            })
+            find_column(schema, &name).map(Some).map_err(|error| error.context(config.full_key(option)))
         };
         let wanted = config.string_opt("value.converter").and_then(|name| converter::canonical(name.trim()));
         let value = find(columns::VALUE);

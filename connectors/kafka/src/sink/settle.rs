@@ -15,7 +15,7 @@ use rdkafka::producer::Producer as _;
 use super::producer::{self, Producer, transaction_error};
 use super::rows::{Layout, Messages};
 use super::writer::abort;
-use crate::client;
+use crate::client::{self, Refusal};
 
 /// What is known of the rows of the micro-batch under way, while bad rows are tolerated. Rows have the numbers that their
 /// messages carry.
@@ -95,7 +95,10 @@ impl Way {
         loop {
             producer::wait(&self.producer)?;
             let found = self.producer.context().take_refused();
-            if found.is_empty() && !kept.waiting {
+            // After a refusal of content the client has skipped numbers, which the brokers do not take: it throws away what it
+            // has, and begins anew after an abort.
+            let purged = self.producer.context().take_purged();
+            if found.is_empty() && !purged && !kept.waiting {
                 return self.producer.context().check();
             }
             fruitless = if found.is_empty() { fruitless + 1 } else { 0 };
@@ -107,8 +110,18 @@ impl Way {
             // What comes late must not hit the new transaction again and again.
             std::thread::sleep(PAUSE * fruitless);
             let mut again = BTreeSet::new();
-            for (row, reason) in found {
-                if self.exact || !alone.insert(row) {
+            // Brokers that know neighbours name the message that is wrong; older ones refuse all alike.
+            let named = found.iter().any(|(_, why, _)| *why == Refusal::Neighbour);
+            for (row, why, reason) in found {
+                let is_known = match why {
+                    Refusal::Size => self.exact,
+                    Refusal::Content => named,
+                    Refusal::Neighbour => {
+                        again.insert(row);
+                        continue;
+                    }
+                };
+                if is_known || !alone.insert(row) {
                     kept.refused.insert(row, reason);
                 } else {
                     again.insert(row);

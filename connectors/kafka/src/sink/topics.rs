@@ -8,7 +8,6 @@ use rdkafka::ClientConfig;
 use rdkafka::admin::{
     AdminClient, AdminOptions, AlterConfig, ConfigResource, ConfigSource, NewTopic, ResourceSpecifier, TopicReplication,
 };
-use rdkafka::consumer::Consumer as _;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 
 use crate::client::{self, Closing, Consumer, Context, REQUEST, blocking};
@@ -20,6 +19,9 @@ pub(crate) struct Creation {
     pub(crate) partitions: i32,
     pub(crate) replication: i32,
 }
+
+/// The client's own size of batches.
+const BATCH_SIZE: usize = 1_000_000;
 
 /// With these a topic keeps the last record of each key for ever.
 const COMPACTED: [(&str, &str); 3] =
@@ -41,8 +43,8 @@ impl Topics {
         let own = client::access(config);
         blocking(move || {
             let failed = |e| client::error("making a client", e);
-            let looking: Consumer = own.create_with_context(Context).map_err(failed)?;
-            let admin: AdminClient<Context> = own.create_with_context(Context).map_err(failed)?;
+            let looking: Consumer = own.create_with_context(Context::default()).map_err(failed)?;
+            let admin: AdminClient<Context> = own.create_with_context(Context::default()).map_err(failed)?;
             Ok(Self { looking: Arc::new(Closing::new(looking)), admin: Arc::new(Closing::new(admin)) })
         })
         .await
@@ -125,9 +127,18 @@ impl Topics {
         Ok(())
     }
 
-    /// How many bytes the brokers take at once for `topic`; `None`: they do not say.
-    pub(crate) async fn largest_batch(&self, topic: &str) -> Option<usize> {
-        self.settings(topic).await?.get("max.message.bytes")?.value.as_ref()?.parse().ok()
+    /// Lets the client send no batch of several messages that is too large for `topic`. Answers with whether that changed its
+    /// configuration; `None`: the brokers do not say what they take.
+    pub(crate) async fn fit_batches(&self, config: &mut ClientConfig, topic: &str) -> Option<bool> {
+        let largest: usize = self.settings(topic).await?.get("max.message.bytes")?.value.as_ref()?.parse().ok()?;
+        // With room for what stands around the messages.
+        let largest = largest - largest / 16;
+        let size = config.get("batch.size").and_then(|size| size.parse::<usize>().ok()).unwrap_or(BATCH_SIZE);
+        if size <= largest {
+            return Some(false);
+        }
+        config.set("batch.size", largest.max(1).to_string());
+        Some(true)
     }
 
     /// The settings of a topic; `None`: the brokers do not say.
@@ -141,8 +152,8 @@ impl Topics {
     pub(crate) async fn partitions(&self, topic: &str) -> Result<Option<i32>> {
         let (looking, topic) = (self.looking.clone(), topic.to_owned());
         blocking(move || {
-            let failed = |e| client::error(format!("looking for the topic '{topic}'"), e);
-            let metadata = looking.fetch_metadata(Some(&topic), REQUEST).map_err(failed)?;
+            let what = format!("looking for the topic '{topic}'");
+            let metadata = client::metadata(&looking, Some(&topic), &what)?;
             match metadata
                 .topics()
                 .iter()
@@ -152,7 +163,7 @@ impl Topics {
                 Some((None, partitions)) => Ok(i32::try_from(partitions).ok().filter(|count| *count > 0)),
                 Some((Some(code), _)) => match Code::from(code) {
                     Code::UnknownTopicOrPartition | Code::LeaderNotAvailable => Ok(None),
-                    code => Err(failed(KafkaError::MetadataFetch(code))),
+                    code => Err(client::error(what, KafkaError::MetadataFetch(code))),
                 },
                 None => Ok(None),
             }

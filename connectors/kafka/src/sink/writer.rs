@@ -131,16 +131,11 @@ impl Sink for KafkaSink {
             let partitions = topics.ensure(topic, &self.creation).await?;
             turns = Some((Turns::new(partitions), Instant::now()));
             known.insert(topic.clone());
-            if let Some(largest) = topics.largest_batch(topic).await {
-                // With room for what stands around the messages.
-                let largest = largest - largest / 16;
-                let size = self.client.get("batch.size").and_then(|size| size.parse::<usize>().ok());
-                if size.is_none_or(|size| size > largest) {
-                    self.client.set("batch.size", largest.max(1).to_string());
-                    producer = self.producer().await?;
-                }
-                exact = true;
+            let fitted = topics.fit_batches(&mut self.client, topic).await;
+            if fitted == Some(true) {
+                producer = self.producer().await?;
             }
+            exact = fitted.is_some();
         }
         let progress_topic =
             self.config.string_opt("progress.topic").unwrap_or_else(|| format!("levada-progress-{}", context.pipeline));

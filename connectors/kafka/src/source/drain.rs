@@ -61,7 +61,7 @@ impl Drain {
     /// Starts reading.
     pub(super) fn start(config: &ClientConfig, assigned: Vec<Assigned>, with_headers: bool) -> Result<Self> {
         let consumer: Consumer =
-            config.create_with_context(Context).map_err(|e| client::error("making a consumer", e))?;
+            config.create_with_context(Context::default()).map_err(|e| client::error("making a consumer", e))?;
         let consumer = Arc::new(consumer);
         let queues = Queues::open(consumer.clone(), &assigned)?;
         let mut list = TopicPartitionList::with_capacity(assigned.len());

@@ -27,7 +27,7 @@ pub(super) fn columns(config: &ClientConfig, wanted: &Wanted, envelope: bool) ->
     config.set("group.id", "levada-columns");
     client::check_access(&config)?;
     let failed = |e| client::error("looking for columns in messages", e);
-    let consumer: Consumer = config.create_with_context(Context).map_err(failed)?;
+    let consumer: Consumer = config.create_with_context(Context::default()).map_err(failed)?;
     let places = places::find(&consumer, wanted, false)?;
     let mut list = TopicPartitionList::new();
     for (topic, partition) in &places {

@@ -1,6 +1,6 @@
 //! Which partitions are read, and where each begins.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use levada_connector_api::{Error, ErrorKind, Result, Retry};
 use rdkafka::consumer::Consumer as _;
@@ -118,16 +118,20 @@ fn each(text: &str, least: i64) -> Result<BTreeMap<Place, i64>, String> {
 
 /// The partitions that there are of what is wanted, sorted. A topic that is gone is an error, unless it may be. Blocks.
 pub(crate) fn find(consumer: &Consumer, wanted: &Wanted, may_be_gone: bool) -> Result<Vec<Place>> {
-    let topics = match wanted {
-        Wanted::Partitions(partitions) => return Ok(partitions.clone()),
+    let topics: Vec<Option<&str>> = match wanted {
+        // Of a partition that is gone the reader says so.
+        Wanted::Partitions(partitions) if may_be_gone => return Ok(partitions.clone()),
+        Wanted::Partitions(partitions) => {
+            let names: BTreeSet<&str> = partitions.iter().map(|(topic, _)| topic.as_str()).collect();
+            names.into_iter().map(Some).collect()
+        }
         Wanted::Topics(topics) => topics.iter().map(|topic| Some(topic.as_str())).collect(),
         Wanted::Pattern(_) => vec![None],
     };
     let mut places = Vec::new();
     for topic in topics {
         let what = topic.map_or("topics".to_owned(), |topic| format!("topic '{topic}'"));
-        let metadata =
-            consumer.fetch_metadata(topic, REQUEST).map_err(|e| client::error(format!("looking for {what}"), e))?;
+        let metadata = client::metadata(consumer, topic, &format!("looking for {what}"))?;
         for found in metadata.topics() {
             match wanted {
                 // What the brokers keep for themselves is not meant by a pattern.
@@ -150,7 +154,14 @@ pub(crate) fn find(consumer: &Consumer, wanted: &Wanted, may_be_gone: bool) -> R
         }
     }
     places.sort();
-    Ok(places)
+    let Wanted::Partitions(partitions) = wanted else { return Ok(places) };
+    if let Some((topic, partition)) = partitions.iter().find(|place| !places.contains(place)) {
+        let there: Vec<_> = places.iter().filter(|(name, _)| name == topic).map(|(_, id)| id.to_string()).collect();
+        return Err(Error::new(ErrorKind::NotFound, format!("topic '{topic}' has no partition {partition}"))
+            .with_retry(Retry::Permanent)
+            .hint(format!("correct assign; there are {}", there.join(", "))));
+    }
+    Ok(partitions.clone())
 }
 
 /// The first offset that is there, and the one after the last. Blocks.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{AsArray as _, RecordBatch, StringArray};
+use arrow::array::{AsArray as _, RecordBatch, StringArray, TimestampMicrosecondArray};
 use arrow::datatypes::Int64Type;
 use levada_connector_api::config::RawConfig;
 use levada_connector_api::*;
@@ -181,5 +181,61 @@ async fn what_the_brokers_refuse_for_its_size_is_an_error_with_its_place() {
         let text = error.to_string();
         assert!(text.contains("in.txt, line 70") && text.contains("max.message.bytes of the topic"), "{text}");
         assert!(since.elapsed() < PATIENCE, "{:?}", since.elapsed());
+    }
+}
+
+/// What a topic holds after rows without a key, or of a time that it does not take, and what was refused.
+async fn into_a_strict_topic(
+    options: &[(&str, &str)],
+    settings: &[(&str, &str)],
+    tolerant: bool,
+) -> Result<(usize, Vec<BadRow>)> {
+    let kafka = Kafka::shared().expect("it was asked for before");
+    let topic = Topic::with(kafka, 1, settings).await;
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_micros() as i64;
+    let is_bad = |row: i64| row == 3 || row == 77;
+    let keys: StringArray = (0..100).map(|row| (!is_bad(row)).then(|| format!("k{row}"))).collect();
+    let times = (0..100).map(|row| if is_bad(row) { 1_000_000 } else { now });
+    let times = TimestampMicrosecondArray::from_iter_values(times).with_timezone("UTC");
+    let rows = RecordBatch::try_from_iter_with_nullable([
+        ("_key", Arc::new(keys) as arrow::array::ArrayRef, true),
+        ("t", Arc::new(times) as _, true),
+    ])
+    .unwrap();
+    let mut given = options.to_vec();
+    given.push(("topic", &topic.name));
+    let mut sink = sink(kafka.bootstrap(), &given);
+    let context = TaskContext { tolerant, ..TaskContext::new(unique("strict")) };
+    sink.open(&context, rows.schema(), OutputMode::Append).await?;
+    sink.write(0, Batch::with_origin(rows, Origin::exact("in.txt", "line", 0))).await?;
+    let refused = sink.prepare(0).await?;
+    sink.commit(&Commit { batch_id: 0, epoch: 1, offsets: Offsets::new() }).await?;
+    sink.close().await?;
+    let mut source = topic.open(&[("metadata.columns", "key")], &Offsets::new()).await;
+    let end = source.latest().await?;
+    let found = crate::support::until(&mut *source, end, usize::MAX).await.rows;
+    let different: std::collections::BTreeSet<_> = found.iter().collect();
+    assert_eq!(different.len(), found.len(), "none is there twice");
+    Ok((found.len(), refused))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_that_a_topic_does_not_take_come_back_and_their_neighbours_arrive_once() {
+    if Kafka::shared().is_none() {
+        return;
+    }
+    let compacted = (&[][..], &[("cleanup.policy", "compact")][..]);
+    let timely = (&[("timestamp.column", "t")][..], &[("message.timestamp.before.max.ms", "3600000")][..]);
+    for (options, settings) in [compacted, timely] {
+        for guarantee in ["exactly-once", "at-least-once"] {
+            let options: Vec<_> = options.iter().copied().chain([("delivery.guarantee", guarantee)]).collect();
+            let (there, refused) = into_a_strict_topic(&options, settings, true).await.unwrap();
+            let places: Vec<_> = refused.iter().map(|row| row.position.as_str()).collect();
+            assert_eq!((there, places), (98, vec!["in.txt, line 3", "in.txt, line 77"]), "{guarantee} {settings:?}");
+            let error = into_a_strict_topic(&options, settings, false).await.unwrap_err();
+            assert_eq!((error.kind(), error.retry()), (ErrorKind::Data, Retry::Permanent), "{error}");
+            let text = error.to_string();
+            assert!(["in.txt, line 3:", "in.txt, line 77:"].iter().any(|place| text.contains(place)), "{text}");
+        }
     }
 }

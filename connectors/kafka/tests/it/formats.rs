@@ -72,10 +72,8 @@ async fn connects_envelope_goes_both_ways() {
     let mut source =
         topic.source(&[("value.converter", "org.apache.kafka.connect.json.JsonConverter"), enveloped, BARE]);
     let schema = source.schema().await.unwrap();
-    assert_eq!(
-        to_ddl(&schema),
-        "id BIGINT NOT NULL, text STRING, at TIMESTAMP, day DATE, price DECIMAL(38,2), raw BINARY"
-    );
+    // Fields that do not fit become null, in any column.
+    assert_eq!(to_ddl(&schema), "id BIGINT, text STRING, at TIMESTAMP, day DATE, price DECIMAL(38,2), raw BINARY");
     source.open(&TaskContext::new(&topic.name), &Offsets::new()).await.unwrap();
     let mut found = trigger(&mut *source, 0).await.rows;
     found.sort();

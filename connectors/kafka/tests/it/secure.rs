@@ -104,6 +104,7 @@ async fn each_mechanism_lets_the_right_user_in() {
     for (user, ca, part) in [
         (password("PLAIN", ("ana", "wrong")), Some(ca), "check kafka.sasl.username"),
         (password("SCRAM-SHA-256", ("ana", "plain-secret")), Some(ca), "check kafka.sasl.username"),
+        (password("SCRAM-SHA-512", SCRAM_USER), Some(ca), "check kafka.sasl.mechanism"),
         (password("PLAIN", PLAIN_USER), None, "check kafka.ssl.ca.location"),
     ] {
         let given: Vec<_> = [server, COMMON[0], ("topics", "any")].into_iter().chain(ca).chain(user).collect();

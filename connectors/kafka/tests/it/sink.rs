@@ -229,7 +229,8 @@ async fn rows_name_topic_key_and_partition() {
     assert_eq!(found[0].0, 2);
 
     let error = write(kafka, rows.clone(), &[("topic", &one), ("key.column", "nmae")]).await.unwrap_err();
-    assert!(error.to_string().contains("there is no column 'nmae' (did you mean 'name'?)"), "{error}");
+    let text = error.to_string();
+    assert!(text.contains("key.column: there is no column 'nmae'") && text.contains("did you mean 'name'?"), "{text}");
     let error = write(kafka, rows.clone(), &[("topic", &one), ("value.converter", "string")]).await.unwrap_err();
     assert!(error.to_string().contains("writes the column 'value'"), "{error}");
     let options = [("topic", unique("absent")), ("topic.creation.enable", "false".to_owned())];

@@ -82,6 +82,10 @@ async fn what_is_wrong_is_said_before_anything_is_read() {
         (&[("bootstrap.servers", "b:1"), ("topics", "a"), ("starting.offsets", "erliest")], "use earliest, latest, or"),
         (&[("bootstrap.servers", "b:1"), ("topics", "a"), ("starting.timestamp", "-1")], "-1 is before 1970"),
         (
+            &[("bootstrap.servers", "b:1"), ("topics", "a"), ("kafka.ssl.ca.location", "/no/such.pem")],
+            "kafka.ssl.ca.location: '/no/such.pem' cannot be read",
+        ),
+        (
             &[("bootstrap.servers", "b:1"), ("topics", "a"), ("kafka.max.poll.records", "5")],
             "kafka.max.poll.records: No such configuration property",
         ),

@@ -83,3 +83,29 @@ async fn a_progress_topic_that_forgets_is_compacted() {
         }
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dead_letter_that_is_too_large_for_its_topic_is_told_with_its_place() {
+    let Some(kafka) = Kafka::shared() else { return };
+    let letters = Topic::with(kafka, 1, &[("max.message.bytes", "1000")]).await.name;
+    let entries = [("bootstrap.servers", kafka.bootstrap()), ("topic.name", &letters)];
+    let mut queue = KafkaDeadLetterPlugin.create(&config(&KafkaDeadLetterPlugin, &entries)).unwrap();
+    queue.open(&TaskContext::new(unique("p")), "c").await.unwrap();
+    let letter = |offset: usize, size: usize| DeadLetter {
+        row: BadRow {
+            reason: "bad".to_owned(),
+            stage: "source".to_owned(),
+            position: format!("huge-0, offset {offset}"),
+            raw: vec![b'x'; size],
+            record: None,
+        },
+        stage: Stage::Source,
+        class: "Kafka".to_owned(),
+    };
+    queue.write(0, vec![letter(1, 10)]).await.unwrap();
+    queue.write(0, vec![letter(2, 10), letter(3, 100_000)]).await.unwrap();
+    let error = queue.commit(0).await.unwrap_err();
+    assert_eq!((error.kind(), error.retry()), (ErrorKind::Data, Retry::Permanent), "{error}");
+    let text = error.to_string();
+    assert!(text.contains("huge-0, offset 3") && text.contains("raise max.message.bytes of the topic"), "{text}");
+}

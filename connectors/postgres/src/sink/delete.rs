@@ -12,7 +12,7 @@ use crate::encode::BadCell;
 /// had no value, a row of one that had is none: its fields may be null, unknown or of another type.
 ///
 /// # Errors
-/// An operation is not known, or deletes while that is not enabled.
+/// An operation is not known; or it, or a tombstone, deletes while that is not enabled.
 pub(crate) fn deletes(
     plan: &Plan,
     op: Option<&ArrayRef>,
@@ -21,11 +21,17 @@ pub(crate) fn deletes(
     enabled: bool,
 ) -> Result<BooleanArray, BadCell> {
     let rows = arrays.first().map_or(0, |array| array.len());
+    let nothing_is_null =
+        || arrays.iter().zip(&plan.items).any(|(array, item)| !item.key && array.logical_null_count() == 0);
+    if op.is_none() && nothing_is_null() {
+        return Ok(BooleanArray::from(vec![false; rows]));
+    }
     let text = op.map(|op| cast(op, &DataType::Utf8)).transpose();
     let text = text.map_err(|_| BadCell { row: 0, reason: "_op is no text".to_owned() })?;
     let text = text.as_ref().map(|text| text.as_string::<i32>());
     let values: Vec<_> =
         arrays.iter().zip(&plan.items).filter(|(_, item)| !item.key).map(|(array, _)| array.logical_nulls()).collect();
+    let is_empty = |row: usize| values.iter().all(|nulls| nulls.as_ref().is_some_and(|nulls| nulls.is_null(row)));
     let mut out = Vec::with_capacity(rows);
     for row in 0..rows {
         let op = text.filter(|text| text.is_valid(row)).map(|text| text.value(row));
@@ -44,11 +50,12 @@ pub(crate) fn deletes(
                 let reason = format!("_op '{other}' is not known: use c, r, u or d");
                 return Err(BadCell { row, reason });
             }
-            None => {
-                enabled
-                    && values.iter().all(|nulls| nulls.as_ref().is_some_and(|nulls| nulls.is_null(row)))
-                    && origin.is_tombstone(row).unwrap_or(!values.is_empty())
+            None if !enabled && is_empty(row) && origin.is_tombstone(row) == Some(true) => {
+                let reason = "the message has no value: it is a tombstone, which deletes its key; set delete.enabled with \
+                              insert.mode upsert and pk.mode record_key, or filter such rows out";
+                return Err(BadCell { row, reason: reason.to_owned() });
             }
+            None => enabled && is_empty(row) && origin.is_tombstone(row).unwrap_or(!values.is_empty()),
         };
         out.push(delete);
     }

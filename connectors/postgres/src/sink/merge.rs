@@ -64,7 +64,8 @@ impl Statements {
         let columns: Vec<&Column> = plan.items.iter().filter_map(|item| table.column(&item.name)).collect();
         let names = list(columns.iter().map(|column| column.name.as_str()));
         let clear = format!("DELETE FROM {target}");
-        let staged = options.insert != InsertMode::Insert || columns.iter().any(|column| column.wire == Wire::Cast);
+        let cast = columns.iter().any(|column| column.wire == Wire::Cast);
+        let staged = options.insert != InsertMode::Insert || cast || table.is_view;
         if !staged {
             let copy = format!("COPY {target} ({names}) FROM STDIN (FORMAT binary)");
             return Self { prepare: None, copy, clear, merge: Vec::new(), distinct: None };

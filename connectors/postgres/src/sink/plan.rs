@@ -6,7 +6,7 @@ use arrow::array::{Array as _, ArrayRef, AsArray as _, RecordBatch, make_array};
 use arrow::buffer::NullBuffer;
 use arrow::datatypes::{DataType, Field, Schema};
 use levada_connector_api::config::nearest;
-use levada_connector_api::{Error, ErrorKind, Result, columns};
+use levada_connector_api::{Error, ErrorKind, Result, columns, find_column};
 
 use crate::config::{InsertMode, KeyMode, Options};
 use crate::name;
@@ -50,15 +50,9 @@ const RESERVED: [&str; 8] = [
     columns::OP,
 ];
 
+/// The column that an option names.
 fn find(schema: &Schema, name: &str, key: &str) -> Result<usize> {
-    schema.index_of(name).map_err(|_| {
-        let names: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
-        let error = Error::config(format!("{key}: the rows have no column '{name}'"));
-        match nearest(name, names.iter().copied()) {
-            Some(near) => error.hint(format!("did you mean '{near}'?")),
-            None => error.hint(format!("there are {}", names.join(", "))),
-        }
-    })
+    find_column(schema, name).map_err(|error| error.context(key))
 }
 
 impl Plan {
@@ -82,7 +76,8 @@ impl Plan {
                         .hint("name the columns of the key"));
                 }
                 for name in names {
-                    items.push(item(find(schema, name, "pk.fields")?, name, true));
+                    let at = find(schema, name, "pk.fields")?;
+                    items.push(item(at, schema.field(at).name(), true));
                 }
             }
             KeyMode::Record => items.extend(record_key(schema, fields)?),
@@ -103,7 +98,8 @@ impl Plan {
             }
         } else {
             for name in &options.fields {
-                items.push(item(find(schema, name, "fields.whitelist")?, name, false));
+                let at = find(schema, name, "fields.whitelist")?;
+                items.push(item(at, schema.field(at).name(), false));
             }
         }
         let keys: Vec<String> = items.iter().take(key_count).map(|item| item.name.clone()).collect();
@@ -115,7 +111,11 @@ impl Plan {
         if items.is_empty() {
             return Err(Error::config("the rows have no column to write").hint("name them in fields.whitelist"));
         }
-        for item in &items {
+        for (at, item) in items.iter().enumerate() {
+            if items.iter().take(at).any(|other| other.name == item.name) {
+                return Err(Error::config(format!("the rows have two columns '{}'", item.name))
+                    .hint("rename one of them with a Select"));
+            }
             name::check(&item.name)
                 .map_err(|problem| Error::config(problem).hint("rename the column with a Select"))?;
         }
@@ -143,6 +143,15 @@ impl Plan {
         self.new_columns(delete).into_iter().filter(|new| table.column(&new.name).is_none()).collect()
     }
 
+    /// Sets the form in which each of the table's columns is sent.
+    pub(crate) fn choose_forms(&self, table: &mut Table) {
+        for column in &mut table.columns {
+            if let Some(item) = self.items.iter().find(|item| item.name == column.name) {
+                column.wire = column.wire.clone().for_values(item.field.data_type());
+            }
+        }
+    }
+
     /// Whether the table can take these rows.
     ///
     /// # Errors
@@ -166,10 +175,11 @@ impl Plan {
                 problems.push(format!("its column '{}' is generated; leave it out of the rows", item.name));
             } else if !column.wire.takes(item.field.data_type()) {
                 problems.push(format!(
-                    "its column '{}' is {}, and the rows have {}; cast it with a Select",
+                    "its column '{}' is {}, and the rows have {}; {}",
                     item.name,
                     column.type_name,
-                    shown(item.field.data_type())
+                    shown(item.field.data_type()),
+                    column.wire.remedy()
                 ));
             }
         }

@@ -88,7 +88,8 @@ impl Session {
         context.faults.at("postgres.sink.open.before")?;
         let mut connection =
             Connection::open_patiently(&options.address, "levada", options.attempts, options.backoff).await?;
-        let (plan, table) = prepare_table(&mut connection, options, schema).await?;
+        let (plan, mut table) = prepare_table(&mut connection, options, schema).await?;
+        plan.choose_forms(&mut table);
         plan.check(options, &table)?;
         let (progress, held) = Progress::claim(&mut connection, &options.offsets_table, context).await?;
         let statements = Statements::new(options, &plan, &table);
@@ -229,15 +230,13 @@ impl Session {
     fn columns(&self, batch: &Batch) -> Result<Vec<ArrayRef>, Failure> {
         let mut columns = self.plan.arrays(&batch.rows)?;
         let op = self.plan.op.and_then(|index| batch.rows.columns().get(index));
-        if self.delete || op.is_some() {
-            let deletes = deletes(&self.plan, op, &columns, &batch.origin, self.delete).map_err(|bad| {
-                let error = Error::data(bad.reason.clone());
-                let error = error.context(batch.origin.of(bad.row)).context(self.place.clone());
-                Failure { error, conflict: false, refused: Some(Refused { row: Some(bad.row), reason: bad.reason }) }
-            })?;
-            if self.delete {
-                columns.push(Arc::new(deletes));
-            }
+        let deletes = deletes(&self.plan, op, &columns, &batch.origin, self.delete).map_err(|bad| {
+            let error = Error::data(bad.reason.clone());
+            let error = error.context(batch.origin.of(bad.row)).context(self.place.clone());
+            Failure { error, conflict: false, refused: Some(Refused { row: Some(bad.row), reason: bad.reason }) }
+        })?;
+        if self.delete {
+            columns.push(Arc::new(deletes));
         }
         Ok(columns)
     }

@@ -2,7 +2,7 @@
 
 use arrow::array::*;
 use arrow::datatypes::{DataType, Field, Fields};
-use levada_connector_api::{Batch, ErrorKind, Origin, OutputMode, Record, Records};
+use levada_connector_api::{Batch, ErrorKind, Origin, OutputMode, Record, Records, Retry};
 
 use crate::support::{Database, array, commit, context, refused, rows, sink, write, write_as};
 
@@ -135,12 +135,27 @@ async fn a_message_with_nothing_but_nulls_is_no_tombstone() {
     let batch = people(&[1, 2, 3, 4, 5], &[None, None, None, None, Some("new")]);
     let origin = Origin::unknown().with_records(std::sync::Arc::new(Tombstones(&[false, true, true, false, false])));
     let left = BooleanArray::from(vec![true, true, false, true, true]);
-    let rows = arrow::compute::filter_record_batch(&batch, &left).unwrap();
-    sink.open(&context(1), rows.schema(), OutputMode::Append).await.unwrap();
-    sink.write(0, Batch::with_origin(rows, origin.kept(&left))).await.unwrap();
+    let kept = arrow::compute::filter_record_batch(&batch, &left).unwrap();
+    sink.open(&context(1), kept.schema(), OutputMode::Append).await.unwrap();
+    sink.write(0, Batch::with_origin(kept, origin.kept(&left))).await.unwrap();
     sink.commit(&commit(0, 1)).await.unwrap();
     sink.close().await.unwrap();
     assert_eq!(db.ask("SELECT concat(id, name) FROM t ORDER BY id").await, ["1", "3old", "4", "5new"]);
+
+    // Without delete.enabled a tombstone is no row of nulls.
+    for options in [&[("insert.mode", "insert")][..], &UPSERT] {
+        db.run("DROP TABLE t, levada_offsets; CREATE TABLE t (id bigint PRIMARY KEY, name text)").await;
+        let mut sink = db.sink(options);
+        let batch = match options.len() {
+            1 => rows(vec![("id", array(NullArray::new(2))), ("name", array(NullArray::new(2)))]),
+            _ => people(&[1, 2], &[None, None]),
+        };
+        let origin = Origin::unknown().with_records(std::sync::Arc::new(Tombstones(&[false, true])));
+        sink.open(&context(1), batch.schema(), OutputMode::Append).await.unwrap();
+        let error = sink.write(0, Batch::with_origin(batch, origin)).await.unwrap_err().to_string();
+        assert!(error.contains("row 1 of a batch") && error.contains("set delete.enabled"), "{error}");
+        sink.close().await.unwrap();
+    }
 }
 
 #[tokio::test]
@@ -153,6 +168,35 @@ async fn complete_mode_replaces_everything_at_once() {
     db.run("DROP TABLE levada_offsets").await;
     write_as(db.sink(&UPSERT), OutputMode::Complete, &[people(&[5, 5], &[Some("a"), Some("b")])]).await.unwrap();
     assert_eq!(db.ask("SELECT id || name FROM t").await, ["5b"]);
+}
+
+#[tokio::test]
+async fn views_are_written_and_two_columns_of_one_name_are_not() {
+    let Some(db) = Database::new("views").await else { return };
+    db.run("CREATE TABLE base (id bigint, name text); CREATE VIEW t AS SELECT id, name FROM base").await;
+    write(db.sink(&[]), &[people(&[1, 2], &[Some("a"), None])]).await.unwrap();
+    assert_eq!(db.ask("SELECT concat(id, name) FROM base ORDER BY id").await, ["1a", "2"]);
+    let twice = rows(vec![("A", array(Int64Array::from(vec![1]))), ("A", array(Int64Array::from(vec![1])))]);
+    let error = refused(db.sink(&[("table", "twice"), ("auto.create", "true")]), &[twice]).await;
+    assert!(error.to_string().contains("the rows have two columns 'A'"), "{error}");
+    // What is wrong with a statement is no change of the table.
+    db.run(
+        "DROP TABLE IF EXISTS levada_offsets; CREATE VIEW joined AS SELECT count(*) AS id, 'x'::text AS name FROM base",
+    )
+    .await;
+    let error = refused(db.sink(&[("table", "joined")]), &[people(&[1], &[None])]).await;
+    assert_eq!((error.kind(), error.retry()), (ErrorKind::Config, Retry::Permanent), "{error:?}");
+    assert!(error.to_string().contains("joined") && !error.to_string().contains("restart the task"), "{error}");
+}
+
+#[tokio::test]
+async fn columns_are_found_whatever_their_case() {
+    let Some(db) = Database::new("case").await else { return };
+    db.run("CREATE TABLE t (id bigint PRIMARY KEY, name text)").await;
+    write(db.sink(&[UPSERT[0], ("pk.fields", "ID")]), &[people(&[1, 1], &[Some("a"), Some("b")])]).await.unwrap();
+    assert_eq!(db.ask("SELECT id || name FROM t").await, ["1b"]);
+    let error = refused(db.sink(&[UPSERT[0], ("pk.fields", "idd")]), &[people(&[1], &[None])]).await;
+    assert!(error.to_string().contains("pk.fields: there is no column 'idd'"), "{error}");
 }
 
 #[tokio::test]

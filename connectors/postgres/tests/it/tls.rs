@@ -5,7 +5,7 @@ use levada_connector_api::{ErrorKind, Retry};
 use levada_services::postgres::Postgres;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 
-use crate::support::{array, connect, refused, rows, sink, write};
+use crate::support::{Database, array, connect, refused, rows, sink, write};
 
 /// An authority's certificate, and a server's certificate and key that it has signed. All as PEM.
 fn certificates(name: &str) -> (String, String, String) {
@@ -62,7 +62,21 @@ async fn each_sslmode_checks_what_it_says() {
         "SELECT count(*) FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) WHERE usename = 'me' AND NOT ssl";
     assert_eq!(client.query_one(encrypted, &[]).await.unwrap().get::<_, i64>(0), 0);
     let wrong = [("connection.user", "me"), ("connection.password", "no")];
-    let error = refused(sink(&url("localhost", "sslmode=require"), &wrong).unwrap(), &[batch]).await;
+    let error =
+        refused(sink(&url("localhost", "sslmode=require"), &wrong).unwrap(), std::slice::from_ref(&batch)).await;
     assert_eq!((error.kind(), error.retry()), (ErrorKind::Config, Retry::Permanent), "{error:?}");
     assert!(error.to_string().contains("password authentication failed"), "{error}");
+    let none = [("connection.user", "me")];
+    let error = refused(sink(&url("localhost", "sslmode=require"), &none).unwrap(), &[batch]).await;
+    assert_eq!((error.kind(), error.retry()), (ErrorKind::Config, Retry::Permanent), "{error:?}");
+    assert!(error.to_string().contains("password missing (set connection.password)"), "{error}");
+}
+
+#[tokio::test]
+async fn a_server_without_tls_is_not_asked_for_it_again_and_again() {
+    let Some(db) = Database::new("no_tls").await else { return };
+    let url = format!("{}{}sslmode=require", db.url, if db.url.contains('?') { "&" } else { "?" });
+    let error = refused(sink(&url, &[]).unwrap(), &[rows(vec![("n", array(Int64Array::from(vec![1])))])]).await;
+    assert_eq!((error.kind(), error.retry()), (ErrorKind::Config, Retry::Permanent), "{error:?}");
+    assert!(error.to_string().contains("server does not support TLS (switch ssl on"), "{error}");
 }

@@ -2,10 +2,11 @@
 
 use std::fmt::Write as _;
 
-use levada_connector_api::{DeadLetter, Error, Result, TaskContext};
+use levada_connector_api::{DeadLetter, Error, Result, Stage, TaskContext};
 use levada_storage::to_error;
 use object_store::path::Path;
 use object_store::{MultipartUpload, ObjectStoreExt as _};
+use serde_json::{Map, Value};
 
 /// What is gathered before it is handed to the store.
 const PART_BYTES: usize = 5 << 20;
@@ -49,23 +50,8 @@ impl Files {
             self.open = Some(Open { batch_id, path, upload, buffer: String::new() });
         }
         let Some(open) = &mut self.open else { return Ok(()) };
-        for DeadLetter { row, class, .. } in letters {
-            let (raw, encoding) = text(&row.raw);
-            let mut line = serde_json::json!({
-                "pipeline": self.pipeline, "batchId": batch_id, "stage": row.stage, "class": class,
-                "position": row.position, "reason": row.reason, "encoding": encoding, "raw": raw,
-            });
-            if let (Some(record), Some(line)) = (&row.record, line.as_object_mut()) {
-                line.insert("topic".to_owned(), record.topic.as_str().into());
-                line.insert("partition".to_owned(), record.partition.into());
-                line.insert("offset".to_owned(), record.offset.into());
-                if let Some(key) = &record.key {
-                    let (key, encoding) = text(key);
-                    line.insert("key".to_owned(), key.into());
-                    line.insert("keyEncoding".to_owned(), encoding.into());
-                }
-            }
-            let _ = writeln!(open.buffer, "{line}");
+        for letter in letters {
+            let _ = writeln!(open.buffer, "{}", line(&self.pipeline, batch_id, letter));
         }
         if open.buffer.len() >= PART_BYTES {
             let part = std::mem::take(&mut open.buffer).into_bytes();
@@ -84,6 +70,52 @@ impl Files {
     }
 }
 
+/// A letter with everything that the record had, so that it can be sent again as it was.
+fn line(pipeline: &str, batch_id: u64, DeadLetter { row, class, stage }: &DeadLetter) -> Value {
+    let mut line = Map::new();
+    for (name, value) in [
+        ("pipeline", Value::from(pipeline)),
+        ("batchId", batch_id.into()),
+        ("stage", row.stage.as_str().into()),
+        ("class", class.as_str().into()),
+        ("position", row.position.as_str().into()),
+        ("reason", row.reason.as_str().into()),
+    ] {
+        line.insert(name.to_owned(), value);
+    }
+    let tombstone = row.record.as_ref().is_some_and(|record| record.value.is_none());
+    let raw = (*stage != Stage::Source || !tombstone).then_some(row.raw.as_slice());
+    insert(&mut line, "raw", "encoding", raw);
+    if let Some(record) = &row.record {
+        line.insert("topic".to_owned(), record.topic.as_str().into());
+        line.insert("partition".to_owned(), record.partition.into());
+        line.insert("offset".to_owned(), record.offset.into());
+        line.extend(record.timestamp.map(|time| ("timestamp".to_owned(), time.into())));
+        if let Some(key) = &record.key {
+            insert(&mut line, "key", "keyEncoding", Some(key));
+        }
+        let header = |(name, value): &(String, Option<Vec<u8>>)| {
+            let mut header = Map::from_iter([("key".to_owned(), Value::from(name.as_str()))]);
+            insert(&mut header, "value", "encoding", value.as_deref());
+            Value::from(header)
+        };
+        if !record.headers.is_empty() {
+            line.insert("headers".to_owned(), record.headers.iter().map(header).collect());
+        }
+    }
+    line.into()
+}
+
+/// Bytes, or null, and beside them how they are written.
+fn insert(line: &mut Map<String, Value>, name: &str, encoding_name: &str, bytes: Option<&[u8]>) {
+    let Some((shown, encoding)) = bytes.map(text) else {
+        line.insert(name.to_owned(), Value::Null);
+        return;
+    };
+    line.insert(encoding_name.to_owned(), encoding.into());
+    line.insert(name.to_owned(), shown.into());
+}
+
 fn text(bytes: &[u8]) -> (String, &'static str) {
     match std::str::from_utf8(bytes) {
         Ok(text) => (text.to_owned(), "utf-8"),
@@ -100,4 +132,50 @@ fn hex(bytes: &[u8]) -> String {
 
 fn failed(path: &Path, error: object_store::Error) -> Error {
     to_error(format!("/{path}"), error).context("dead letters")
+}
+
+#[cfg(test)]
+mod tests {
+    use levada_connector_api::{BadRow, Record};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_letter_has_all_that_the_record_had() {
+        let folder = tempfile::tempdir().unwrap();
+        let context = TaskContext::new("p");
+        let mut files = Files::open(&context, folder.path().to_str().unwrap()).await.unwrap();
+        let letter = |value: Option<&[u8]>, stage| {
+            let record = Record {
+                topic: "t".to_owned(),
+                timestamp: Some(5),
+                value: value.map(<[u8]>::to_vec),
+                headers: vec![
+                    ("h".to_owned(), Some(b"v".to_vec())),
+                    ("n".to_owned(), None),
+                    ("x".to_owned(), Some(vec![255])),
+                ],
+                ..Record::default()
+            };
+            let raw = if stage == Stage::Source { value.unwrap_or_default().to_vec() } else { b"{}".to_vec() };
+            let (reason, place, position) = ("bad".to_owned(), "source".to_owned(), "t-0".to_owned());
+            let row = BadRow { reason, stage: place, position, raw, record: Some(Box::new(record)) };
+            DeadLetter { row, class: "Kafka".to_owned(), stage }
+        };
+        let letters = [letter(None, Stage::Source), letter(Some(b""), Stage::Source), letter(None, Stage::Sink)];
+        files.stage(0, &letters).await.unwrap();
+        files.commit(0).await.unwrap();
+        let file = std::fs::read_dir(folder.path()).unwrap().next().unwrap().unwrap().path();
+        let text = std::fs::read_to_string(file).unwrap();
+        let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let raw: Vec<&Value> = lines.iter().map(|line| &line["raw"]).collect();
+        assert_eq!(raw, [&Value::Null, &Value::from(""), &Value::from("{}")]);
+        assert_eq!((&lines[0]["timestamp"], &lines[0]["partition"]), (&Value::from(5), &Value::from(0)));
+        let headers = serde_json::json!([
+            {"key": "h", "value": "v", "encoding": "utf-8"},
+            {"key": "n", "value": null},
+            {"key": "x", "value": "ff", "encoding": "hex"},
+        ]);
+        assert_eq!(lines[0]["headers"], headers);
+    }
 }

@@ -25,19 +25,20 @@ pub struct BadRowLog {
 const SHOWN: usize = 4096;
 
 impl BadRowLog {
-    pub(crate) fn log(self, rows: &[BadRow]) {
+    pub(crate) fn log(self, context: &TaskContext, rows: &[BadRow]) {
         if !self.enabled {
             return;
         }
+        let (pipeline, task) = (&context.pipeline, context.task);
         for row in rows {
             let (stage, position, reason) = (&row.stage, &row.position, &row.reason);
             if !self.content {
-                tracing::warn!(%stage, %position, %reason, "bad row");
+                tracing::warn!(%pipeline, task, %stage, %position, %reason, "bad row");
                 continue;
             }
             let show = |bytes: &[u8]| String::from_utf8_lossy(bytes.get(..SHOWN).unwrap_or(bytes)).into_owned();
             let key = row.record.as_ref().and_then(|record| record.key.as_deref()).map(show);
-            tracing::warn!(%stage, %position, %reason, key, content = show(&row.raw), "bad row");
+            tracing::warn!(%pipeline, task, %stage, %position, %reason, key, content = show(&row.raw), "bad row");
         }
     }
 }

@@ -1,4 +1,5 @@
-//! Pipelines that would read what they write themselves.
+//! Folders that are not what they are taken for: those of pipelines that would read what they write themselves, or whose
+//! checkpoint would be a second one.
 
 use std::path::{Path, PathBuf};
 
@@ -25,6 +26,14 @@ pub(super) fn check(
             source.plugin.name()
         );
         errors.push(ConfigError::new(sink.config.full_key("path"), message));
+    }
+    let key = "checkpoint.location";
+    if let Some(folder) = own.string_opt(key).and_then(|path| local(&path))
+        && folder.join("checkpoint/tasks").is_dir()
+    {
+        let right = folder.join("checkpoint");
+        let message = format!("this is a pipeline's folder; its checkpoint is {}", right.display());
+        errors.push(ConfigError::invalid(key, folder.display().to_string(), message));
     }
     let key = "errors.deadletterqueue.path";
     let Some(folder) = own.string_opt(key).and_then(|path| local(&path)) else { return };

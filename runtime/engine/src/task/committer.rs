@@ -145,7 +145,7 @@ impl Committer {
         let refused = refused.map_err(|e| self.at_sink(e).context(format!("batch {batch_id}")))?;
         faults.at("sink.prepare.after")?;
         if let Some(first) = refused.first() {
-            self.spec.bad_row_log.log(&refused);
+            self.spec.bad_row_log.log(&self.context, &refused);
             if !self.context.tolerant {
                 return Err(refusal(first));
             }

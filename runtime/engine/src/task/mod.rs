@@ -109,7 +109,7 @@ impl Task {
         recovered.state = Vec::new();
         sources.open(&context, &recovered.offsets).await?;
         if let Some(last) = recovered.last {
-            tracing::info!(pipeline = %spec.name, batch = last + 1, epoch = context.epoch, "going on after batch {last}");
+            tracing::info!(pipeline = %spec.name, task = self.number, batch = last + 1, epoch = context.epoch, "going on after batch {last}");
         }
         let dead_letters = self.dead_letters(&context).await?;
 
@@ -188,7 +188,7 @@ impl Task {
                     continue;
                 }
                 () = &mut timeout, if ending => {
-                    tracing::warn!(pipeline = %self.spec.name, "the batch under way did not finish in time: it is abandoned and will be repeated");
+                    tracing::warn!(pipeline = %self.spec.name, task = self.number, "the batch under way did not finish in time: it is abandoned and will be repeated");
                     // The checkpoint must be free before the next run opens it: wait until the stages are gone, and what
                     // they have begun on other threads. A disk that hangs for longer keeps the lock.
                     stages.shutdown().await;

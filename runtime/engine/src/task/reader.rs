@@ -104,6 +104,8 @@ impl Reader {
     /// Reads a prepared batch again, exactly.
     async fn repeat(&mut self, pending: Prepared) -> Result<()> {
         tracing::info!(
+            pipeline = %self.context.pipeline,
+            task = self.context.task,
             batch = pending.batch_id,
             rows = pending.rows,
             "repeating a batch that was prepared and not committed"

@@ -155,7 +155,7 @@ impl Worker {
 
     async fn reject(&mut self, batch_id: u64, stage: Stage, source: usize, rows: Vec<BadRow>) -> Result<()> {
         let Some(first) = rows.first() else { return Ok(()) };
-        self.spec.bad_row_log.log(&rows);
+        self.spec.bad_row_log.log(&self.context, &rows);
         if self.spec.tolerance == ErrorTolerance::None {
             return Err(refusal(first));
         }

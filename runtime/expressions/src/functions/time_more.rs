@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use arrow::array::{Array, AsArray, Float64Array, PrimitiveArray, StringArray};
 use arrow::datatypes::{DataType, Decimal128Type, Int32Type, TimestampMicrosecondType};
-use chrono::{DateTime, Datelike, NaiveDate};
+use chrono::{Datelike, NaiveDate};
 use datafusion_common::{Result, exec_err};
 use levada_formats::scalar::{Pattern, parse_zone};
 
 use super::Invocation;
 use super::cast::{Mode, cast};
+use super::interval::on_calendar;
 use super::types::timestamp;
 use crate::ast::Planned;
 use crate::coerce::argument;
@@ -41,7 +42,7 @@ pub(super) fn plan(mut call: Invocation<'_>) -> Planned<Typed> {
                 let (a, b) =
                     (a.as_primitive::<TimestampMicrosecondType>(), b.as_primitive::<TimestampMicrosecondType>());
                 let months = a.iter().zip(b).map(|(a, b)| {
-                    let months = months_between(a?, b?)?;
+                    let months = months_between(a?, b?);
                     Some(if exact { months } else { (months * 1e8 + 0.5).floor() / 1e8 })
                 });
                 Ok(Arc::new(months.collect::<Float64Array>()))
@@ -118,19 +119,18 @@ pub(super) fn plan(mut call: Invocation<'_>) -> Planned<Typed> {
 }
 
 /// Whole months where both are the same day of a month, or its last; otherwise days count as parts of 31.
-fn months_between(a: i64, b: i64) -> Option<f64> {
-    let day = |micros: i64| DateTime::from_timestamp_micros(micros).map(|time| time.date_naive());
-    let (first, second) = (day(a)?, day(b)?);
-    let months = |date: NaiveDate| f64::from(date.year() * 12 + date.month0().cast_signed());
-    let difference = months(first) - months(second);
+fn months_between(a: i64, b: i64) -> f64 {
+    let ((first, year), (second, other)) = (on_calendar(a.div_euclid(DAY)), on_calendar(b.div_euclid(DAY)));
+    let months = |date: NaiveDate, year: i64| (year * 12 + i64::from(date.month0())) as f64;
+    let difference = months(first, year) - months(second, other);
     let last = |date: NaiveDate| date.succ_opt().is_none_or(|next| next.month() != date.month());
     if first.day() == second.day() || (last(first) && last(second)) {
-        return Some(difference);
+        return difference;
     }
     let seconds = |micros: i64| micros.rem_euclid(DAY) / SECOND;
     let days = i64::from(first.day()) - i64::from(second.day());
     let rest = days * 86_400 + seconds(a) - seconds(b);
-    Some(difference + rest as f64 / (31.0 * 86_400.0))
+    difference + rest as f64 / (31.0 * 86_400.0)
 }
 
 /// Microseconds since 1970 of a date and time; the last part is in millionths of a second.

@@ -130,6 +130,20 @@ fn a_pipeline_of_five_steps() {
     assert_rows(&batch, &lines(include_str!("../data/golden/carinfo-select-rename.jsonl")));
 }
 
+#[test]
+fn intervals_are_texts_as_in_spark() {
+    let batch = texts("s", ["2024-01-31 12:34:56.789", "2023-12-31"].map(|s| Some(s.to_owned())).into_iter());
+    let exprs = ["CAST(to_timestamp(s) - timestamp'2024-01-01 00:00:00' AS STRING) AS span"];
+    assert_rows(
+        &select(&batch, &exprs, true),
+        &lines(concat!(
+            r#"{"span":"INTERVAL '30 12:34:56.789' DAY TO SECOND"}"#,
+            "\n",
+            r#"{"span":"INTERVAL '-1 00:00:00' DAY TO SECOND"}"#
+        )),
+    );
+}
+
 /// The calendar that is used ends soon after the year 262 thousand; timestamps do not.
 #[test]
 fn times_of_any_year_are_right() {

@@ -20,6 +20,7 @@ pub fn type_name(data_type: &DataType) -> String {
         DataType::Date32 => "date".to_owned(),
         DataType::Timestamp(TimeUnit::Microsecond, Some(_)) => "timestamp".to_owned(),
         DataType::Timestamp(TimeUnit::Microsecond, None) => "timestamp_ntz".to_owned(),
+        DataType::Duration(TimeUnit::Microsecond) => "interval day to second".to_owned(),
         DataType::Decimal128(precision, scale) => format!("decimal({precision},{scale})"),
         DataType::List(item) | DataType::LargeList(item) => format!("array<{}>", type_name(item.data_type())),
         DataType::Struct(fields) => {

@@ -1,7 +1,7 @@
 //! The aggregation operator and the deduplication against plain models of them, with restores in between.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use arrow::array::{Array, AsArray, Int64Array, RecordBatch, StringArray, StructArray, TimestampMicrosecondArray};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef, TimeUnit, TimestampMicrosecondType};
@@ -12,6 +12,7 @@ use levada_connector_api::{
 };
 use levada_transform_aggregate::{Deduplicate, WindowedAggregate};
 use proptest::prelude::*;
+use tokio::runtime::Runtime;
 
 /// An event: its time in seconds, its key, its value.
 type Event = (i64, Option<u8>, i64);
@@ -130,7 +131,9 @@ fn name(key: Option<u8>) -> String {
 }
 
 fn block<T>(work: impl Future<Output = T>) -> T {
-    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(work)
+    // One for all calls: a job's lanes live on between them.
+    static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().unwrap());
+    RUNTIME.block_on(work)
 }
 
 /// Windows by hand: count, sum and first value of each window and key, and how many windows were updated and held.

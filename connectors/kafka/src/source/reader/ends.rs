@@ -61,7 +61,7 @@ impl KafkaSource {
         config.set("isolation.level", "read_uncommitted");
         blocking(move || {
             let consumer: Consumer =
-                config.create_with_context(Context).map_err(|e| client::error("making a consumer", e))?;
+                config.create_with_context(Context::default()).map_err(|e| client::error("making a consumer", e))?;
             Ok(Arc::new(Closing::new(consumer)))
         })
         .await

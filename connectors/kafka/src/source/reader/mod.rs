@@ -313,7 +313,7 @@ impl Source for KafkaSource {
         let (consumer, parts) = blocking(move || {
             client::check_access(&own)?;
             let consumer: Consumer =
-                own.create_with_context(Context).map_err(|e| client::error("making a consumer", e))?;
+                own.create_with_context(Context::default()).map_err(|e| client::error("making a consumer", e))?;
             let found = places::find(&consumer, &wanted, may_be_gone && !kept.is_empty())?;
             // What is not in the checkpoint has appeared since, and is read from its first message.
             let start = if kept.is_empty() { start } else { Start::Earliest };

@@ -66,12 +66,12 @@ pub(crate) fn cast(value: Typed, to: &DataType, mode: Mode) -> Typed {
 
 /// Whether Spark has a cast between the types: fewer under ANSI than without it.
 pub(crate) fn castable(from: &DataType, to: &DataType, ansi: bool) -> bool {
-    use DataType::{Binary, Boolean, Date32, Duration, Interval, List, Map, Null, Struct, Timestamp, Utf8};
+    use DataType::{Binary, Boolean, Date32, Interval, List, Map, Null, Struct, Timestamp, Utf8};
     let zoned = |ty: &DataType| matches!(ty, Timestamp(_, Some(_)));
     match (from, to) {
         (a, b) if a == b => true,
         (Null, _) => true,
-        (Duration(_) | Interval(_), Utf8) => false,
+        (Interval(_), Utf8) => false,
         (_, Utf8) => true,
         (Utf8, b) => b.is_numeric() || matches!(b, Boolean | Binary | Date32 | Timestamp(_, _)),
         (a, b) if a.is_numeric() && b.is_numeric() => true,

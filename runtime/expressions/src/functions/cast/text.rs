@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, BooleanArray, PrimitiveArray, StringArray, StringBuilder};
 use arrow::datatypes::{
-    ArrowPrimitiveType, DataType, Date32Type, Decimal128Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type,
-    Int64Type, TimestampMicrosecondType,
+    ArrowPrimitiveType, DataType, Date32Type, Decimal128Type, DurationMicrosecondType, Float32Type, Float64Type,
+    Int8Type, Int16Type, Int32Type, Int64Type, TimeUnit, TimestampMicrosecondType,
 };
 use datafusion_common::{DataFusionError, Result, exec_err};
+use levada_connector_api::json::write_interval;
 use levada_formats::scalar;
 
 use super::{Mode, cast_array, invalid_input, out_of_precision, zoned};
@@ -142,6 +143,11 @@ fn write(array: &ArrayRef, row: usize, out: &mut impl std::fmt::Write) -> Result
         DataType::Float64 => out.write_str(&scalar::format_double(array.as_primitive::<Float64Type>().value(row)))?,
         DataType::Decimal128(_, scale) => {
             out.write_str(&scalar::format_decimal(array.as_primitive::<Decimal128Type>().value(row), *scale))?;
+        }
+        DataType::Duration(TimeUnit::Microsecond) => {
+            let mut text = String::new();
+            write_interval(&mut text, array.as_primitive::<DurationMicrosecondType>().value(row));
+            out.write_str(&text)?;
         }
         DataType::Date32 => out.write_str(&scalar::format_date(array.as_primitive::<Date32Type>().value(row)))?,
         DataType::Timestamp(_, _) => {
