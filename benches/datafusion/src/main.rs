@@ -46,7 +46,7 @@ async fn levada(query: &str, input: &[RecordBatch]) -> (f64, usize) {
     let raw = RawConfig::from([("query".to_owned(), query.to_owned()), ("ansi".to_owned(), "false".to_owned())]);
     let config = SqlPlugin.config_def().parse(&raw, "").unwrap();
     let mut transform = SqlPlugin.create(&config).unwrap();
-    transform.bind(input[0].schema(), &BindContext::new(OutputMode::Append)).unwrap();
+    transform.bind(&input[0].schema(), &BindContext::new("sql", OutputMode::Append)).unwrap();
     let (began, mut rows) = (Instant::now(), 0);
     for batch in input {
         let emitted = transform.process(Batch::new(batch.clone())).await.unwrap();
