@@ -33,7 +33,7 @@ fn replaceable(ast: &Ast, origin: &dyn Fn(&str) -> Option<String>, places: &mut 
             }
             None => false,
         },
-        Node::Star(_) => false,
+        Node::Star(_) | Node::Lambda { .. } => false,
         Node::Call { name, .. } if VOLATILE.contains(&name.as_str()) => false,
         node => node.children().all(|child| replaceable(child, origin, places)),
     }
@@ -76,8 +76,12 @@ impl Predicate {
         for part in parts {
             let mut places = Vec::new();
             let source = text.get(part.span.start..part.span.end).unwrap_or(text);
+            // A condition that is moved again and again must not get ever more brackets.
+            let inner = source.strip_prefix('(').and_then(|rest| rest.strip_suffix(')'));
+            let bracketed = inner.is_some_and(|inner| parse::expression(inner).is_ok());
+            let wrapped = |text: &str| if bracketed { text.to_owned() } else { format!("({text})") };
             if !replaceable(part, origin, &mut places) {
-                stay.push(format!("({source})"));
+                stay.push(wrapped(source));
                 continue;
             }
             let mut rewritten = source.to_owned();
@@ -89,7 +93,7 @@ impl Predicate {
                     rewritten.replace_range(from..to, &expression);
                 }
             }
-            moved.push(format!("({rewritten})"));
+            moved.push(wrapped(&rewritten));
         }
         (stay, moved)
     }

@@ -85,6 +85,10 @@ pub(crate) fn split(
     options: &SqlOptions,
     origin: &dyn Fn(&str) -> Option<String>,
 ) -> Option<(Option<String>, String)> {
+    // What is left of a condition that was moved as a whole.
+    if condition == "true" {
+        return None;
+    }
     // A computed column would be computed again with these options: only those of the default are everybody's.
     let plain = |expression: &String| expression.starts_with('`') && expression.ends_with('`');
     let known = |name: &str| origin(name).filter(|expression| options.ansi || plain(expression));

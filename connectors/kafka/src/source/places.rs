@@ -1,6 +1,7 @@
 //! Which partitions are read, and where each begins.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use levada_connector_api::{Error, ErrorKind, Result, Retry};
 use rdkafka::consumer::Consumer as _;
@@ -9,6 +10,10 @@ use rdkafka::{Offset, TopicPartitionList};
 use regex::Regex;
 
 use crate::client::{self, Consumer, REQUEST};
+
+/// How often it is asked again for a partition that the client does not know, and the wait before it.
+const TRIES: u32 = 10;
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// Topic and partition.
 pub(crate) type Place = (String, i32);
@@ -166,9 +171,18 @@ pub(crate) fn find(consumer: &Consumer, wanted: &Wanted, may_be_gone: bool) -> R
 
 /// The first offset that is there, and the one after the last. Blocks.
 pub(crate) fn bounds(consumer: &Consumer, place: &Place) -> Result<(i64, i64)> {
-    consumer
-        .fetch_watermarks(&place.0, place.1, REQUEST)
-        .map_err(|e| client::error(format!("asking for the offsets of {}-{}", place.0, place.1), e))
+    let mut answer = consumer.fetch_watermarks(&place.0, place.1, REQUEST);
+    for _ in 0..TRIES {
+        // What the client has in mind of a topic may be older than its partitions.
+        let Err(error) = &answer else { break };
+        if client::code(error) != Some(RDKafkaErrorCode::UnknownPartition) {
+            break;
+        }
+        std::thread::sleep(PAUSE);
+        let _ = consumer.fetch_metadata(Some(&place.0), REQUEST);
+        answer = consumer.fetch_watermarks(&place.0, place.1, REQUEST);
+    }
+    answer.map_err(|e| client::error(format!("asking for the offsets of {}-{}", place.0, place.1), e))
 }
 
 /// The ends of partitions, asked for together; `None` if they must be asked for one by one, to learn which of them is

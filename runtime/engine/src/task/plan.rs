@@ -43,6 +43,8 @@ pub(crate) struct Step {
     pub(crate) transform: Box<dyn Transform>,
     pub(crate) inputs: Vec<Port>,
     pub(crate) stateful: bool,
+    /// Its place as it was configured; what was split off a transform has that one's.
+    order: usize,
 }
 
 /// A chain that was checked.
@@ -151,7 +153,8 @@ fn place(spec: &PipelineSpec) -> Result<Vec<Step>> {
         }
         let (transform, stage, count) = made;
         step_of.extend(std::iter::repeat_n(steps.len(), count));
-        steps.push(Step { alias: stage.alias.clone(), transform, inputs, stateful: false });
+        let order = steps.len();
+        steps.push(Step { alias: stage.alias.clone(), transform, inputs, stateful: false, order });
         at += count;
     }
     let count = steps.len();
@@ -199,15 +202,16 @@ pub(crate) fn spare(chain: &mut Chain, inputs: &mut Inputs) {
 
 /// Moves conditions to before the watermarks below them, as far as they go, as Spark's optimizer does.
 fn push_filters_down(spec: &PipelineSpec, sources: &[SchemaRef], steps: &mut Vec<Step>) -> Result<()> {
-    let mut at = steps.len();
-    while at > 1 {
-        at -= 1;
+    let mut at = 0;
+    while at + 1 < steps.len() {
+        at += 1;
         let bounds = bind_steps(spec, sources, steps)?;
-        // A step that has been moved below is looked at again in its turn.
-        let Some([Port::Step(below)]) = steps.get(at).map(|step| step.inputs.as_slice()) else { continue };
-        let below = *below;
+        let Some(Step { inputs, order, .. }) = steps.get(at) else { continue };
+        let (&[Port::Step(below)], order) = (inputs.as_slice(), *order) else { continue };
         let alone = steps.iter().flat_map(|step| &step.inputs).filter(|port| **port == Port::Step(below)).count() == 1;
-        if !alone || !has_watermark(below, steps, &bounds) {
+        // A condition passes only what stood below it from the beginning: two of them would pass each other for ever.
+        let lower = steps.get(below).is_some_and(|step| step.order < order);
+        if !alone || !lower || !has_watermark(below, steps, &bounds) {
             continue;
         }
         let (before, after) = steps.split_at_mut(at);
@@ -223,12 +227,11 @@ fn push_filters_down(spec: &PipelineSpec, sources: &[SchemaRef], steps: &mut Vec
                 steps,
                 below + number,
                 (below + number, number),
-                Step { alias: alias.clone(), transform, inputs: Vec::new(), stateful: false },
+                Step { alias: alias.clone(), transform, inputs: Vec::new(), stateful: false, order },
             );
         }
-        // The filters below come before this place now.
-        at += inputs.len();
-        at = at.min(steps.len());
+        // What was moved goes on from there.
+        at = below.saturating_sub(1);
     }
     Ok(())
 }

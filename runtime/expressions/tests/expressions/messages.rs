@@ -47,8 +47,8 @@ fn an_error_says_what_where_and_what_to_do() {
             "expression \"summ(nothing)\", column 1: [UNRESOLVED_ROUTINE] unknown function 'summ' (did you mean 'sum'?)",
         ),
         (
-            "quux(name, 256)",
-            "expression \"quux(name, 256)\", column 1: [UNRESOLVED_ROUTINE] unknown function 'quux' \
+            "parse_url(name, 256)",
+            "expression \"parse_url(name, 256)\", column 1: [UNRESOLVED_ROUTINE] unknown function 'parse_url' \
              ('levada plugin describe functions' lists them)",
         ),
         (
