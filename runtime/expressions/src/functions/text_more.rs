@@ -10,6 +10,7 @@ use datafusion_common::{DataFusionError, Result, exec_err};
 use super::Invocation;
 use super::build::map_of_texts;
 use super::cast::{Mode, cast, cast_array, display};
+use super::room::Room;
 use super::text::{number, text_literal, texts};
 use crate::ast::Planned;
 use crate::coerce::argument;
@@ -76,13 +77,16 @@ pub(super) fn plan(mut call: Invocation<'_>) -> Planned<Typed> {
             let typed = Typed::call("format_number", &[value, digits], DataType::Utf8, span, |args| {
                 let (values, digits) = (args.array(0)?, args.array(1)?);
                 let digits = digits.as_primitive::<Int32Type>();
+                let mut room = Room::default();
                 let text = |row: usize| {
-                    let digits = digits.is_valid(row).then(|| usize::try_from(digits.value(row)).ok())??;
-                    if values.is_null(row) { None } else { grouped(&values, row, digits) }
+                    let digits = digits.is_valid(row).then(|| usize::try_from(digits.value(row)).ok()).flatten();
+                    let Some(digits) = digits.filter(|_| values.is_valid(row)) else { return Ok(None) };
+                    room.take(digits)?;
+                    Ok(grouped(&values, row, digits))
                 };
-                Ok(Arc::new((0..args.rows).map(text).collect::<StringArray>()))
+                Ok(Arc::new((0..args.rows).map(text).collect::<Result<StringArray>>()?))
             });
-            Ok(typed.named(label))
+            Ok(typed.fallible().named(label))
         }
         "format_string" | "printf" => {
             let args = call.between(1, usize::MAX)?;
@@ -119,7 +123,8 @@ fn overlay(text: &str, with: &str, from: i64, length: i64) -> String {
     let characters: Vec<char> = text.chars().collect();
     let length = if length >= 0 { length } else { with.chars().count() as i64 };
     let cut = |at: i64| usize::try_from(at.max(0)).unwrap_or(0).min(characters.len());
-    let (before, after) = (cut(from - 1), cut(from - 1 + length));
+    let start = from.saturating_sub(1);
+    let (before, after) = (cut(start), cut(start.saturating_add(length)));
     let part = |part: Option<&[char]>| part.unwrap_or_default().iter().collect::<String>();
     format!("{}{with}{}", part(characters.get(..before)), part(characters.get(after..)))
 }

@@ -150,6 +150,7 @@ fn results_that_are_too_long_are_bad_rows() {
         "rpad(name, age)",
         "replace(repeat(name, 100000), 'x', repeat('y', if(age > 3, 100000, 1)))",
         "array_repeat(name, age)",
+        "format_number(age, age)",
         "sequence(1, if(age > 3, 2000000000, 3))",
     ] {
         let projection = Projection::compile(&[expr], &schema(), &SqlOptions::default()).unwrap();
