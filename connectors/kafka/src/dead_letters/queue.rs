@@ -20,7 +20,7 @@ use crate::client::{self, blocking};
 use crate::config::SINK_FIXED;
 use crate::sink::producer::{self, Deliveries, Producer, Record, transaction_error};
 use crate::sink::progress::{Note, Track};
-use crate::sink::topics::{Creation, Topics};
+use crate::sink::topics::{self, Creation, Topics};
 use crate::sink::writer::finish;
 
 pub(super) struct Queue {
@@ -113,6 +113,7 @@ impl DeadLetterQueue for Queue {
             Ok(Arc::new(producer.map_err(|e| client::error("making a producer", e))?))
         })
         .await?;
+        topics::show(&producer, &self.topic).await?;
         let topic = self.progress_topic.clone().unwrap_or_else(|| format!("levada-progress-{}", context.pipeline));
         let key = format!("{}/{}/dead-letters/{checkpoint}", context.pipeline, context.task);
         let track = Track { topic, key, epoch: context.epoch };

@@ -10,7 +10,7 @@ use rdkafka::producer::Producer as _;
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
 use super::producer::Producer;
-use super::topics::{Creation, Topics};
+use super::topics::{self, Creation, Topics};
 use crate::client::{self, Closing, Context, REQUEST, blocking};
 
 /// How long taking over a transactional id may take.
@@ -64,6 +64,7 @@ impl Track {
         faults: &Faults,
     ) -> Result<Option<Note>> {
         topics.ensure_compacted(&self.topic, creation).await?;
+        topics::show(producer, &self.topic).await?;
         let (config, producer, faults, this) = (client.clone(), producer.clone(), faults.clone(), self.clone());
         blocking(move || {
             // Before anybody is fenced: it must not be us who are too old.

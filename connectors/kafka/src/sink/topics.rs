@@ -9,7 +9,9 @@ use rdkafka::admin::{
     AdminClient, AdminOptions, AlterConfig, ConfigResource, ConfigSource, NewTopic, ResourceSpecifier, TopicReplication,
 };
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+use rdkafka::producer::Producer as _;
 
+use super::producer::Producer;
 use crate::client::{self, Closing, Consumer, Context, REQUEST, blocking};
 
 /// How topics are created.
@@ -170,6 +172,16 @@ impl Topics {
         })
         .await
     }
+}
+
+/// Lets a producer know a topic that is there: messages for certain partitions of one that it does not know spoil a transaction.
+pub(crate) async fn show(producer: &Producer, topic: &str) -> Result<()> {
+    let (producer, topic) = (producer.clone(), topic.to_owned());
+    blocking(move || {
+        let what = |e| client::error(format!("looking for the topic '{topic}'"), e);
+        producer.client().fetch_metadata(Some(&topic), REQUEST).map(|_| ()).map_err(what)
+    })
+    .await
 }
 
 /// Why records of a topic may be gone one day that are the last of their key.

@@ -19,7 +19,7 @@ use super::producer::{self, Deliveries, NO_ROW, Producer, Record, transaction_er
 use super::progress::{Note, Track};
 use super::rows::Layout;
 use super::settle::{Kept, Way};
-use super::topics::{Creation, Topics};
+use super::topics::{self, Creation, Topics};
 use crate::client::{self, blocking};
 use crate::config::{SINK_FIXED, SINK_PREFIXES};
 
@@ -136,6 +136,7 @@ impl Sink for KafkaSink {
                 producer = self.producer().await?;
             }
             exact = fitted.is_some();
+            topics::show(&producer, topic).await?;
         }
         let progress_topic =
             self.config.string_opt("progress.topic").unwrap_or_else(|| format!("levada-progress-{}", context.pipeline));
@@ -163,6 +164,7 @@ impl Sink for KafkaSink {
         for topic in messages.topics() {
             if !open.known.contains(&topic) {
                 open.topics.ensure(&topic, &creation).await?;
+                topics::show(&open.producer, &topic).await?;
                 open.known.insert(topic);
             }
         }
