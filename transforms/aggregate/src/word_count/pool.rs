@@ -1,18 +1,18 @@
-//! Lanes that count: tasks on the runtime's threads, which are as many as cores.
+//! Threads that count.
 //!
-//! Lines come through one bounded queue, from which each lane takes a piece when it has counted the last; each has a
-//! [`Delta`] of its own. Whoever hands lines over waits without blocking while the queue is full. A lane that fails or
+//! Lines come through one bounded queue, from which each thread takes a piece when it has counted the last; each has a
+//! [`Delta`] of its own. Whoever hands lines over waits without blocking while the queue is full. A thread that fails or
 //! panics leaves its error behind for the next call; the others then let their pieces go, so that nobody waits for them.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
 
 use arrow::array::StringArray;
 use levada_connector_api::{Error, Result};
-use tokio::runtime::Handle;
-use tokio::sync::{Mutex as AsyncMutex, Notify, mpsc};
+use tokio::sync::{Notify, mpsc};
 
 use super::config::Split;
 use super::delta::Delta;
@@ -68,16 +68,18 @@ pub(super) enum Piece {
     Panic,
 }
 
-/// The lanes. They end when this is dropped, after the pieces that they are at.
+/// The threads.
 pub(super) struct Pool {
-    queue: mpsc::Sender<Piece>,
+    /// Closed by dropping it, which ends the threads.
+    queue: Option<mpsc::Sender<Piece>>,
     shared: Arc<Shared>,
+    threads: Vec<JoinHandle<()>>,
 }
 
 struct Shared {
     counting: Counting,
     state: Arc<Mutex<State>>,
-    queue: AsyncMutex<mpsc::Receiver<Piece>>,
+    queue: Mutex<mpsc::Receiver<Piece>>,
     deltas: Vec<Mutex<Delta>>,
     /// Pieces that are queued or being counted.
     pending: AtomicUsize,
@@ -89,27 +91,32 @@ struct Shared {
 }
 
 impl Pool {
-    /// Starts so many lanes.
+    /// Starts `threads` threads.
     ///
     /// # Errors
-    /// There is no tokio runtime to run them.
-    pub(super) fn start(lanes: usize, counting: Counting, state: Arc<Mutex<State>>) -> Result<Self> {
-        let runtime = Handle::try_current().map_err(|error| Error::internal(error.to_string()))?;
-        let (sender, receiver) = mpsc::channel(lanes * 2);
+    /// The system does not give one.
+    pub(super) fn start(threads: usize, counting: Counting, state: Arc<Mutex<State>>) -> Result<Self> {
+        let (sender, receiver) = mpsc::channel(threads * 2);
         let shared = Arc::new(Shared {
             counting,
             state,
-            queue: AsyncMutex::new(receiver),
-            deltas: (0..lanes).map(|_| Mutex::new(Delta::new())).collect(),
+            queue: Mutex::new(receiver),
+            deltas: (0..threads).map(|_| Mutex::new(Delta::new())).collect(),
             pending: AtomicUsize::new(0),
             idle: Notify::new(),
             stopped: AtomicBool::new(false),
             failure: Mutex::new(None),
         });
-        for number in 0..lanes {
-            runtime.spawn(shared.clone().run(number));
+        let mut pool = Self { queue: Some(sender), shared, threads: Vec::with_capacity(threads) };
+        for number in 0..threads {
+            let shared = pool.shared.clone();
+            let thread = std::thread::Builder::new()
+                .name(format!("word-count-{number}"))
+                .spawn(move || shared.run(number))
+                .map_err(|error| Error::io("starting a thread of the word count", error))?;
+            pool.threads.push(thread);
         }
-        Ok(Self { queue: sender, shared })
+        Ok(pool)
     }
 
     /// Hands a piece over. Waits while the queue is full.
@@ -118,8 +125,9 @@ impl Pool {
     /// An earlier piece has failed.
     pub(super) async fn send(&self, piece: Piece) -> Result<()> {
         self.check()?;
+        let queue = self.queue.as_ref().ok_or_else(ended)?;
         // Counted only once there is a place: a caller that gives up while it waits has sent nothing.
-        let place = self.queue.reserve().await.map_err(|_| ended())?;
+        let place = queue.reserve().await.map_err(|_| ended())?;
         self.shared.pending.fetch_add(1, Ordering::AcqRel);
         place.send(piece);
         Ok(())
@@ -163,15 +171,21 @@ impl Pool {
 impl Drop for Pool {
     fn drop(&mut self) {
         self.shared.stopped.store(true, Ordering::Release);
+        self.queue = None;
+        for thread in self.threads.drain(..) {
+            if thread.join().is_err() {
+                tracing::warn!("a thread of the word count ended with a panic");
+            }
+        }
     }
 }
 
 impl Shared {
-    async fn run(self: Arc<Self>, number: usize) {
+    fn run(&self, number: usize) {
         let Some(delta) = self.deltas.get(number) else { return };
         loop {
-            // One lane waits in the queue, the others for its place.
-            let next = self.queue.lock().await.recv().await;
+            // One thread waits in the queue, the others for its place.
+            let next = lock(&self.queue).blocking_recv();
             let Some(piece) = next else { return };
             if !self.stopped.load(Ordering::Acquire) {
                 let counted = catch_unwind(AssertUnwindSafe(|| self.count(piece, delta)));
@@ -200,7 +214,7 @@ impl Shared {
 }
 
 fn panicked(panic: &(dyn Any + Send)) -> Error {
-    Error::panicked("a lane of the word count", panic)
+    Error::panicked("a thread of the word count", panic)
 }
 
 fn ended() -> Error {
