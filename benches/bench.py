@@ -132,6 +132,8 @@ def word_count_config(folder):
         "transforms": "count",
         "transforms.count.type": "WordCount",
         "output.mode": "complete",
+        # The peer has no limit either: all words are given out at the end of each micro-batch.
+        "batch.max.bytes": "256 MB",
         "sink.class": "Null",
     }
 
