@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int32Array, StringArray};
+use arrow::buffer::{Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
 use arrow::datatypes::{DataType, Int32Type};
 use datafusion_common::{Result, ScalarValue};
 
@@ -334,7 +335,24 @@ fn concat(mut call: Invocation<'_>) -> Planned<Typed> {
     // Whatever is no text becomes text.
     let as_text = |arg: Typed| argument(arg, &DataType::Utf8, call.ansi(), "concat");
     let args = args.into_iter().map(as_text).collect::<Planned<Vec<_>>>()?;
-    texts(call, args, |parts| Some(parts.concat()))
+    Ok(Typed::call(call.name, &args, DataType::Utf8, call.span, |args| {
+        let arrays = args.arrays()?;
+        let columns: Vec<_> = arrays.iter().map(|array| array.as_string::<i32>()).collect();
+        let nulls = columns.iter().fold(None, |nulls, column| NullBuffer::union(nulls.as_ref(), column.nulls()));
+        let (mut values, mut room) = (Vec::new(), Room::default());
+        let mut offsets = Vec::with_capacity(args.rows + 1);
+        offsets.push(0);
+        for row in 0..args.rows {
+            if nulls.as_ref().is_none_or(|nulls| nulls.is_valid(row)) {
+                room.take(columns.iter().map(|column| column.value_length(row).unsigned_abs() as usize).sum())?;
+                columns.iter().for_each(|column| values.extend_from_slice(column.value(row).as_bytes()));
+            }
+            // There is no room for more than that holds.
+            offsets.push(i32::try_from(values.len()).unwrap_or(i32::MAX));
+        }
+        let offsets = OffsetBuffer::new(ScalarBuffer::from(offsets));
+        Ok(Arc::new(StringArray::try_new(offsets, Buffer::from_vec(values), nulls)?))
+    }))
 }
 
 fn concat_ws(mut call: Invocation<'_>) -> Planned<Typed> {
