@@ -162,6 +162,18 @@ pub(super) fn wait(producer: &Producer) -> Result<()> {
     }
 }
 
+/// Gives what is on its way a moment to arrive. The brokers refuse to end a transaction whose first messages they have not
+/// seen, and the client takes that for the end of it all. Blocks.
+pub(super) fn let_arrive(producer: &Producer) {
+    const MOMENT_MS: i32 = 5_000;
+    // SAFETY: the client is alive: `producer` holds it.
+    #[allow(unsafe_code, reason = "there is no safe binding that flushes for longer than a moment")]
+    let answer = while_served(producer, || unsafe {
+        rdkafka::bindings::rd_kafka_flush(producer.client().native_ptr(), MOMENT_MS)
+    });
+    tracing::debug!(answer = ?Code::from(answer), "before a transaction is aborted");
+}
+
 /// Does what waits for messages to arrive, while somebody else asks for what became of them, as librdkafka wants it.
 pub(crate) fn while_served<T>(producer: &Producer, work: impl FnOnce() -> T) -> T {
     let done = AtomicBool::new(false);

@@ -261,7 +261,11 @@ impl Sink for KafkaSink {
             return Ok(());
         }
         let producer = open.producer.clone();
-        blocking(move || abort(&producer)).await
+        blocking(move || {
+            producer::let_arrive(&producer);
+            abort(&producer)
+        })
+        .await
     }
 
     async fn close(&mut self) -> Result<()> {
