@@ -23,8 +23,8 @@ impl<T: Send + 'static> Background<T> {
     }
 
     /// Starts `work` on one of the runtime's own threads, of which there are as many as cores: it computes for a few
-    /// milliseconds at a time, and never waits for the disk or the network. With more threads that compute than cores the
-    /// system leaves cores idle: it moves a waiting thread to one only at its next tick.
+    /// milliseconds at a time, and never waits for the disk or the network. With more threads that compute than cores they
+    /// wait behind each other.
     pub fn compute(work: impl Future<Output = Result<T>> + Send + 'static) -> Self {
         Self(tokio::spawn(work))
     }
