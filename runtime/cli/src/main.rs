@@ -92,7 +92,8 @@ async fn execute(args: Args) -> Result<(), Exit> {
 }
 
 fn main() -> ExitCode {
-    memory::keep();
+    // Without them it is only slower.
+    let _ = memory::keep();
     let args = Args::parse();
     if let Command::PluginChild { arguments } = args.command {
         return match arguments.as_slice() {

@@ -5,8 +5,10 @@
 ///
 /// By default it hands large blocks back to the system at once and has eight arenas a core, in each of which other memory
 /// lies idle. Columns are made by one thread and freed by another, all of the same few sizes: a tenth of the time went into
-/// page faults. Where the user has given settings of their own, those stand.
-pub(crate) fn keep() {
+/// page faults. Where the user has given settings of their own, those stand. Answers whether all were taken.
+pub(crate) fn keep() -> bool {
+    #[allow(unused_mut, reason = "elsewhere there is nothing to set")]
+    let mut taken = true;
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     {
         /// Smaller blocks come from the arenas; it is the largest value that glibc takes.
@@ -18,7 +20,7 @@ pub(crate) fn keep() {
             name.starts_with("MALLOC_") || name == "GLIBC_TUNABLES"
         };
         if std::env::vars_os().any(theirs) {
-            return;
+            return taken;
         }
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let arenas = libc::c_int::try_from(cores.max(2)).unwrap_or(libc::c_int::MAX);
@@ -28,19 +30,17 @@ pub(crate) fn keep() {
             (libc::M_TRIM_THRESHOLD, TRIM_THRESHOLD),
         ] {
             // SAFETY: it takes two numbers and no pointer; a setting that it does not know leaves things as they are.
-            unsafe { libc::mallopt(setting, value) };
+            taken &= unsafe { libc::mallopt(setting, value) } == 1;
         }
     }
+    taken
 }
 
 #[cfg(test)]
 mod tests {
+    /// glibc refuses what is out of range without a word.
     #[test]
-    fn memory_is_had_and_given_back_all_the_same() {
-        super::keep();
-        let blocks: Vec<Vec<u8>> = (0..64).map(|at| vec![at; 1 << 20]).collect();
-        let threads: Vec<_> =
-            blocks.into_iter().map(|block| std::thread::spawn(move || block.iter().all(|b| *b == block[0]))).collect();
-        assert!(threads.into_iter().all(|thread| thread.join().is_ok_and(|equal| equal)));
+    fn the_settings_are_taken() {
+        assert!(super::keep());
     }
 }

@@ -144,16 +144,8 @@ pub(crate) fn flush(producer: &Producer) -> Result<()> {
 /// Waits until it is known of everything whether it has arrived, or until the transaction is spoilt. Blocks.
 pub(super) fn wait(producer: &Producer) -> Result<()> {
     let since = Instant::now();
-    let step = i32::try_from(STEP.as_millis()).unwrap_or(i32::MAX);
     loop {
-        // rust-rdkafka's own flush ends the flush inside of librdkafka at once and then waits in steps of 100 ms: every
-        // small micro-batch would take as long.
-        // SAFETY: the client is alive: `producer` holds it.
-        #[allow(unsafe_code, reason = "there is no safe binding that flushes for longer than a moment")]
-        let answer = while_served(producer, || unsafe {
-            rdkafka::bindings::rd_kafka_flush(producer.client().native_ptr(), step)
-        });
-        match Code::from(answer) {
+        match flush_for(producer, STEP) {
             Code::NoError => return Ok(()),
             Code::OperationTimedOut if producer.context().is_spoilt() => return Ok(()),
             Code::OperationTimedOut if since.elapsed() < PATIENCE => {}
@@ -162,16 +154,23 @@ pub(super) fn wait(producer: &Producer) -> Result<()> {
     }
 }
 
+/// Flushes for so long. rust-rdkafka's own flush ends the flush inside of librdkafka at once and then waits in steps of
+/// 100 ms: every small micro-batch would take as long.
+fn flush_for(producer: &Producer, time: Duration) -> Code {
+    let ms = i32::try_from(time.as_millis()).unwrap_or(i32::MAX);
+    // SAFETY: the client is alive: `producer` holds it.
+    #[allow(unsafe_code, reason = "there is no safe binding that flushes for longer than a moment")]
+    let answer =
+        while_served(producer, || unsafe { rdkafka::bindings::rd_kafka_flush(producer.client().native_ptr(), ms) });
+    Code::from(answer)
+}
+
 /// Gives what is on its way a moment to arrive. The brokers refuse to end a transaction whose first messages they have not
 /// seen, and the client takes that for the end of it all. Blocks.
 pub(super) fn let_arrive(producer: &Producer) {
-    const MOMENT_MS: i32 = 5_000;
-    // SAFETY: the client is alive: `producer` holds it.
-    #[allow(unsafe_code, reason = "there is no safe binding that flushes for longer than a moment")]
-    let answer = while_served(producer, || unsafe {
-        rdkafka::bindings::rd_kafka_flush(producer.client().native_ptr(), MOMENT_MS)
-    });
-    tracing::debug!(answer = ?Code::from(answer), "before a transaction is aborted");
+    const MOMENT: Duration = Duration::from_secs(5);
+    let answer = flush_for(producer, MOMENT);
+    tracing::debug!(?answer, "before a transaction is aborted");
 }
 
 /// Does what waits for messages to arrive, while somebody else asks for what became of them, as librdkafka wants it.

@@ -189,7 +189,11 @@ fn grouped(values: &ArrayRef, row: usize, digits: usize) -> Option<String> {
             match value {
                 value if value.is_nan() => return Some("NaN".to_owned()),
                 value if value.is_infinite() => return Some(if value > 0.0 { "∞" } else { "-∞" }.to_owned()),
-                value => format!("{value:.digits$}"),
+                value => {
+                    // A double has no more decimals than this; what formats takes no more than 65,535.
+                    let exact = digits.min(1100);
+                    format!("{value:.exact$}{}", "0".repeat(digits - exact))
+                }
             }
         }
     };

@@ -160,6 +160,17 @@ fn results_that_are_too_long_are_bad_rows() {
     }
 }
 
+/// What formats numbers here takes no more than 65,535 decimals, and panics at more.
+#[test]
+fn a_number_may_have_many_decimals() {
+    let batch = rows(&schema(), "{\"name\": \"x\", \"age\": 100000}\n");
+    for value in ["1.5D", "1.5", "1"] {
+        let condition = format!("length(format_number({value}, age)) = 100002");
+        let predicate = Predicate::compile(&condition, &schema(), &SqlOptions::default()).unwrap();
+        assert_eq!(predicate.evaluate_isolating(&batch).unwrap().0.true_count(), 1, "{value}");
+    }
+}
+
 #[test]
 fn lists_are_split_at_their_own_commas_only() {
     let list = "a, `b,c` AS d, concat(a, ',', \"x,y\"), struct(1, 2) AS s , CAST(a AS DECIMAL(10,2))";
