@@ -2,8 +2,8 @@
 //! levada-connector-kafka --bench latency [-- SECONDS]`.
 //!
 //! Starts a broker and, once for each guarantee, `target/release/levada run` with Kafka at both ends. A message says when it
-//! was sent; a reader of committed messages says when it came. The first fifth of the time is not counted. First the same is done with nothing between
-//! sender and reader.
+//! was sent; a reader of committed messages says when it came. The first fifth of the time is not counted. Before that the
+//! same is done with nothing between sender and reader.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
