@@ -268,6 +268,8 @@ log.initial.task.delay.ms=100
 log.cleaner.backoff.ms=200
 file.delete.delay.ms=100
 message.max.bytes=33554432
+# A transaction that takes too long is given up within a test.
+transaction.abort.timed.out.transaction.cleanup.interval.ms=500
 "
     )
 }

@@ -15,6 +15,7 @@ use rdkafka::producer::Producer as _;
 
 use super::bulk::Turns;
 use super::exactly_once;
+use super::fence::{self, Judge};
 use super::producer::{self, Deliveries, NO_ROW, Producer, Record, transaction_error};
 use super::progress::{Note, Track};
 use super::rows::Layout;
@@ -50,7 +51,10 @@ struct Open {
     track: Track,
     /// The last micro-batch that is committed.
     last: Option<u64>,
-    in_transaction: bool,
+    /// Since when there is a transaction.
+    in_transaction: Option<Instant>,
+    /// How long the brokers let it be.
+    lasts: Duration,
     /// Whether no batch of several messages is too large for the brokers.
     exact: bool,
     /// Where rows without a key go in the one topic that is written, and when its partitions were counted last.
@@ -58,6 +62,12 @@ struct Open {
     topics: Topics,
     /// Topics that are known to be there.
     known: HashSet<Arc<str>>,
+}
+
+impl Open {
+    fn judge(&self) -> Judge {
+        Judge { producer: self.producer.clone(), transaction: self.in_transaction.map(|begun| (begun, self.lasts)) }
+    }
 }
 
 impl KafkaSink {
@@ -150,8 +160,19 @@ impl Sink for KafkaSink {
             false => None,
         };
         let batch_id = last.as_ref().map(|commit| commit.batch_id);
-        let in_transaction = false;
-        self.open = Some(Open { producer, layout, track, last: batch_id, in_transaction, exact, topics, known, turns });
+        let lasts = fence::transaction_timeout(&self.client);
+        self.open = Some(Open {
+            producer,
+            layout,
+            track,
+            last: batch_id,
+            in_transaction: None,
+            lasts,
+            exact,
+            topics,
+            known,
+            turns,
+        });
         Ok(last)
     }
 
@@ -182,8 +203,11 @@ impl Sink for KafkaSink {
         }
         let turns = open.turns.as_ref().map(|(turns, _)| turns.clone());
         let producer = open.producer.clone();
-        let begin = exactly_once && !std::mem::replace(&mut open.in_transaction, true);
-        let (refused, spoilt, batch) = blocking(move || {
+        let begin = exactly_once && open.in_transaction.is_none();
+        if begin {
+            open.in_transaction = Some(Instant::now());
+        }
+        let sending = open.judge().blocking(move || {
             if begin {
                 producer.begin_transaction().map_err(|e| transaction_error("beginning a transaction", e))?;
             }
@@ -195,8 +219,8 @@ impl Sink for KafkaSink {
                 }
                 Err(error) => Err(error),
             }
-        })
-        .await?;
+        });
+        let (refused, spoilt, batch) = sending.await?;
         if tolerant {
             self.kept.add(batch, refused);
             self.kept.waiting = spoilt;
@@ -211,11 +235,11 @@ impl Sink for KafkaSink {
             return Ok(Vec::new());
         }
         let (producer, layout, exact) = (open.producer.clone(), open.layout.clone(), open.exact);
-        blocking(move || {
+        let settling = open.judge().blocking(move || {
             Way { producer, layout, topic, exactly_once, exact }.settle(&mut kept)?;
             Ok(kept.bad_rows())
-        })
-        .await
+        });
+        settling.await
     }
 
     async fn commit(&mut self, commit: &Commit) -> Result<()> {
@@ -230,10 +254,11 @@ impl Sink for KafkaSink {
             })
             .await;
         }
-        let begun = std::mem::take(&mut open.in_transaction);
+        let judge = open.judge();
+        let begun = open.in_transaction.take().is_some();
         let held = open.last.is_some_and(|last| commit.batch_id <= last);
         let (track, note) = (open.track.clone(), Note { commit: commit.clone(), digest: None });
-        blocking(move || {
+        let committing = judge.blocking(move || {
             if held {
                 // The brokers say whether we are still the one to know.
                 return if begun { abort(&producer) } else { Ok(()) };
@@ -242,10 +267,9 @@ impl Sink for KafkaSink {
                 producer.begin_transaction().map_err(|e| transaction_error("beginning a transaction", e))?;
             }
             finish(&producer, &track, &note, &faults)
-        })
-        .await
+        });
         // The brokers do not always say which topic they mean.
-        .map_err(|error| match (error.kind(), topic) {
+        committing.await.map_err(|error| match (error.kind(), topic) {
             (ErrorKind::Config, Some(topic)) => error.context(format!("topic '{topic}'")),
             _ => error,
         })?;
@@ -257,21 +281,22 @@ impl Sink for KafkaSink {
     async fn abort(&mut self, _: u64) -> Result<()> {
         self.kept = Kept::default();
         let open = self.opened()?;
-        if !std::mem::take(&mut open.in_transaction) {
+        let judge = open.judge();
+        if open.in_transaction.take().is_none() {
             return Ok(());
         }
         let producer = open.producer.clone();
-        blocking(move || {
+        let aborting = judge.blocking(move || {
             producer::let_arrive(&producer);
             abort(&producer)
-        })
-        .await
+        });
+        aborting.await
     }
 
     async fn close(&mut self) -> Result<()> {
         let Some(open) = self.open.take() else { return Ok(()) };
         blocking(move || {
-            if open.in_transaction {
+            if open.in_transaction.is_some() {
                 // The next run would abort it, too; readers need not wait for that.
                 let _ = abort(&open.producer);
             }

@@ -10,6 +10,7 @@
 mod bad_input;
 mod conformance;
 mod docs;
+mod fence;
 mod formats;
 mod secure;
 mod sink;
