@@ -3,6 +3,7 @@
 mod columns;
 mod decode;
 mod drain;
+mod ids;
 mod infer;
 mod partition;
 pub(crate) mod places;

@@ -7,6 +7,7 @@
     reason = "tests stop at the first surprise"
 )]
 
+mod anew;
 mod bad_input;
 mod conformance;
 mod docs;
