@@ -122,7 +122,8 @@ impl DeadLetterQueue for Queue {
         topics::show(&producer, &self.topic).await?;
         let topic = self.progress_topic.clone().unwrap_or_else(|| format!("levada-progress-{}", context.pipeline));
         let key = format!("{}/{}/dead-letters/{checkpoint}", context.pipeline, context.task);
-        let track = Track { topic, key, epoch: context.epoch };
+        // What is not known to be there is written: rather twice than never.
+        let track = Track { topic, key, epoch: context.epoch, pending: None };
         let creation = Creation { replication: -1, ..creation };
         let held = track.take_over(&self.client, &producer, &topics, &creation, &Faults::none()).await?;
         self.open = Some(Open {

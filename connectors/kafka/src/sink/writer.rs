@@ -151,7 +151,7 @@ impl Sink for KafkaSink {
         let progress_topic =
             self.config.string_opt("progress.topic").unwrap_or_else(|| format!("levada-progress-{}", context.pipeline));
         let key = format!("{}/{}", context.pipeline, context.task);
-        let track = Track { topic: progress_topic, key, epoch: context.epoch };
+        let track = Track { topic: progress_topic, key, epoch: context.epoch, pending: context.pending };
         let last = match self.exactly_once {
             true => {
                 let held = track.take_over(&self.client, &producer, &topics, &self.creation, &self.faults).await?;
