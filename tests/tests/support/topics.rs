@@ -116,8 +116,18 @@ fn headers(messages: &[Message]) -> ArrayRef {
 
 /// Writes messages into a topic of one partition.
 pub(crate) fn write_messages(kafka: &Kafka, topic: &str, messages: &[Message]) {
+    write_messages_with(kafka, topic, messages, &[]);
+}
+
+/// The same where some have many megabytes.
+pub(crate) fn write_large_messages(kafka: &Kafka, topic: &str, messages: &[Message]) {
+    write_messages_with(kafka, topic, messages, &[("kafka.message.max.bytes", "30000000")]);
+}
+
+fn write_messages_with(kafka: &Kafka, topic: &str, messages: &[Message], options: &[(&str, &str)]) {
     let plugin = registry().unwrap().sink("Kafka").unwrap();
     let entries = [("bootstrap.servers", kafka.bootstrap()), ("topic", topic), ("topic.creation.partitions", "1")];
+    let entries = [&entries[..], options].concat();
     let column = |part: fn(&Message) -> Option<&str>| -> ArrayRef {
         Arc::new(StringArray::from_iter(messages.iter().map(part)))
     };

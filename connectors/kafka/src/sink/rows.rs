@@ -129,7 +129,7 @@ impl Layout {
         Ok(Messages {
             rows: rows.num_rows(),
             values,
-            keys: column(self.key).map(binary).transpose()?,
+            keys: column(self.key).map(key).transpose()?,
             topics: typed(self.topic, &DataType::Utf8, "topic")?.map(|array| array.as_string::<i32>().clone()),
             partitions: typed(self.partition, &DataType::Int32, "partition")?.map(|array| array.as_primitive().clone()),
             timestamps: typed(self.timestamp, &DataType::Timestamp(TimeUnit::Millisecond, None), "timestamp")?
@@ -148,6 +148,16 @@ fn is_bytes(data_type: &DataType) -> bool {
 fn binary(column: &ArrayRef) -> Result<BinaryArray> {
     let plain = if is_bytes(column.data_type()) { column.clone() } else { cast(column, &DataType::Utf8)? };
     Ok(cast(&plain, &DataType::Binary)?.as_binary::<i32>().clone())
+}
+
+/// A key: a struct as JSON, anything else as it is.
+fn key(column: &ArrayRef) -> Result<BinaryArray> {
+    let Some(fields) = column.as_struct_opt() else { return binary(column) };
+    let options = RecordBatchOptions::new().with_row_count(Some(fields.len()));
+    let schema = Arc::new(Schema::new(fields.fields().clone()));
+    let rows = RecordBatch::try_new_with_options(schema, fields.columns().to_vec(), &options)?;
+    let keys = Messages::of(rows.num_rows(), json(&prepared(&rows, false)?, true, None)?);
+    Ok((0..rows.num_rows()).map(|row| keys.value(row).filter(|_| fields.is_valid(row))).collect())
 }
 
 fn headers(column: &ArrayRef) -> Result<ListArray> {
@@ -243,6 +253,11 @@ pub(super) struct Messages {
 }
 
 impl Messages {
+    /// Values alone.
+    fn of(rows: usize, values: Values) -> Self {
+        Self { rows, values, keys: None, topics: None, partitions: None, timestamps: None, headers: None }
+    }
+
     /// Whether they have neither headers nor times of their own.
     pub(super) fn are_plain(&self) -> bool {
         self.headers.is_none() && self.timestamps.is_none()

@@ -5,6 +5,7 @@ mod decode;
 mod drain;
 mod ids;
 mod infer;
+pub(crate) mod keys;
 mod partition;
 pub(crate) mod places;
 mod reader;

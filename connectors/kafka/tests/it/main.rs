@@ -13,6 +13,7 @@ mod conformance;
 mod docs;
 mod fence;
 mod formats;
+mod keys;
 mod progress;
 mod secure;
 mod sink;
