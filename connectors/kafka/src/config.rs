@@ -277,6 +277,13 @@ pub(crate) fn sink() -> ConfigDef {
         .key(key("headers.column", String, Low, "The column of headers. Default: `_headers`, or `headers` beside a raw `value`.").optional().group("Columns"))
         .key(key("partition.column", String, Low, "The column that says which partition a row goes to.").optional().group("Columns"))
         .key(key("timestamp.column", String, Low, "The column that becomes the time of the message, a TIMESTAMP.").optional().group("Columns"))
+        .key(
+            key("json.timestamps", String, Low, "Of json with schemas: how times are written. `millis`: as Connect's Timestamp, without what is finer than \
+                a millisecond; `micros`: as Debezium's MicroTimestamp.")
+                .default("millis")
+                .one_of(&["millis", "micros"])
+                .group("Columns"),
+        )
         .key(key("json.nulls", Boolean, Low, "Whether columns that are null are written as such, not left out.").default(false).group("Columns"))
         .key(
             key("compression", String, Medium, "How batches of messages are compressed.")

@@ -12,7 +12,7 @@ use arrow::json::writer::{LineDelimited, WriterBuilder};
 use levada_connector_api::config::Config;
 use levada_connector_api::json::JsonValues;
 use levada_connector_api::{Error, Result, columns, find_column};
-use levada_formats::converter;
+use levada_formats::converter::{self, ConnectTimes};
 use rdkafka::message::{Header, OwnedHeaders};
 
 /// Columns that say where a row came from: never part of a JSON value.
@@ -47,8 +47,8 @@ enum Value {
     Json {
         columns: Vec<usize>,
         nulls: bool,
-        /// What stands before each object: Connect's schema of the columns.
-        schema: Option<Arc<str>>,
+        /// What stands before each object: Connect's schema of the columns; and how it has times.
+        schema: Option<(Arc<str>, ConnectTimes)>,
     },
 }
 
@@ -97,8 +97,12 @@ impl Layout {
                 let envelope = config.bool("value.converter.schemas.enable");
                 let before = match envelope {
                     true => {
-                        let told = converter::to_connect_schema(schema.project(&columns)?.fields())?;
-                        Some(format!("{{\"schema\":{told},\"payload\":").into())
+                        let times = match config.string("json.timestamps").to_ascii_lowercase().as_str() {
+                            "micros" => ConnectTimes::Micros,
+                            _ => ConnectTimes::Millis,
+                        };
+                        let told = converter::to_connect_schema(schema.project(&columns)?.fields(), times)?;
+                        Some((format!("{{\"schema\":{told},\"payload\":").into(), times))
                     }
                     false => None,
                 };
@@ -123,7 +127,8 @@ impl Layout {
                 Values::Column(binary(column(Some(*index)).ok_or_else(|| Error::internal("no value"))?)?)
             }
             Value::Json { columns, nulls, schema } => {
-                json(&prepared(&rows.project(columns)?, schema.is_some())?, *nulls, schema.as_deref())?
+                let rows = prepared(&rows.project(columns)?, schema.as_ref().map(|(_, times)| *times))?;
+                json(&rows, *nulls, schema.as_ref().map(|(before, _)| &**before))?
             }
         };
         Ok(Messages {
@@ -156,7 +161,7 @@ fn key(column: &ArrayRef) -> Result<BinaryArray> {
     let options = RecordBatchOptions::new().with_row_count(Some(fields.len()));
     let schema = Arc::new(Schema::new(fields.fields().clone()));
     let rows = RecordBatch::try_new_with_options(schema, fields.columns().to_vec(), &options)?;
-    let keys = Messages::of(rows.num_rows(), json(&prepared(&rows, false)?, true, None)?);
+    let keys = Messages::of(rows.num_rows(), json(&prepared(&rows, None)?, true, None)?);
     Ok((0..rows.num_rows()).map(|row| keys.value(row).filter(|_| fields.is_valid(row))).collect())
 }
 
@@ -182,13 +187,13 @@ enum Values {
 }
 
 /// The columns as they are written: binary in base 64, and with a schema all as Connect has them.
-fn prepared(rows: &RecordBatch, schema: bool) -> Result<RecordBatch> {
+fn prepared(rows: &RecordBatch, times: Option<ConnectTimes>) -> Result<RecordBatch> {
     let columns: Result<Vec<ArrayRef>> = rows
         .columns()
         .iter()
-        .map(|column| match column.data_type() {
-            _ if schema => converter::to_connect_values(column),
-            DataType::Binary => Ok(converter::base64_column(column)),
+        .map(|column| match (times, column.data_type()) {
+            (Some(times), _) => converter::to_connect_values(column, times),
+            (None, DataType::Binary) => Ok(converter::base64_column(column)),
             _ => Ok(column.clone()),
         })
         .collect();
