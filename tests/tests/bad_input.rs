@@ -2,14 +2,18 @@
 //! is lost. And keys, which say where good ones go.
 
 use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
+use std::time::{Duration, Instant};
 
 use levada_services::kafka::Kafka;
 use levada_services::postgres;
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::broken::{Tmpfs, fill, no_disk};
 use crate::support::topics::{self, Message};
-use crate::support::{Site, Table, for_all};
+use crate::support::{Site, Table, for_all, wait};
 
 struct Place {
     site: Site,
@@ -33,8 +37,11 @@ fn place(kafka: &Kafka, url: &str, topic: &str, columns: &str, entries: &[(&str,
         ("trigger", "available-now"),
         ("restart.attempts", "0"),
     ];
-    let config: BTreeMap<_, _> =
+    let mut config: BTreeMap<_, _> =
         config.iter().chain(entries).map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+    if config.contains_key("errors.deadletterqueue.topic.name") {
+        config.remove("errors.deadletterqueue.path");
+    }
     Place { site: Site::new(root, &config, None), table }
 }
 
@@ -139,14 +146,84 @@ fn rows_are_replaced_and_deleted_by_their_records_key() {
         ("sink.pk.mode", "record_key"),
         ("sink.delete.enabled", "true"),
         ("errors.tolerance", "all"),
+        ("errors.deadletterqueue.topic.name", &format!("{topic}-dead")),
+        ("errors.deadletterqueue.topic.replication.factor", "1"),
+        ("errors.deadletterqueue.context.headers.enable", "true"),
     ];
     let place = place(kafka, &url, &topic, "id bigint PRIMARY KEY, v text", &entries);
     place.site.run(&[]).succeeded();
     assert_eq!(place.table.rows(), [r#"{"id":1,"v":"c"}"#, r#"{"id":3,"v":"d"}"#]);
-    let letters = place.site.output().letters;
-    assert_eq!(letters.len(), 2, "{letters:?}");
-    for offset in [3, 4] {
-        let position = format!("{topic}-0, offset {offset}");
-        assert!(letters.iter().any(|letter| letter.position == position), "{position} is not in {letters:?}");
+    let stages = topics::read_messages(kafka, &format!("{topic}-dead")).into_iter().map(|letter| {
+        let of = |name: &str| letter.headers[&format!("__connect.errors.{name}")].clone();
+        (of("offset"), of("stage"))
+    });
+    let stages: BTreeMap<_, _> = stages.collect();
+    let told = [("3", "TASK_PUT"), ("4", "KEY_CONVERTER")].map(|(at, stage)| (at.to_owned(), stage.to_owned()));
+    assert_eq!(stages, told.into());
+}
+
+#[test]
+fn a_full_disk_of_the_server_is_told_and_the_rows_arrive_once_there_is_space() {
+    let (Some(kafka), Some(server)) = (Kafka::shared(), postgres::shared()) else { return };
+    let (url, topic) = (server.database("full"), topics::unique("full"));
+    let root = TempDir::new().unwrap();
+    let disk = root.path().join("disk");
+    let mounted = match Tmpfs::mount(&disk, 16 << 10) {
+        Ok(mounted) => mounted,
+        Err(reason) => return no_disk(&reason),
+    };
+    // The server's user must own the folder, and find the way to it.
+    let data = server.sql(&url, "SHOW data_directory");
+    let (space, owner) = (disk.join("space"), fs::metadata(data.trim()).unwrap());
+    fs::create_dir(&space).unwrap();
+    chown(&space, Some(owner.uid()), Some(owner.gid())).unwrap();
+    fs::set_permissions(root.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let name = format!("full_{}", std::process::id());
+    server.sql(&url, &format!("CREATE TABLESPACE {name} LOCATION '{}'", space.display()));
+
+    let values: Vec<_> = (0..1000).map(|id| format!(r#"{{"id": {id}, "name": "{}"}}"#, "x".repeat(1000))).collect();
+    topics::write(kafka, &topic, 2, &values);
+    let place = place(kafka, &url, &topic, "id integer PRIMARY KEY, name text, n smallint", &STRICT);
+    server.sql(&url, &format!("ALTER TABLE {0} SET TABLESPACE {name}", place.table.name()));
+    let filler = fill(&disk);
+    place.site.set("restart.attempts", "2");
+    let ended = place.site.run(&[]);
+    let error = ended.error();
+    assert!(error.starts_with("unavailable: ") && error.contains("No space left on device"), "{error}");
+    assert_eq!(ended.said.matches("restarting: ").count(), 2, "{}", ended.said);
+    assert_eq!(place.table.rows(), Vec::<String>::new());
+
+    fs::remove_file(filler).unwrap();
+    place.site.run(&[]).succeeded();
+    assert_eq!(place.table.rows().len(), 1000);
+    // The server must not miss the disk later.
+    server.sql(&url, &format!("ALTER TABLE {} SET TABLESPACE pg_default", place.table.name()));
+    server.sql(&url, "CHECKPOINT");
+    server.sql(&url, &format!("DROP TABLESPACE {name}"));
+    drop(mounted);
+}
+
+#[test]
+fn a_column_that_is_taken_away_is_told_and_nothing_is_lost() {
+    let (Some(kafka), Some(server)) = (Kafka::shared(), postgres::shared()) else { return };
+    let (url, topic) = (server.database("column"), topics::unique("column"));
+    topics::write(kafka, &topic, 1, &[r#"{"id": 1, "n": 1}"#.to_owned()]);
+    let place = place(kafka, &url, &topic, COLUMNS, &STRICT);
+    place.site.set("trigger", "100 ms");
+    let mut running = place.site.spawn(&[]);
+    let since = Instant::now();
+    while place.table.rows().len() < 1 {
+        assert!(since.elapsed() < Duration::from_secs(60) && running.try_wait().unwrap().is_none(), "no row came");
+        std::thread::sleep(Duration::from_millis(20));
     }
+    server.sql(&url, &format!("ALTER TABLE {} DROP COLUMN n", place.table.name()));
+    topics::write(kafka, &topic, 1, &[r#"{"id": 2, "n": 2}"#.to_owned()]);
+    let ended = wait(running);
+    let error = ended.error();
+    assert!(error.contains("column") && error.contains("\"n\"") || error.contains("'n'"), "{error}");
+    server.sql(&url, &format!("ALTER TABLE {} ADD COLUMN n smallint", place.table.name()));
+    place.site.set("trigger", "available-now");
+    place.site.run(&[]).succeeded();
+    let rows = [r#"{"id":1,"name":null,"n":null}"#, r#"{"id":2,"name":null,"n":2}"#];
+    assert_eq!(place.table.rows(), rows);
 }

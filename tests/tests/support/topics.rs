@@ -45,7 +45,7 @@ pub(crate) fn write(kafka: &Kafka, topic: &str, partitions: i32, values: &[Strin
     let rows = RecordBatch::try_from_iter(rows).unwrap();
     let mut sink = plugin.create(&config(plugin.as_ref(), &entries)).unwrap();
     wait(async {
-        sink.open(&TaskContext::new(topic), rows.schema(), OutputMode::Append).await.unwrap();
+        sink.open(&TaskContext::new(unique(topic)), rows.schema(), OutputMode::Append).await.unwrap();
         sink.write(0, Batch::new(rows)).await.unwrap();
         sink.commit(&Commit { batch_id: 0, epoch: 1, offsets: Offsets::new() }).await.unwrap();
         sink.close().await.unwrap();

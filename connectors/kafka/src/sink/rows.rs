@@ -159,7 +159,9 @@ fn binary(column: &ArrayRef) -> Result<BinaryArray> {
 fn key(column: &ArrayRef) -> Result<BinaryArray> {
     let Some(fields) = column.as_struct_opt() else { return binary(column) };
     let options = RecordBatchOptions::new().with_row_count(Some(fields.len()));
-    let schema = Arc::new(Schema::new(fields.fields().clone()));
+    // Where a struct is null its fields are, too, which must not be null elsewhere.
+    let nullable = |field: &Arc<Field>| field.as_ref().clone().with_nullable(true);
+    let schema = Arc::new(Schema::new(fields.fields().iter().map(nullable).collect::<Vec<_>>()));
     let rows = RecordBatch::try_new_with_options(schema, fields.columns().to_vec(), &options)?;
     let keys = Messages::of(rows.num_rows(), json(&prepared(&rows, None)?, true, None)?);
     Ok((0..rows.num_rows()).map(|row| keys.value(row).filter(|_| fields.is_valid(row))).collect())

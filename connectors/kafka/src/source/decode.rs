@@ -219,6 +219,9 @@ impl Decoder {
     }
 }
 
+/// What the reason begins with where a key is wrong: its dead letter says so, too.
+pub(crate) const KEY: &str = "the key: ";
+
 /// What was decoded without the messages whose keys are `wrong`.
 fn without(converted: Converted, wrong: Vec<Rejected>, messages: usize) -> Result<Converted> {
     let Converted { rows, origins, mut rejected } = converted;
@@ -232,7 +235,7 @@ fn without(converted: Converted, wrong: Vec<Rejected>, messages: usize) -> Resul
     let rows = filter_record_batch(&rows, &mask)?;
     // Of a message of which both are wrong, the value says why.
     let said: BTreeSet<usize> = rejected.iter().map(|rejected| rejected.index).collect();
-    let key = |bad: Rejected| Rejected { reason: format!("the key: {}", bad.reason), ..bad };
+    let key = |bad: Rejected| Rejected { reason: format!("{KEY}{}", bad.reason), ..bad };
     rejected.extend(wrong.into_iter().filter(|bad| !said.contains(&bad.index)).map(key));
     rejected.sort_by_key(|bad| bad.index);
     Ok(Converted { rows, origins: Some(origins.into_iter().filter(good).collect()), rejected })

@@ -1,7 +1,7 @@
 //! Reads topics.
 
 mod columns;
-mod decode;
+pub(crate) mod decode;
 mod drain;
 mod ids;
 mod infer;

@@ -51,7 +51,7 @@ async fn keys_that_are_objects_are_structs() {
     write(kafka, polled.batches[0].rows.clone(), &[("topic", &name)]).await.unwrap();
     let copy = Topic { kafka, name };
     let (got, _) = rows(&copy, &[("key.converter", "string"), ("metadata.columns", "key")]).await;
-    assert_eq!(got[0], r#"{"v": 0, "_key": "{"id":7,"place":"x"}"}"#);
+    assert_eq!(got[0], r#"{"v": 0, "_key": "{\"id\":7,\"place\":\"x\"}"}"#);
     assert_eq!(got[1], r#"{"v": 2, "_key": null}"#);
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray, Decimal128Array, StringBuilder};
 use arrow::compute::cast;
-use arrow::datatypes::{DataType, Date32Type, Decimal128Type, Field, Fields, Int32Type, Int64Type, TimeUnit};
+use arrow::datatypes::{DataType, Date32Type, Decimal128Type, Field, Fields, Int32Type, TimeUnit};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use levada_connector_api::{Error, Result};
@@ -214,7 +214,9 @@ fn type_schema(data_type: &DataType, top: Option<ConnectTimes>) -> Result<Map<St
         DataType::Map(entries, _) => match entries.data_type() {
             DataType::Struct(entry) => match entry.as_ref() {
                 // Other keys would be pairs in an array.
-                [key, value] if matches!(key.data_type(), DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View) => {
+                [key, value]
+                    if matches!(key.data_type(), DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View) =>
+                {
                     json!({"type": "map", "keys": {"type": "string", "optional": false}, "values": element(value)?})
                 }
                 _ => return Err("a map has no form here unless its keys are text".to_owned()),
