@@ -23,7 +23,7 @@ use crate::sink::fence::{self, Judge};
 use crate::sink::producer::{self, Deliveries, Producer, Record, transaction_error};
 use crate::sink::progress::{Note, Track};
 use crate::sink::topics::{self, Creation, Topics};
-use crate::sink::writer::finish;
+use crate::sink::transaction::finish;
 
 pub(super) struct Queue {
     client: ClientConfig,
@@ -125,7 +125,8 @@ impl DeadLetterQueue for Queue {
         // What is not known to be there is written: rather twice than never.
         let track = Track { topic, key, epoch: context.epoch, pending: None };
         let creation = Creation { replication: -1, ..creation };
-        let held = track.take_over(&self.client, &producer, &topics, &creation, &Faults::none()).await?;
+        let held =
+            track.take_over(&self.client, std::slice::from_ref(&producer), &topics, &creation, &Faults::none()).await?;
         self.open = Some(Open {
             producer,
             track,
