@@ -11,7 +11,8 @@ use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
 use super::producer::Producer;
 use super::topics::{self, Creation, Topics};
-use crate::client::{self, Closing, Context, REQUEST, blocking};
+use crate::client::{self, Closing, Context, blocking};
+use crate::source::places;
 
 /// How long taking over a transactional id may take.
 const INIT: Duration = Duration::from_secs(60);
@@ -141,7 +142,8 @@ pub(crate) fn read(config: &ClientConfig, topic: &str, key: &str, to_the_end: bo
         own.create_with_context(Context::default()).map(Closing::new).map_err(failed)
     };
     let committed = consumer("read_committed")?;
-    let bounds = |consumer: &Closing| consumer.fetch_watermarks(topic, 0, REQUEST).map_err(failed);
+    let place = (topic.to_owned(), 0);
+    let bounds = |consumer: &Closing| places::bounds(consumer, &place);
     if to_the_end {
         let written = bounds(&consumer("read_uncommitted")?)?.1;
         let since = Instant::now();
