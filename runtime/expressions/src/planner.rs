@@ -45,10 +45,11 @@ impl Planner<'_> {
             Node::Like { value, pattern, escape, fold_case } => self.like(value, pattern, *escape, *fold_case, span),
             Node::IsNull(value) => self.absent(value, span),
             Node::IsTruth(value, truth) => self.is_truth(value, *truth, span),
-            Node::Modified { .. } => {
-                Err(PlanError::new(span, "DISTINCT and FILTER are for aggregates, not for expressions of a row")
-                    .hint("aggregates stand in a WindowedAggregate or in an Sql query with GROUP BY"))
-            }
+            Node::Modified { .. } => Err(PlanError::new(
+                span,
+                "DISTINCT, WITHIN GROUP and FILTER are for aggregates, not for expressions of a row",
+            )
+            .hint("aggregates stand in a WindowedAggregate or in an Sql query with GROUP BY")),
             Node::Named(value, name) => self.aliased(value, name),
         }
     }

@@ -247,14 +247,16 @@ impl Lift<'_> {
         if let Some((_, name)) = self.named.iter().find(|(key, _)| *key == ast) {
             return Ok(Ast::new(Node::Name(name.clone()), ast.span));
         }
-        let (call, distinct, filter) = match &ast.node {
-            Node::Modified { call, distinct, filter } => (&call.node, *distinct, filter.as_deref()),
-            node => (node, false, None),
+        let (call, distinct, order, filter) = match &ast.node {
+            Node::Modified { call, distinct, order, filter } => {
+                (&call.node, *distinct, order.as_slice(), filter.as_deref())
+            }
+            node => (node, false, [].as_slice(), None),
         };
         if let Node::Call { name, args } = call
             && functions::is_aggregate(name)
         {
-            let planned = functions::plan(&self.planner, self.text, (name, args), distinct, filter, ast.span)?;
+            let planned = functions::plan(&self.planner, self.text, (name, args), (distinct, order, filter), ast.span)?;
             if self.before.iter().any(|field| *field.name() == planned.name) {
                 let message = format!("a key is called '{}', as this aggregate is", planned.name);
                 return Err(PlanError::new(ast.span, message).hint("rename the key"));

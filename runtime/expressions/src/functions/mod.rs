@@ -11,7 +11,7 @@ mod collection;
 pub(crate) mod compare;
 mod conditional;
 pub(crate) mod decimal;
-mod digest;
+pub(crate) mod digest;
 pub(crate) mod field;
 mod interval;
 mod json;
