@@ -9,8 +9,9 @@ use crate::ast::{Ast, Node, PlanError, Planned, Sort, Span};
 use crate::coerce::argument;
 use crate::functions::cast::{Mode, cast};
 use crate::functions::types::{list, sql_name};
+use crate::operators::choose;
 use crate::planner::Planner;
-use crate::typed::{Typed, call_name};
+use crate::typed::Typed;
 
 /// What an aggregate computes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -254,7 +255,7 @@ pub(crate) fn plan(
     }
     let mut title = match (star, values.as_slice()) {
         (true, []) => format!("{name}(1)"),
-        (_, values) => call_name(name, values),
+        (_, values) => special::title(planner, name, function, values, order)?,
     };
     if distinct {
         title = title.replacen('(', "(DISTINCT ", 1);
@@ -289,8 +290,6 @@ pub(crate) fn plan(
     }
     if name.starts_with("regr_") {
         let [y, x] = one(name, values, span)?;
-        let double = |value: Typed| argument(value, &DataType::Float64, planner.ansi, name);
-        let (y, x) = (double(y)?, double(x)?);
         if function == AggregateFunction::Avg {
             let (value, other) = if name == "regr_avgx" { (x, y) } else { (y, x) };
             let known = planner.present(other)?;
@@ -315,6 +314,15 @@ pub(crate) fn plan(
             (values, ty, AggregateParams::default())
         }
     };
+    // Rows that do not count are not computed: they could fail.
+    let values = values.into_iter().map(|value| match &condition {
+        Some(condition) if value.fallible => {
+            let name = value.name.clone();
+            Ok(choose(vec![condition.clone()], vec![value], planner.ansi, span)?.named(name))
+        }
+        _ => Ok(value),
+    });
+    let values: Vec<Typed> = values.collect::<Planned<_>>()?;
     let expression = |typed: Typed| Expression::new(text, typed.name.clone(), typed);
     Ok(AggregateCall {
         function,

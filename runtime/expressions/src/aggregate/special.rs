@@ -12,7 +12,7 @@ use crate::functions::cast::{Mode, cast};
 use crate::functions::digest;
 use crate::functions::types::{list, sql_name};
 use crate::planner::Planner;
-use crate::typed::Typed;
+use crate::typed::{Typed, call_name};
 
 /// Which of several values that are as frequent is the mode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -72,6 +72,53 @@ pub(super) fn arguments(
         F::Mode => call.mode(values, order),
         _ => call.listagg(values, order),
     }
+}
+
+/// What Spark calls the result.
+pub(super) fn title(
+    planner: &Planner<'_>,
+    name: &str,
+    function: AggregateFunction,
+    values: &[Typed],
+    order: &[(Ast, Sort)],
+) -> Planned<String> {
+    use AggregateFunction as F;
+    let ordered = matches!(name, "percentile_cont" | "percentile_disc");
+    let mut by = Vec::new();
+    for (ast, sort) in order {
+        let name = planner.plan(ast)?.name;
+        let nulls_first = sort.nulls_first.unwrap_or(!sort.descending);
+        let nulls = if nulls_first { "FIRST" } else { "LAST" };
+        by.push(match (ordered, sort.descending) {
+            (true, false) => name,
+            (true, true) => format!("{name} DESC"),
+            (false, false) => format!("{name} ASC NULLS {nulls}"),
+            (false, true) => format!("{name} DESC NULLS {nulls}"),
+        });
+    }
+    Ok(match (function, values) {
+        (F::ApproxCountDistinct, [value, ..]) => format!("{name}({})", value.name),
+        (F::Percentile, [value, share]) if name == "percentile" => format!("{name}({}, {}, 1)", value.name, share.name),
+        (F::PercentileApprox, [value, share]) if !name.starts_with("approx_percentile_") => {
+            format!("{name}({}, {}, 10000)", value.name, share.name)
+        }
+        // Spark's rows are compared the other way round there.
+        (F::Mode, []) => match order {
+            [(value, sort)] => {
+                let desc = if sort.descending { "" } else { " DESC" };
+                format!("mode() WITHIN GROUP (ORDER BY {}{desc})", planner.plan(value)?.name)
+            }
+            _ => "mode()".to_owned(),
+        },
+        (F::Mode, [value, flag]) if flag.literal == Some(ScalarValue::Boolean(Some(true))) => {
+            format!("mode() WITHIN GROUP (ORDER BY {} DESC)", value.name)
+        }
+        (F::Mode, [value, _]) => format!("mode({})", value.name),
+        (F::Listagg, [value]) if by.is_empty() => format!("{name}({}, NULL)", value.name),
+        _ if by.is_empty() => call_name(name, values),
+        (F::Listagg, [value]) => format!("{name}({}, NULL) WITHIN GROUP (ORDER BY {})", value.name, by.join(", ")),
+        _ => format!("{} WITHIN GROUP (ORDER BY {})", call_name(name, values), by.join(", ")),
+    })
 }
 
 struct Call<'a> {

@@ -2,7 +2,8 @@
 
 use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::datatypes::{
-    DataType, Date32Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, TimestampMicrosecondType,
+    DataType, Date32Type, Decimal128Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type,
+    TimestampMicrosecondType,
 };
 use levada_expressions::murmur;
 
@@ -27,6 +28,24 @@ fn long(value: i64) -> i32 {
     (value ^ (value >> 32)) as i32
 }
 
+/// Scala's hash of a decimal: that of the number in the first of int, long, float and double that holds it.
+fn decimal(unscaled: i128, scale: i32) -> i32 {
+    let divisor = 10i128.checked_pow(scale.unsigned_abs()).unwrap_or(i128::MAX);
+    if unscaled % divisor == 0 {
+        let whole = unscaled / divisor;
+        return match (i32::try_from(whole), i64::try_from(whole)) {
+            (Ok(int), _) => int,
+            (_, Ok(value)) => long(value),
+            _ => 0,
+        };
+    }
+    let value = unscaled as f64 / divisor as f64;
+    match value as f32 {
+        float if f64::from(float) == value => float.to_bits().cast_signed(),
+        _ => long(value.to_bits().cast_signed()),
+    }
+}
+
 /// Java's hash of a boxed value.
 fn hash(values: &ArrayRef, row: usize) -> i32 {
     match values.data_type() {
@@ -46,6 +65,9 @@ fn hash(values: &ArrayRef, row: usize) -> i32 {
         DataType::Float32 => values.as_primitive::<Float32Type>().value(row).to_bits().cast_signed(),
         DataType::Float64 => long(values.as_primitive::<Float64Type>().value(row).to_bits().cast_signed()),
         DataType::Utf8 => murmur(values.as_string::<i32>().value(row).as_bytes(), 42).cast_signed(),
+        DataType::Decimal128(_, scale) => {
+            decimal(values.as_primitive::<Decimal128Type>().value(row), i32::from(*scale))
+        }
         // Of other types the smallest value is as good as any.
         _ => 0,
     }

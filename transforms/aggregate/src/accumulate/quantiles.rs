@@ -147,7 +147,14 @@ impl Accumulator for Quantiles {
         seen.sort_unstable_by(|a, b| a.0.cmp(&b.0).then(a.1.total_cmp(&b.1)));
         for rows in seen.chunk_by(|a, b| a.0 == b.0) {
             let group = rows[0].0;
-            let samples = rows.iter().map(|(_, value)| Sample { value: *value, more: 1, slack: 0 }).collect();
+            // The ends are certain, and what comes between is as certain as it needs to be.
+            let slack = |at: usize| match at {
+                0 => 0,
+                at if at + 1 == rows.len() => 0,
+                at => (2.0 * self.error * (at + 1) as f64).floor() as i64,
+            };
+            let sample = |(at, (_, value)): (usize, &(usize, f64))| Sample { value: *value, more: 1, slack: slack(at) };
+            let samples = rows.iter().enumerate().map(sample).collect();
             let new = compressed(samples, 2.0 * self.error * rows.len() as f64);
             let all = together(&self.held[group], &new, self.error);
             self.put(group, all);
