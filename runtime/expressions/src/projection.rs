@@ -78,6 +78,17 @@ impl Projection {
         columns.map(|column| column.index()).collect::<BTreeSet<_>>().into_iter().collect()
     }
 
+    /// The same columns, of which those that are not `wanted` are not computed but null; the rows stay the same.
+    pub fn spared(&self, wanted: impl Fn(usize) -> bool) -> Self {
+        let outputs = self.outputs.iter().enumerate().map(|(at, output)| match output {
+            Output::Value(expression) if !wanted(at) && expression.column().is_none() => {
+                Output::Value(expression.spared())
+            }
+            output => output.clone(),
+        });
+        Self { outputs: outputs.collect(), generator: self.generator.clone(), schema: self.schema() }
+    }
+
     /// The expression that the output column `at` is of the input; none if it is made by an explode.
     pub fn source(&self, at: usize) -> Option<String> {
         match self.outputs.get(at)? {

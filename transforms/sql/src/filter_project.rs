@@ -125,6 +125,15 @@ impl Transform for FilterProject {
         step.whole.source(at).filter(|source| self.options.ansi || source.starts_with('`'))
     }
 
+    fn wanted(&mut self, wanted: Option<&[String]>) {
+        let Some(wanted) = wanted.filter(|_| !self.absorbed) else { return };
+        if let Some(step) = self.fused.as_mut().or(self.bound.as_mut()) {
+            let schema = step.whole.schema();
+            let whole = step.whole.spared(|at| wanted.contains(schema.field(at).name()));
+            *step = Step::new(Arc::clone(&step.input), std::mem::take(&mut step.predicates), whole);
+        }
+    }
+
     fn reads(&self, wanted: Option<&[String]>) -> Option<Vec<String>> {
         if self.absorbed {
             return wanted.map(<[String]>::to_vec);

@@ -129,9 +129,15 @@ impl Transform for Select {
         projection.source(at).filter(|source| self.options.ansi || plain(source))
     }
 
+    /// What nobody looks at is not computed, and cannot fail, as in Spark.
+    fn wanted(&mut self, wanted: Option<&[String]>) {
+        if let (Some((projection, schema)), Some(wanted)) = (&mut self.bound, wanted) {
+            *projection = projection.spared(|at| wanted.contains(schema.field(at).name()));
+        }
+    }
+
     fn reads(&self, wanted: Option<&[String]>) -> Option<Vec<String>> {
         let (input, (projection, schema)) = (self.input.as_ref()?, self.bound.as_ref()?);
-        // Also what is computed for nothing may be an error; what is only handed on may not.
         let wanted = |at: usize| wanted.is_none_or(|wanted| wanted.contains(schema.field(at).name()));
         let reads = projection.reads_of(wanted);
         Some(reads.iter().filter_map(|at| input.fields().get(*at)).map(|field| field.name().clone()).collect())
