@@ -59,46 +59,80 @@ fn parse(path: &str) -> Option<Vec<Step>> {
     Some(steps)
 }
 
+/// How what is found is written.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Style {
+    /// A string as it is.
+    Raw,
+    /// A string in quotes: it stands in an array.
+    Quoted,
+    /// Arrays are taken for their items.
+    Flat,
+}
+
 /// What stands at the path: a string as it is, everything else as JSON; `None` for nothing, null and malformed JSON.
 pub(super) fn get(json: &str, steps: &[Step]) -> Option<String> {
     let value: Value = serde_json::from_str(json).ok()?;
     let mut found = Vec::new();
-    collect(&value, steps, &mut found);
-    let many = steps.iter().any(|step| matches!(step, Step::Items | Step::Values));
-    match found.as_slice() {
-        [] | [Value::Null] => None,
-        [Value::String(text)] => Some(text.clone()),
-        [one] => Some(render(one)),
-        several if many => {
-            let parts: Vec<_> = several.iter().map(|value| render(value)).collect();
-            Some(format!("[{}]", parts.join(",")))
+    collect(&value, steps, Style::Raw, &mut found);
+    (!found.is_empty()).then(|| found.concat())
+}
+
+/// Adds what stands at the path below `value`, as Spark's function finds it: a name does not look into arrays.
+fn collect(value: &Value, steps: &[Step], style: Style, found: &mut Vec<String>) {
+    match (value, steps) {
+        (Value::String(text), []) if style == Style::Raw => found.push(text.clone()),
+        (Value::Array(items), []) if style == Style::Flat => {
+            items.iter().for_each(|item| collect(item, &[], style, found));
         }
-        _ => None,
+        (value, []) => found.push(render(value)),
+        (Value::Object(entries), [Step::Name(name), rest @ ..]) => match entries.get(name) {
+            None | Some(Value::Null) => {}
+            Some(value) => collect(value, rest, style, found),
+        },
+        (Value::Object(entries), [Step::Values, rest @ ..]) => {
+            // The first value in which something is found.
+            for value in entries.values() {
+                let before = found.len();
+                collect(value, rest, style, found);
+                if found.len() > before {
+                    break;
+                }
+            }
+        }
+        (Value::Array(items), [Step::Items, Step::Items, rest @ ..]) => {
+            found.push(array(items, rest, Style::Flat).0);
+        }
+        (Value::Array(items), [Step::Items, rest @ ..]) if style != Style::Quoted => {
+            let inner = if style == Style::Raw { Style::Quoted } else { style };
+            match array(items, rest, inner) {
+                (_, none) if none.is_empty() => {}
+                // One alone stands without brackets.
+                (_, one) if one.len() == 1 => found.extend(one),
+                (all, _) => found.push(all),
+            }
+        }
+        (Value::Array(items), [Step::Items, rest @ ..]) => {
+            let (all, parts) = array(items, rest, style);
+            if !parts.is_empty() {
+                found.push(all);
+            }
+        }
+        (Value::Array(items), [Step::Index(index), rest @ ..]) => {
+            let style = if rest.first() == Some(&Step::Items) { Style::Quoted } else { style };
+            if let Some(item) = items.get(*index) {
+                collect(item, rest, style, found);
+            }
+        }
+        _ => {}
     }
 }
 
-fn collect<'a>(value: &'a Value, steps: &[Step], found: &mut Vec<&'a Value>) {
-    let Some((step, rest)) = steps.split_first() else {
-        found.push(value);
-        return;
-    };
-    match (step, value) {
-        (Step::Name(name), Value::Object(entries)) => {
-            if let Some(value) = entries.get(name) {
-                collect(value, rest, found);
-            }
-        }
-        // A name goes through the items of an array.
-        (Step::Name(_), Value::Array(items)) => items.iter().for_each(|item| collect(item, steps, found)),
-        (Step::Index(index), Value::Array(items)) => {
-            if let Some(item) = items.get(*index) {
-                collect(item, rest, found);
-            }
-        }
-        (Step::Items, Value::Array(items)) => items.iter().for_each(|item| collect(item, rest, found)),
-        (Step::Values, Value::Object(entries)) => entries.values().for_each(|value| collect(value, rest, found)),
-        _ => {}
-    }
+/// What is found in the items, as an array and each alone.
+fn array(items: &[Value], steps: &[Step], style: Style) -> (String, Vec<String>) {
+    let mut parts = Vec::new();
+    items.iter().for_each(|item| collect(item, steps, style, &mut parts));
+    (format!("[{}]", parts.join(",")), parts)
 }
 
 /// A value as Jackson writes it: doubles as Java does.

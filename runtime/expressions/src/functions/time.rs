@@ -7,7 +7,7 @@ use arrow::datatypes::{
     ArrowPrimitiveType, DataType, Date32Type, Decimal128Type, Int32Type, Int64Type, TimestampMicrosecondType,
 };
 use chrono::{Datelike, NaiveDate, Utc};
-use datafusion_common::{DataFusionError, Result};
+use datafusion_common::{DataFusionError, Result, exec_err};
 
 use super::Invocation;
 use super::cast::{Mode, cast, is_timestamp};
@@ -105,11 +105,20 @@ pub(super) fn plan(mut call: Invocation<'_>) -> Planned<Typed> {
         "add_months" => {
             let [date, months] = call.exactly()?;
             let args = [to_date(date, &call)?, argument(months, &DataType::Int32, ansi, call.name)?];
-            Ok(Typed::call("add_months", &args, DataType::Date32, span, |args| {
+            let typed = Typed::call("add_months", &args, DataType::Date32, span, |args| {
                 let (dates, by) = (args.array(0)?, args.array(1)?);
                 let rows = dates.as_primitive::<Date32Type>().iter().zip(by.as_primitive::<Int32Type>());
-                Ok(Arc::new(rows.map(|(date, by)| add_months(date?, by?)).collect::<Date32Array>()))
-            }))
+                let moved = rows.map(|(date, by)| {
+                    let (Some(date), Some(by)) = (date, by) else { return Ok(None) };
+                    match add_months(date, by) {
+                        // Spark fails whether ANSI is on or off.
+                        None => exec_err!("[ARITHMETIC_OVERFLOW] add_months: the date is out of range"),
+                        moved => Ok(moved),
+                    }
+                });
+                Ok(Arc::new(moved.collect::<Result<Date32Array>>()?))
+            });
+            Ok(typed.fallible())
         }
         "last_day" => {
             let [date] = call.exactly()?;
