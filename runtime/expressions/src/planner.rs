@@ -105,6 +105,12 @@ impl Planner<'_> {
         // Before its arguments: a name that is wrong explains why a column may not stand there.
         functions::check_name(name, span)?;
         let mut values = Vec::with_capacity(args.len());
+        if let [first, rest @ ..] = args
+            && functions::units::takes_unit(name, args)
+        {
+            let args = rest.iter().map(|arg| self.plan(arg)).collect::<Planned<_>>()?;
+            return functions::units::apply(functions::Invocation { planner: self, name, args, span }, first);
+        }
         for arg in args {
             match &arg.node {
                 Node::Star(None) => {

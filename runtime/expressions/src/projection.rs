@@ -118,6 +118,13 @@ impl Projection {
         Self { outputs, generator: None, schema: self.schema() }
     }
 
+    /// A condition without which a row gives no row: what is exploded has items. Spark infers it, and drops rows by it as
+    /// soon as it can.
+    pub fn needs(&self) -> Option<String> {
+        let source = self.generator.as_ref()?.source.as_ref()?;
+        Some(format!("size({source}) > 0"))
+    }
+
     /// Whether each input row gives exactly one output row.
     pub fn keeps_rows(&self) -> bool {
         self.generator.is_none()
@@ -221,8 +228,18 @@ impl List<'_> {
         if let [name] = item.aliases.as_slice() {
             self.aliases.push((name.clone(), item.expr.clone()));
         }
+        if let Node::Call { name, args } = &item.expr.node
+            && name == "window"
+        {
+            return self.windows(text, args, &item);
+        }
         if let Some((kind, args)) = explode::generator(&item.expr) {
-            return self.generate(text, kind, args, &item);
+            self.generate(text, kind, args, &item)?;
+            // Its text has names that the input does not have.
+            if let (Some(generator), true) = (&mut self.generator, lateral) {
+                generator.source = None;
+            }
+            return Ok(());
         }
         let typed = self.planner.plan(&item.expr)?;
         let marked = window_time(&item.expr);
@@ -239,6 +256,21 @@ impl List<'_> {
         if let (Some(window), Some(field)) = (marked, self.fields.last_mut()) {
             let known = self.planner.schema.fields().iter().find(|field| field.name().eq_ignore_ascii_case(window));
             let metadata = known.map(|window| window.metadata().clone()).unwrap_or_default();
+            *field = Arc::new(field.as_ref().clone().with_metadata(metadata));
+        }
+        Ok(())
+    }
+
+    /// `window(time, size, slide, start)`: a row for each window that the time is in, none for null.
+    fn windows(&mut self, text: &str, args: &[Ast], item: &Item) -> Planned<()> {
+        let all = Ast::new(Node::Call { name: "windows".into(), args: args.to_vec() }, item.expr.span);
+        let name = item.aliases.first().cloned().unwrap_or_else(|| "window".to_owned());
+        let item = Item { expr: item.expr.clone(), aliases: vec![name] };
+        self.generate(text, explode::Kind::EXPLODE, &[all], &item)?;
+        // It has the watermark of its time.
+        if let (Some(Ast { node: Node::Name(time), .. }), Some(field)) = (args.first(), self.fields.last_mut()) {
+            let known = self.planner.schema.fields().iter().find(|field| field.name().eq_ignore_ascii_case(time));
+            let metadata = known.map(|time| time.metadata().clone()).unwrap_or_default();
             *field = Arc::new(field.as_ref().clone().with_metadata(metadata));
         }
         Ok(())
@@ -331,8 +363,15 @@ impl List<'_> {
             let message = format!("[WRONG_NUM_ARGS] {kind} takes 1 argument, not {}", args.len());
             return Err(PlanError::new(span, message));
         };
+        let made =
+            matches!(&value.node, Node::Call { name, .. } if matches!(name.as_str(), "array" | "map" | "windows"));
+        let source = text.get(value.span.start..value.span.end).filter(|_| !made).map(str::to_owned);
         let value = self.planner.plan(value)?;
-        let (generator, columns) = Generator::new(text, kind, value, &item.aliases, span)?;
+        let constant = value.literal.is_some() || value.volatile;
+        let (mut generator, columns) = Generator::new(text, kind, value, &item.aliases, span)?;
+        if generator.drops() && !constant {
+            generator.source = source;
+        }
         for (index, field) in columns.into_iter().enumerate() {
             self.fields.push(field);
             self.outputs.push(Output::Generated(index));

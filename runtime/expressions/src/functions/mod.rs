@@ -29,6 +29,9 @@ mod time;
 mod time_more;
 mod time_text;
 pub(crate) mod types;
+pub(crate) mod units;
+mod url;
+mod windows;
 
 use levada_connector_api::config::nearest;
 
@@ -67,6 +70,9 @@ const FAMILIES: &[Family] = &[
     Family { names: digest::NAMES, plan: digest::plan },
     Family { names: text_more::NAMES, plan: text_more::plan },
     Family { names: time_more::NAMES, plan: time_more::plan },
+    Family { names: units::NAMES, plan: units::plan },
+    Family { names: url::NAMES, plan: url::plan },
+    Family { names: windows::NAMES, plan: windows::plan },
 ];
 
 /// The names of all functions.
