@@ -74,65 +74,57 @@ enum Style {
 pub(super) fn get(json: &str, steps: &[Step]) -> Option<String> {
     let value: Value = serde_json::from_str(json).ok()?;
     let mut found = Vec::new();
-    collect(&value, steps, Style::Raw, &mut found);
-    (!found.is_empty()).then(|| found.concat())
+    collect(&value, steps, Style::Raw, &mut found).then(|| found.concat())
 }
 
-/// Adds what stands at the path below `value`, as Spark's function finds it: a name does not look into arrays.
-fn collect(value: &Value, steps: &[Step], style: Style, found: &mut Vec<String>) {
+/// Adds what stands at the path below `value`, as Spark's function finds it, and says whether there is anything: a name
+/// does not look into arrays, and `.*` finds nothing.
+fn collect(value: &Value, steps: &[Step], style: Style, found: &mut Vec<String>) -> bool {
     match (value, steps) {
         (Value::String(text), []) if style == Style::Raw => found.push(text.clone()),
         (Value::Array(items), []) if style == Style::Flat => {
-            items.iter().for_each(|item| collect(item, &[], style, found));
+            return items.iter().fold(false, |any, item| collect(item, &[], style, found) || any);
         }
         (value, []) => found.push(render(value)),
-        (Value::Object(entries), [Step::Name(name), rest @ ..]) => match entries.get(name) {
-            None | Some(Value::Null) => {}
-            Some(value) => collect(value, rest, style, found),
-        },
-        (Value::Object(entries), [Step::Values, rest @ ..]) => {
-            // The first value in which something is found.
-            for value in entries.values() {
-                let before = found.len();
-                collect(value, rest, style, found);
-                if found.len() > before {
-                    break;
-                }
-            }
+        (Value::Object(entries), [Step::Name(name), rest @ ..]) => {
+            return match entries.get(name) {
+                None | Some(Value::Null) => false,
+                Some(value) => collect(value, rest, style, found),
+            };
         }
         (Value::Array(items), [Step::Items, Step::Items, rest @ ..]) => {
-            found.push(array(items, rest, Style::Flat).0);
+            let (parts, any) = each(items, rest, Style::Flat);
+            found.push(format!("[{}]", parts.join(",")));
+            return any > 0;
         }
         (Value::Array(items), [Step::Items, rest @ ..]) if style != Style::Quoted => {
             let inner = if style == Style::Raw { Style::Quoted } else { style };
-            match array(items, rest, inner) {
-                (_, none) if none.is_empty() => {}
+            match each(items, rest, inner) {
+                (_, 0) => return false,
                 // One alone stands without brackets.
-                (_, one) if one.len() == 1 => found.extend(one),
-                (all, _) => found.push(all),
+                (parts, 1) => found.push(parts.join(",")),
+                (parts, _) => found.push(format!("[{}]", parts.join(","))),
             }
         }
         (Value::Array(items), [Step::Items, rest @ ..]) => {
-            let (all, parts) = array(items, rest, style);
-            if !parts.is_empty() {
-                found.push(all);
-            }
+            let (parts, any) = each(items, rest, style);
+            found.push(format!("[{}]", parts.join(",")));
+            return any > 0;
         }
         (Value::Array(items), [Step::Index(index), rest @ ..]) => {
             let style = if rest.first() == Some(&Step::Items) { Style::Quoted } else { style };
-            if let Some(item) = items.get(*index) {
-                collect(item, rest, style, found);
-            }
+            return items.get(*index).is_some_and(|item| collect(item, rest, style, found));
         }
-        _ => {}
+        _ => return false,
     }
+    true
 }
 
-/// What is found in the items, as an array and each alone.
-fn array(items: &[Value], steps: &[Step], style: Style) -> (String, Vec<String>) {
+/// What is found in the items, and in how many of them there is anything.
+fn each(items: &[Value], steps: &[Step], style: Style) -> (Vec<String>, usize) {
     let mut parts = Vec::new();
-    items.iter().for_each(|item| collect(item, steps, style, &mut parts));
-    (format!("[{}]", parts.join(",")), parts)
+    let any = items.iter().filter(|item| collect(item, steps, style, &mut parts)).count();
+    (parts, any)
 }
 
 /// A value as Jackson writes it: doubles as Java does.

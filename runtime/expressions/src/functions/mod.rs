@@ -10,6 +10,7 @@ pub(crate) mod cast;
 mod collection;
 pub(crate) mod compare;
 mod conditional;
+mod csv;
 pub(crate) mod decimal;
 pub(crate) mod digest;
 pub(crate) mod field;
@@ -19,6 +20,7 @@ mod json_path;
 mod json_write;
 pub(crate) mod lambda;
 mod math;
+mod numbers;
 mod regex;
 mod room;
 mod sets;
@@ -70,6 +72,8 @@ const FAMILIES: &[Family] = &[
     Family { names: digest::NAMES, plan: digest::plan },
     Family { names: text_more::NAMES, plan: text_more::plan },
     Family { names: time_more::NAMES, plan: time_more::plan },
+    Family { names: csv::NAMES, plan: csv::plan },
+    Family { names: numbers::NAMES, plan: numbers::plan },
     Family { names: units::NAMES, plan: units::plan },
     Family { names: url::NAMES, plan: url::plan },
     Family { names: windows::NAMES, plan: windows::plan },
