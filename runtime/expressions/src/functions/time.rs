@@ -88,6 +88,14 @@ pub(super) fn plan(mut call: Invocation<'_>) -> Planned<Typed> {
         "trunc" => trunc(call),
         "date_add" | "dateadd" | "date_sub" => {
             let [date, by] = call.exactly()?;
+            if ansi && (by.ty.is_numeric() && !matches!(by.ty, DataType::Int8 | DataType::Int16 | DataType::Int32)) {
+                let message = format!(
+                    "[DATATYPE_MISMATCH.UNEXPECTED_INPUT_TYPE] {} takes days as INT, SMALLINT or TINYINT, not {}",
+                    call.name,
+                    super::types::sql_name(&by.ty)
+                );
+                return Err(crate::ast::PlanError::new(by.span, message).hint("cast it"));
+            }
             let (date, by) = (to_date(date, &call)?, argument(by, &DataType::Int32, ansi, call.name)?);
             let name = if call.name == "date_sub" { "date_sub" } else { "date_add" };
             let name = format!("{name}({}, {})", date.name, by.name);

@@ -19,15 +19,8 @@ use crate::ast::{Ast, Node, PlanError, Planned};
 use crate::coerce::argument;
 use crate::typed::{Typed, call_name};
 
-pub(super) const NAMES: &[&str] = &[
-    "timestampadd",
-    "dateadd",
-    "timestampdiff",
-    "convert_timezone",
-    "make_interval",
-    "make_dt_interval",
-    "make_ym_interval",
-];
+pub(super) const NAMES: &[&str] =
+    &["timestampadd", "timestampdiff", "convert_timezone", "make_interval", "make_dt_interval", "make_ym_interval"];
 
 const SECOND: i64 = 1_000_000;
 const DAY: i64 = 86_400 * SECOND;
@@ -149,7 +142,6 @@ fn between(unit: Unit, from: i64, to: i64) -> i64 {
 pub(super) fn plan(mut call: Invocation<'_>) -> Planned<Typed> {
     let (ansi, span, name) = (call.ansi(), call.span, call.name);
     match name {
-        "dateadd" => super::plan(call.planner, "date_add", call.args, span),
         "convert_timezone" => convert(call),
         "make_interval" => make_interval(call),
         "make_ym_interval" => {
