@@ -363,13 +363,12 @@ impl List<'_> {
             let message = format!("[WRONG_NUM_ARGS] {kind} takes 1 argument, not {}", args.len());
             return Err(PlanError::new(span, message));
         };
-        let made =
-            matches!(&value.node, Node::Call { name, .. } if matches!(name.as_str(), "array" | "map" | "windows"));
-        let source = text.get(value.span.start..value.span.end).filter(|_| !made).map(str::to_owned);
+        // Of a column only, as in Spark: an expression could be costly, or fail.
+        let column = matches!(value.node, Node::Name(_));
+        let source = text.get(value.span.start..value.span.end).filter(|_| column).map(str::to_owned);
         let value = self.planner.plan(value)?;
-        let constant = value.literal.is_some() || value.volatile;
         let (mut generator, columns) = Generator::new(text, kind, value, &item.aliases, span)?;
-        if generator.drops() && !constant {
+        if generator.drops() {
             generator.source = source;
         }
         for (index, field) in columns.into_iter().enumerate() {

@@ -38,6 +38,8 @@ pub(crate) struct Collected {
     pub(crate) failures: BTreeMap<u64, u32>,
     /// Names and Spark types, of the last batch.
     pub(crate) schema: Vec<(String, String)>,
+    /// The same of the last run, which may not have come to a batch.
+    pub(crate) opened: Vec<(String, String)>,
     /// All batches, in order.
     pub(crate) attempts: Vec<Attempt>,
 }
@@ -98,6 +100,7 @@ impl Sink for GoldenSink {
     async fn open(&mut self, _: &TaskContext, schema: SchemaRef, _: OutputMode) -> Result<Option<Commit>> {
         let column = |field: &arrow::datatypes::FieldRef| (field.name().clone(), type_name(field.data_type()));
         self.schema = schema.fields().iter().map(column).collect();
+        self.shared.with(|collected| collected.opened.clone_from(&self.schema));
         Ok(None)
     }
 

@@ -246,6 +246,11 @@ pub(crate) fn plan(
             format!("[STREAMING_DISTINCT] {name}(DISTINCT …) cannot be streamed: it needs all values for ever");
         return Err(PlanError::new(span, message).hint("drop duplicates before, with Deduplicate"));
     }
+    use AggregateFunction as F;
+    if !order.is_empty() && !matches!(function, F::Mode | F::Listagg | F::Percentile | F::PercentileDisc) {
+        let message = format!("[INVALID_SQL_SYNTAX.FUNCTION_WITH_UNSUPPORTED_SYNTAX] {name} takes no WITHIN GROUP");
+        return Err(PlanError::new(span, message).hint("leave it out"));
+    }
     let star = matches!(args, [Ast { node: Node::Star(None), .. }]);
     let mut values = Vec::new();
     if !(star && function == AggregateFunction::Count) {

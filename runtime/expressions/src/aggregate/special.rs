@@ -83,6 +83,7 @@ pub(super) fn title(
     order: &[(Ast, Sort)],
 ) -> Planned<String> {
     use AggregateFunction as F;
+    let name = if name == "string_agg" { "listagg" } else { name };
     let ordered = matches!(name, "percentile_cont" | "percentile_disc");
     let mut by = Vec::new();
     for (ast, sort) in order {
@@ -146,6 +147,9 @@ impl Call<'_> {
         let mut accuracy = 0.05;
         if let Some(error) = error {
             let span = error.span;
+            if !error.ty.is_numeric() {
+                return Err(self.error(span, format!("the error of {} is a number", self.name)));
+            }
             let number = self.numbers(error, "the error")?.0;
             accuracy = number.first().copied().unwrap_or(f64::NAN);
             // From 4 bits to as many as fit beside a state's other columns.
@@ -161,7 +165,8 @@ impl Call<'_> {
         let span = value.span;
         let hash = Typed::call("xxhash64", &[value], DataType::Int64, span, |args| {
             let values = args.array(0)?;
-            let hash = |row| values.is_valid(row).then(|| digest::xxhash64(&values, row)).transpose();
+            let null = *values.data_type() == DataType::Null;
+            let hash = |row| (!null && values.is_valid(row)).then(|| digest::xxhash64(&values, row)).transpose();
             let hashes = (0..values.len()).map(hash).collect::<datafusion_common::Result<Int64Array>>()?;
             Ok(std::sync::Arc::new(hashes) as ArrayRef)
         });

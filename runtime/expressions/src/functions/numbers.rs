@@ -131,7 +131,8 @@ impl Pattern {
         let before = match (take("S"), take("MI")) {
             (true, false) => Some(Sign::Plus),
             (false, true) => Some(Sign::Minus),
-            _ => None,
+            (false, false) => None,
+            (true, true) => return None,
         };
         let currency = take("$");
         let mut groups = vec![Vec::new()];
