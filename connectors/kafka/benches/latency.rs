@@ -2,7 +2,8 @@
 //! levada-connector-kafka --bench latency [-- SECONDS]`.
 //!
 //! Starts a broker and, once for each guarantee, `target/release/levada run` with Kafka at both ends. A message says when it
-//! was sent; a reader of committed messages says when it came. The first fifth of the time is not counted.
+//! was sent; a reader of committed messages says when it came. The first fifth of the time is not counted. Before that the
+//! same is done with nothing between sender and reader.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -94,10 +95,36 @@ impl Reader {
     }
 }
 
+/// What each message took, sent to a topic at the rate.
+fn timed(kafka: &Kafka, topic: &str, reader: &mut Reader, since: Instant, seconds: u64) -> Vec<u64> {
+    std::thread::scope(|scope| {
+        let reading = scope.spawn(|| reader.receive(since, seconds * RATE));
+        send(kafka, topic, since, seconds);
+        reading.join().unwrap()
+    })
+}
+
+fn report(what: &str, took: Vec<u64>) {
+    let mut counted = took[took.len() / 5..].to_vec();
+    counted.sort_unstable();
+    let at = |share: f64| counted[((counted.len() - 1) as f64 * share) as usize] as f64 / 1000.0;
+    println!(
+        "{what}: p50 {:.1} ms, p90 {:.1} ms, p99 {:.1} ms, most {:.1} ms, of {} messages",
+        at(0.5),
+        at(0.9),
+        at(0.99),
+        at(1.0),
+        counted.len()
+    );
+}
+
 fn main() {
     let seconds = std::env::args().skip(1).find_map(|arg| arg.parse().ok()).unwrap_or(20);
     let Some(kafka) = Kafka::start() else { return };
     let folder = tempfile::tempdir().unwrap();
+    topics(&kafka, &["straight"]);
+    let mut straight = Reader::new(&kafka, "straight");
+    report("no pipeline", timed(&kafka, "straight", &mut straight, Instant::now(), seconds));
     for (round, guarantee) in ["at-least-once", "exactly-once"].into_iter().enumerate() {
         let (from, to) = (format!("from-{round}"), format!("to-{round}"));
         topics(&kafka, &[&from, &to]);
@@ -108,22 +135,7 @@ fn main() {
         let mut reader = Reader::new(&kafka, &to);
         reader.receive(warm, RATE);
         let since = Instant::now();
-        let took = std::thread::scope(|scope| {
-            let reading = scope.spawn(|| reader.receive(since, seconds * RATE));
-            send(&kafka, &from, since, seconds);
-            reading.join().unwrap()
-        });
-        let mut counted = took[took.len() / 5..].to_vec();
-        counted.sort_unstable();
-        let at = |share: f64| counted[((counted.len() - 1) as f64 * share) as usize] as f64 / 1000.0;
-        println!(
-            "{guarantee}: p50 {:.1} ms, p90 {:.1} ms, p99 {:.1} ms, most {:.1} ms, of {} messages",
-            at(0.5),
-            at(0.9),
-            at(0.99),
-            at(1.0),
-            counted.len()
-        );
+        report(guarantee, timed(&kafka, &from, &mut reader, since, seconds));
         child.kill().unwrap();
         child.wait().unwrap();
     }

@@ -279,7 +279,7 @@ pub(crate) fn sink() -> ConfigDef {
                 .validator(Validator::non_empty()),
         )
         .key(
-            key("transactional.id", String, Low, "What transactional ids begin with; the task's number follows. Default: `levada-` and the \
+            key("transactional.id", String, Low, "What transactional ids begin with; the task's number follows, and for every second micro-batch `-second`. Default: `levada-` and the \
                 pipeline's name.")
                 .optional()
                 .group("Connection")

@@ -34,9 +34,9 @@ fn main() {
                 watermarks: Watermarks::default(),
                 state: Vec::new(),
             };
-            checkpoint.prepare(prepared).await.unwrap();
+            checkpoint.prepare(prepared, true).await.unwrap();
             checkpoint.commit(batch_id, &ranges).await.unwrap();
-            checkpoint.sync().await.unwrap();
+            checkpoint.sync().unwrap().await.unwrap();
             times.push(start.elapsed());
         }
         times

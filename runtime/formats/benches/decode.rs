@@ -99,6 +99,17 @@ fn main() {
             time(i),
         )
     });
+    let users = rows(|i| {
+        format!(
+            r#"{{"id":{i},"user":"user-{}","age":{},"country":"{}","amount":{}.{:02},"active":{}}}"#,
+            i.wrapping_mul(7919) % 1_000_000,
+            i.wrapping_mul(31) % 100,
+            ["ES", "KR", "FR", "BR", "DE"][i.wrapping_mul(17) % 5],
+            i.wrapping_mul(104_729) % 100_000,
+            i % 90 + 10,
+            i.wrapping_mul(2_654_435_761) % 7 < 3,
+        )
+    });
     let people = rows(|i| format!("name{},{},{}.5,{}Z", key(i), i % 90, i % 200, time(i)));
     let quoted = rows(|i| format!("\"name, {}\",{},{}.5,{}Z", key(i), i % 90, i % 200, time(i)));
 
@@ -109,6 +120,8 @@ fn main() {
     json("json {ts,key,value}, with blanks", ddl, &spaced, &permissive);
     json("json {ts,key,value}, ts as string", "ts string, key string, value double", &events, &permissive);
     json("json {ts,key,value}, value only", "value double", &events, &permissive);
+    let user = "id bigint, user string, age int, country string, amount double, active boolean";
+    json("json user record, 6 fields", user, &users, &permissive);
     json("json car record, 20 fields", CARINFO, &cars, &permissive);
     json("json car record, 20 fields, from_json", CARINFO, &cars, &JsonOptions::permissive(JsonMode::FromJson));
     let people_ddl = "name string, age int, x double, ts timestamp";

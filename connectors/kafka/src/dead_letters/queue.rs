@@ -21,7 +21,7 @@ use crate::config::SINK_FIXED;
 use crate::sink::producer::{self, Deliveries, Producer, Record, transaction_error};
 use crate::sink::progress::{Note, Track};
 use crate::sink::topics::{self, Creation, Topics};
-use crate::sink::writer::finish;
+use crate::sink::transaction::finish;
 
 pub(super) struct Queue {
     client: ClientConfig,
@@ -118,7 +118,8 @@ impl DeadLetterQueue for Queue {
         let key = format!("{}/{}/dead-letters/{checkpoint}", context.pipeline, context.task);
         let track = Track { topic, key, epoch: context.epoch };
         let creation = Creation { replication: -1, ..creation };
-        let held = track.take_over(&self.client, &producer, &topics, &creation, &Faults::none()).await?;
+        let held =
+            track.take_over(&self.client, std::slice::from_ref(&producer), &topics, &creation, &Faults::none()).await?;
         self.open = Some(Open {
             producer,
             track,

@@ -7,7 +7,8 @@ pub(crate) mod progress;
 mod rows;
 mod settle;
 pub(crate) mod topics;
-pub(crate) mod writer;
+pub(crate) mod transaction;
+mod writer;
 
 use levada_connector_api::config::{Config, ConfigDef, ConfigError};
 use levada_connector_api::{Guarantee, OutputMode, Plugin, Result, Sink, SinkCapabilities, SinkPlugin};

@@ -18,8 +18,9 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(120);
 /// How long one wait is: what has failed in the meantime ends it.
 const STEP: Duration = Duration::from_millis(200);
 
-/// How often what has become of messages is asked for while it is waited for.
-const SERVED: Duration = Duration::from_micros(200);
+/// How often what has become of messages is asked for while it is waited for: at first, and when it takes long.
+const SERVED: Duration = Duration::from_micros(50);
+const SELDOM: Duration = Duration::from_millis(1);
 
 /// How long a report may take that explains why a call has failed.
 const REPORTS: Duration = Duration::from_millis(500);
@@ -178,10 +179,12 @@ pub(crate) fn while_served<T>(producer: &Producer, work: impl FnOnce() -> T) -> 
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let served = scope.spawn(|| {
+            let mut pause = SERVED;
             while !done.load(Ordering::Acquire) {
                 // A wait inside of it cannot be cut short, and a small micro-batch takes no longer than that.
                 producer.poll(Duration::ZERO);
-                std::thread::park_timeout(SERVED);
+                std::thread::park_timeout(pause);
+                pause = (pause + pause / 4).min(SELDOM);
             }
         });
         let answer = work();

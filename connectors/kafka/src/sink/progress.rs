@@ -54,22 +54,32 @@ pub(crate) struct Track {
 }
 
 impl Track {
-    /// Takes over the producer's transactional id, and asks what is committed. Whoever had it before is fenced.
+    /// Takes over the producers' transactional ids, and asks what is committed. Whoever had them before is fenced.
     pub(crate) async fn take_over(
         &self,
         client: &ClientConfig,
-        producer: &Producer,
+        producers: &[Producer],
         topics: &Topics,
         creation: &Creation,
         faults: &Faults,
     ) -> Result<Option<Note>> {
         topics.ensure_compacted(&self.topic, creation).await?;
-        topics::show(producer, &self.topic).await?;
-        let (config, producer, faults, this) = (client.clone(), producer.clone(), faults.clone(), self.clone());
+        for producer in producers {
+            topics::show(producer, &self.topic).await?;
+        }
+        let (config, producers, faults, this) = (client.clone(), producers.to_vec(), faults.clone(), self.clone());
         blocking(move || {
             // Before anybody is fenced: it must not be us who are too old.
             this.check(read(&config, &this.topic, &this.key, false)?)?;
-            producer.init_transactions(INIT).map_err(|e| client::error("taking over the transactional id", e))?;
+            // All of them: what is read after that is the last.
+            std::thread::scope(|scope| {
+                let inits = producers.iter().map(|producer| scope.spawn(|| producer.init_transactions(INIT)));
+                let inits: Vec<_> = inits.collect();
+                inits.into_iter().try_for_each(|init| match init.join() {
+                    Ok(taken) => taken.map_err(|e| client::error("taking over a transactional id", e)),
+                    Err(panic) => Err(Error::panicked("taking over a transactional id", panic.as_ref())),
+                })
+            })?;
             faults.at("kafka.sink.fenced")?;
             this.check(read(&config, &this.topic, &this.key, true)?)
         })

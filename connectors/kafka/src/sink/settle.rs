@@ -14,7 +14,7 @@ use rdkafka::producer::Producer as _;
 
 use super::producer::{self, Producer, transaction_error};
 use super::rows::{Layout, Messages};
-use super::writer::abort;
+use super::transaction::abort;
 use crate::client::{self, Refusal};
 
 /// What is known of the rows of the micro-batch under way, while bad rows are tolerated. Rows have the numbers that their

@@ -10,21 +10,19 @@ use levada_connector_api::{
     BadRow, Batch, Commit, Error, ErrorKind, Faults, OutputMode, Result, Sink, TaskContext, async_trait,
 };
 use rdkafka::ClientConfig;
-use rdkafka::error::KafkaError;
 use rdkafka::producer::Producer as _;
+use tokio::task::JoinHandle;
 
 use super::bulk::Turns;
 use super::exactly_once;
-use super::producer::{self, Deliveries, NO_ROW, Producer, Record, transaction_error};
+use super::producer::{self, Deliveries, Producer, transaction_error};
 use super::progress::{Note, Track};
 use super::rows::Layout;
 use super::settle::{Kept, Way};
 use super::topics::{self, Creation, Topics};
+use super::transaction::{abort, announce, finish};
 use crate::client::{self, blocking};
 use crate::config::{SINK_FIXED, SINK_PREFIXES};
-
-/// How long the brokers may take to begin or end a transaction.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// How often a topic's partitions are counted: the client learns of new ones as often.
 const COUNTED: Duration = Duration::from_secs(300);
@@ -45,11 +43,16 @@ pub(super) struct KafkaSink {
 
 /// What is there once the sink is open.
 struct Open {
-    producer: Producer,
+    /// One, or two that take turns: the coordinator takes a producer's next transaction only when all partitions of the one
+    /// before know of its end, and librdkafka asks again 20 ms later.
+    producers: Vec<Producer>,
+    turn: usize,
+    /// Sends what was written, until all of it has arrived.
+    sending: Option<JoinHandle<Result<()>>>,
     layout: Layout,
     track: Track,
-    /// The last micro-batch that is committed.
-    last: Option<u64>,
+    /// What is committed.
+    last: Option<Commit>,
     in_transaction: bool,
     /// Whether no batch of several messages is too large for the brokers.
     exact: bool,
@@ -58,6 +61,22 @@ struct Open {
     topics: Topics,
     /// Topics that are known to be there.
     known: HashSet<Arc<str>>,
+}
+
+impl Open {
+    /// That of the micro-batch under way.
+    fn producer(&self) -> Result<Producer> {
+        self.producers.get(self.turn).cloned().ok_or_else(|| Error::internal("the sink has no producer"))
+    }
+
+    /// Waits until nobody else uses the producer.
+    async fn sent(&mut self) {
+        if let Some(sending) = self.sending.take() {
+            // Who commits waits once more, and is told.
+            let sent = sending.await;
+            tracing::trace!(?sent, "what was written is sent");
+        }
+    }
 }
 
 impl KafkaSink {
@@ -94,12 +113,21 @@ impl KafkaSink {
         }
     }
 
-    async fn producer(&self) -> Result<Producer> {
-        let (config, exactly_once) = (self.client.clone(), self.exactly_once);
+    async fn producers(&self) -> Result<Vec<Producer>> {
+        let mut configs = vec![self.client.clone()];
+        if let Some(id) = self.client.get("transactional.id") {
+            let mut second = self.client.clone();
+            second.set("transactional.id", format!("{id}-second"));
+            configs.push(second);
+        }
+        let exactly_once = self.exactly_once;
         blocking(move || {
-            client::check_access(&config)?;
-            let producer = config.create_with_context(Deliveries::new(exactly_once));
-            Ok(Arc::new(producer.map_err(|e| client::error("making a producer", e))?))
+            let made = configs.into_iter().map(|config| {
+                client::check_access(&config)?;
+                let producer = config.create_with_context(Deliveries::new(exactly_once));
+                Ok(Arc::new(producer.map_err(|e| client::error("making a producer", e))?))
+            });
+            made.collect()
         })
         .await
     }
@@ -123,7 +151,7 @@ impl Sink for KafkaSink {
             let prefix = self.config.string_opt("transactional.id").unwrap_or_else(|| name.clone());
             self.client.set("transactional.id", format!("{prefix}-{}", context.task));
         }
-        let mut producer = self.producer().await?;
+        let mut producers = self.producers().await?;
         let topics = Topics::new(&self.client).await?;
         let mut known = HashSet::new();
         let (mut exact, mut turns) = (false, None);
@@ -133,10 +161,10 @@ impl Sink for KafkaSink {
             known.insert(topic.clone());
             let fitted = topics.fit_batches(&mut self.client, topic).await;
             if fitted == Some(true) {
-                producer = self.producer().await?;
+                producers = self.producers().await?;
             }
             exact = fitted.is_some();
-            topics::show(&producer, topic).await?;
+            show(&producers, topic).await?;
         }
         let progress_topic =
             self.config.string_opt("progress.topic").unwrap_or_else(|| format!("levada-progress-{}", context.pipeline));
@@ -144,14 +172,26 @@ impl Sink for KafkaSink {
         let track = Track { topic: progress_topic, key, epoch: context.epoch };
         let last = match self.exactly_once {
             true => {
-                let held = track.take_over(&self.client, &producer, &topics, &self.creation, &self.faults).await?;
+                let held = track.take_over(&self.client, &producers, &topics, &self.creation, &self.faults).await?;
                 held.map(|note| note.commit)
             }
             false => None,
         };
-        let batch_id = last.as_ref().map(|commit| commit.batch_id);
         let in_transaction = false;
-        self.open = Some(Open { producer, layout, track, last: batch_id, in_transaction, exact, topics, known, turns });
+        let (turn, sending) = (0, None);
+        self.open = Some(Open {
+            producers,
+            turn,
+            sending,
+            layout,
+            track,
+            last: last.clone(),
+            in_transaction,
+            exact,
+            topics,
+            known,
+            turns,
+        });
         Ok(last)
     }
 
@@ -164,7 +204,7 @@ impl Sink for KafkaSink {
         for topic in messages.topics() {
             if !open.known.contains(&topic) {
                 open.topics.ensure(&topic, &creation).await?;
-                topics::show(&open.producer, &topic).await?;
+                show(&open.producers, &topic).await?;
                 open.known.insert(topic);
             }
         }
@@ -181,11 +221,17 @@ impl Sink for KafkaSink {
             return Ok(());
         }
         let turns = open.turns.as_ref().map(|(turns, _)| turns.clone());
-        let producer = open.producer.clone();
+        let producer = open.producer()?;
         let begin = exactly_once && !std::mem::replace(&mut open.in_transaction, true);
+        let (track, last) = (open.track.clone(), open.last.clone().filter(|_| begin));
         let (refused, spoilt, batch) = blocking(move || {
             if begin {
                 producer.begin_transaction().map_err(|e| transaction_error("beginning a transaction", e))?;
+                if let Some(commit) = last {
+                    // Again what is known, ahead of what will be: the coordinator learns of this partition together with
+                    // those of the rows, and not only when the rows have arrived.
+                    announce(&producer, &track, &Note { commit, digest: None })?;
+                }
             }
             let sent = producer::send(&producer, topic.as_deref(), &messages, &batch.origin, tolerant, turns.as_ref());
             match sent {
@@ -207,10 +253,13 @@ impl Sink for KafkaSink {
     async fn prepare(&mut self, _: u64) -> Result<Vec<BadRow>> {
         let (mut kept, exactly_once, topic) = (std::mem::take(&mut self.kept), self.exactly_once, self.topic.clone());
         let open = self.opened()?;
+        let producer = open.producer()?;
         if kept.is_empty() {
+            // Beside the checkpoint's flush.
+            open.sending = Some(tokio::task::spawn_blocking(move || producer::wait(&producer)));
             return Ok(Vec::new());
         }
-        let (producer, layout, exact) = (open.producer.clone(), open.layout.clone(), open.exact);
+        let (layout, exact) = (open.layout.clone(), open.exact);
         blocking(move || {
             Way { producer, layout, topic, exactly_once, exact }.settle(&mut kept)?;
             Ok(kept.bad_rows())
@@ -221,7 +270,8 @@ impl Sink for KafkaSink {
     async fn commit(&mut self, commit: &Commit) -> Result<()> {
         let (exactly_once, faults, topic) = (self.exactly_once, self.faults.clone(), self.topic.clone());
         let open = self.opened()?;
-        let producer = open.producer.clone();
+        open.sent().await;
+        let producer = open.producer()?;
         if !exactly_once {
             return blocking(move || {
                 producer::flush(&producer)?;
@@ -231,7 +281,7 @@ impl Sink for KafkaSink {
             .await;
         }
         let begun = std::mem::take(&mut open.in_transaction);
-        let held = open.last.is_some_and(|last| commit.batch_id <= last);
+        let held = open.last.as_ref().is_some_and(|last| commit.batch_id <= last.batch_id);
         let (track, note) = (open.track.clone(), Note { commit: commit.clone(), digest: None });
         blocking(move || {
             if held {
@@ -250,17 +300,21 @@ impl Sink for KafkaSink {
             _ => error,
         })?;
         let open = self.opened()?;
-        open.last = open.last.max(Some(commit.batch_id));
+        if !held {
+            open.last = Some(commit.clone());
+        }
+        open.turn = (open.turn + 1) % open.producers.len().max(1);
         Ok(())
     }
 
     async fn abort(&mut self, _: u64) -> Result<()> {
         self.kept = Kept::default();
         let open = self.opened()?;
+        open.sent().await;
         if !std::mem::take(&mut open.in_transaction) {
             return Ok(());
         }
-        let producer = open.producer.clone();
+        let producer = open.producer()?;
         blocking(move || {
             producer::let_arrive(&producer);
             abort(&producer)
@@ -269,11 +323,12 @@ impl Sink for KafkaSink {
     }
 
     async fn close(&mut self) -> Result<()> {
-        let Some(open) = self.open.take() else { return Ok(()) };
+        let Some(mut open) = self.open.take() else { return Ok(()) };
+        open.sent().await;
         blocking(move || {
             if open.in_transaction {
                 // The next run would abort it, too; readers need not wait for that.
-                let _ = abort(&open.producer);
+                let _ = abort(&open.producer()?);
             }
             drop(open);
             Ok(())
@@ -282,56 +337,11 @@ impl Sink for KafkaSink {
     }
 }
 
-/// Sends the progress record, waits until everything has arrived, and commits the transaction. Blocks.
-pub(crate) fn finish(producer: &Producer, track: &Track, note: &Note, faults: &Faults) -> Result<()> {
-    let note = note.encode()?;
-    let record = Record::with_opaque_to(&track.topic, NO_ROW).key(track.key.as_bytes());
-    if let Err(error) = producer::enqueue(producer, record.payload(&note).partition(0)) {
-        producer::await_reports(producer, &error);
-        producer.context().check()?;
-        return Err(error);
+async fn show(producers: &[Producer], topic: &str) -> Result<()> {
+    for producer in producers {
+        topics::show(producer, topic).await?;
     }
-    producer::flush(producer).map_err(uncertain)?;
-    faults.at("kafka.sink.flushed")?;
-    end(producer)?;
-    producer.context().forget();
-    faults.at("kafka.sink.committed")
-}
-
-pub(super) fn abort(producer: &Producer) -> Result<()> {
-    let aborted = producer::while_served(producer, || producer.abort_transaction(PATIENCE));
-    producer.context().forget();
-    aborted.map_err(|e| transaction_error("aborting a transaction", e))
-}
-
-/// Commits the transaction.
-fn end(producer: &Producer) -> Result<()> {
-    for _ in 0..3 {
-        match producer.commit_transaction(PATIENCE) {
-            Ok(()) => return Ok(()),
-            // The answer is not known: asking again is allowed, and gives it.
-            Err(KafkaError::Transaction(error)) if error.is_retriable() && !error.is_fatal() => {
-                tracing::warn!(%error, "the commit of a transaction is asked for again");
-            }
-            Err(error) => {
-                let requires_abort = matches!(&error, KafkaError::Transaction(inner) if inner.txn_requires_abort());
-                if requires_abort {
-                    let _ = abort(producer);
-                }
-                return Err(transaction_error("committing a transaction", error));
-            }
-        }
-    }
-    Err(Error::new(ErrorKind::Unavailable, "committing a transaction: the brokers do not answer")
-        .with_retry(levada_connector_api::Retry::Indeterminate))
-}
-
-/// Whatever did not arrive: the transaction is not committed, and the next run begins with an abort.
-fn uncertain(error: Error) -> Error {
-    match error.kind() {
-        ErrorKind::Fenced | ErrorKind::Config | ErrorKind::Data => error,
-        _ => error.with_retry(levada_connector_api::Retry::Retriable),
-    }
+    Ok(())
 }
 
 impl Drop for KafkaSink {

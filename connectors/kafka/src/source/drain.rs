@@ -10,6 +10,8 @@ use std::ffi::{CStr, CString, c_void};
 use std::ptr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::Thread;
+use std::time::Duration;
 
 use levada_connector_api::{Error, Result};
 use rdkafka::bindings as sys;
@@ -29,6 +31,10 @@ const PIECE_BYTES: usize = 1 << 20;
 const PIECES: usize = 6;
 /// How long the thread waits for messages before it looks whether it should end.
 const WAIT_MS: i32 = 100;
+/// How long it gathers messages while those that came before have not been taken, unless it is asked for them.
+const GATHER: Duration = Duration::from_millis(1);
+/// How long who asks for them waits at most.
+const GATHERED: Duration = Duration::from_millis(2);
 
 /// A partition to read.
 #[derive(Debug, Clone)]
@@ -55,6 +61,9 @@ pub(super) enum Event {
 pub(super) struct Drain {
     pub(super) events: mpsc::Receiver<Event>,
     stop: Arc<AtomicBool>,
+    /// Whether the thread has messages that it has not handed over.
+    gathers: Arc<AtomicBool>,
+    thread: Thread,
 }
 
 impl Drain {
@@ -71,11 +80,12 @@ impl Drain {
         }
         consumer.assign(&list).map_err(|e| client::error("assigning partitions", e))?;
         let (sender, events) = mpsc::channel(PIECES);
-        let stop = Arc::new(AtomicBool::new(false));
+        let (stop, gathers) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
         let mut state = State {
             client: consumer.client().native_ptr(),
             sender,
             stop: stop.clone(),
+            gathers: gathers.clone(),
             parts: assigned
                 .into_iter()
                 .map(|assigned| Part { buffer: Buffer::new(with_headers), done: false, assigned })
@@ -83,18 +93,39 @@ impl Drain {
             places: HashMap::new(),
             last: None,
         };
-        std::thread::Builder::new()
+        let thread = std::thread::Builder::new()
             .name("kafka-drain".to_owned())
             .spawn(move || {
                 // Taken whole: a closure would take the fields one by one, and their pointers may not change threads.
                 let (queues, state) = (queues, &mut state);
+                let mut wait = WAIT_MS;
                 while !state.stopped() {
-                    queues.drain(state);
-                    (0..state.parts.len()).for_each(|place| state.flush(place));
+                    queues.drain(state, wait);
+                    // Many small pieces cost more than a few.
+                    let gathers = state.sender.capacity() < PIECES && state.has_some();
+                    state.gathers.store(gathers, Ordering::Release);
+                    if gathers {
+                        std::thread::park_timeout(GATHER);
+                    } else {
+                        (0..state.parts.len()).for_each(|place| state.flush(place));
+                    }
+                    wait = if gathers { 0 } else { WAIT_MS };
                 }
             })
             .map_err(|e| Error::io("starting a thread", e))?;
-        Ok(Self { events, stop })
+        Ok(Self { events, stop, gathers, thread: thread.thread().clone() })
+    }
+
+    /// What is there now.
+    pub(super) async fn next(&mut self) -> Option<Event> {
+        if let Ok(event) = self.events.try_recv() {
+            return Some(event);
+        }
+        if !self.gathers.load(Ordering::Acquire) {
+            return None;
+        }
+        self.thread.unpark();
+        tokio::time::timeout(GATHERED, self.events.recv()).await.ok().flatten()
     }
 }
 
@@ -136,12 +167,12 @@ impl Queues {
         Ok(queues)
     }
 
-    /// Takes all messages that are there, waiting for the first.
-    fn drain(&self, state: &mut State) {
+    /// Takes all messages that are there, waiting so long for the first.
+    fn drain(&self, state: &mut State, wait_ms: i32) {
         let opaque: *mut State = state;
         // SAFETY: the queue is alive; the callback is called on this thread before the function returns, with `opaque`,
         // which nothing else uses in the meantime.
-        unsafe { sys::rd_kafka_consume_callback_queue(self.own, WAIT_MS, Some(on_message), opaque.cast()) };
+        unsafe { sys::rd_kafka_consume_callback_queue(self.own, wait_ms, Some(on_message), opaque.cast()) };
     }
 }
 
@@ -173,6 +204,7 @@ struct State {
     client: *mut sys::rd_kafka_t,
     sender: mpsc::Sender<Event>,
     stop: Arc<AtomicBool>,
+    gathers: Arc<AtomicBool>,
     parts: Vec<Part>,
     /// Places by the topic's handle and the partition.
     places: HashMap<(usize, i32), usize>,
@@ -291,6 +323,10 @@ impl State {
         part.done = offset >= stop;
         self.flush(place);
         self.send(Event::Reached(place, offset.min(stop)));
+    }
+
+    fn has_some(&self) -> bool {
+        self.parts.iter().any(|part| part.buffer.rows() > 0)
     }
 
     fn flush(&mut self, place: usize) {

@@ -7,6 +7,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
 use levada_connector_api::{Error, ErrorKind, Result};
 use levada_storage::{Location, blocking};
 use tokio_util::sync::CancellationToken;
@@ -121,6 +123,12 @@ impl LocalStore {
 }
 
 impl Open {
+    /// The same segment as it is now, for another thread. When that one's mark comes last it is an older one.
+    fn share(&self) -> std::io::Result<Self> {
+        let (file, mark) = (self.file.try_clone()?, self.mark.try_clone()?);
+        Ok(Self { file, mark, path: self.path.clone(), ..*self })
+    }
+
     fn acknowledge(&mut self) -> std::io::Result<()> {
         let mut mark = [0u8; 24];
         let parts = [self.segment.to_le_bytes(), self.length.to_le_bytes()];
@@ -260,12 +268,18 @@ impl SegmentStore for LocalStore {
         .await
     }
 
-    async fn sync(&mut self) -> Result<()> {
-        self.with_open(|open| {
-            open.file.sync_data()?;
-            open.acknowledge()
-        })
-        .await
+    fn sync(&mut self) -> Result<BoxFuture<'static, Result<()>>> {
+        let Some(open) = &self.open else {
+            return Err(Error::internal("no checkpoint segment is open"));
+        };
+        let mut open = open.share().map_err(|e| Error::io(open.path.display(), e))?;
+        let lock = self.lock.clone();
+        let work = blocking(move || {
+            let synced = open.file.sync_data().and_then(|()| open.acknowledge());
+            drop(lock);
+            synced.map_err(|e| Error::io(open.path.display(), e))
+        });
+        Ok(work.boxed())
     }
 
     async fn remove(&mut self, segment: u64) -> Result<()> {

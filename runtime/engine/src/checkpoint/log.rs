@@ -1,6 +1,8 @@
 //! The log of a task: reading it back, and adding to it.
 
 use bytes::Bytes;
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
 use levada_connector_api::{Error, OffsetRanges, Offsets, Result};
 use tokio_util::sync::CancellationToken;
 
@@ -228,14 +230,15 @@ impl Checkpoint {
         self.append(&start, true).await
     }
 
-    /// Fixes a batch, durably.
+    /// Fixes a batch, and everything before it; durably if `sync`. Without it the record outlives the process, but not the
+    /// machine: enough where a batch may reach the sink twice.
     ///
     /// # Errors
     /// The log cannot be written; the batch is then not fixed, or its record is torn and will be left out.
-    pub async fn prepare(&mut self, prepared: Prepared) -> Result<()> {
+    pub async fn prepare(&mut self, prepared: Prepared, sync: bool) -> Result<()> {
         self.pending = prepared.watermarks;
-        self.append(&Record::Prepare(prepared), true).await?;
-        self.unsynced = false;
+        self.append(&Record::Prepare(prepared), sync).await?;
+        self.unsynced = !sync;
         Ok(())
     }
 
@@ -253,16 +256,15 @@ impl Checkpoint {
         Ok(())
     }
 
-    /// Flushes what was not flushed.
+    /// Flushes what was not flushed, while the log may go on growing: what is in it now is durable when the future is done.
     ///
     /// # Errors
-    /// The log cannot be written.
-    pub async fn sync(&mut self) -> Result<()> {
-        if self.unsynced {
-            self.store.sync().await?;
-            self.unsynced = false;
+    /// The log cannot be written: it must not be written any more.
+    pub fn sync(&mut self) -> Result<BoxFuture<'static, Result<()>>> {
+        if !std::mem::take(&mut self.unsynced) {
+            return Ok(std::future::ready(Ok(())).boxed());
         }
-        Ok(())
+        self.store.sync()
     }
 
     /// Whether the records outweigh the snapshot that they follow.

@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures::TryStreamExt as _;
+use futures::future::BoxFuture;
+use futures::{FutureExt as _, TryStreamExt as _};
 use levada_connector_api::{Error, ErrorKind, Result, Retry};
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt as _, PutMode, PutOptions};
@@ -106,8 +107,8 @@ impl SegmentStore for RemoteStore {
         Ok(())
     }
 
-    async fn sync(&mut self) -> Result<()> {
-        Ok(())
+    fn sync(&mut self) -> Result<BoxFuture<'static, Result<()>>> {
+        Ok(futures::future::ready(Ok(())).boxed())
     }
 
     async fn remove(&mut self, segment: u64) -> Result<()> {

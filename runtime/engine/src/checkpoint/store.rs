@@ -2,6 +2,7 @@
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures::future::BoxFuture;
 use levada_connector_api::Result;
 use tokio_util::sync::CancellationToken;
 
@@ -30,8 +31,8 @@ pub trait SegmentStore: Send {
     /// Appends a record's bytes, given in parts, to the open segment; durable on return if `sync`.
     async fn append(&mut self, bytes: Vec<Bytes>, sync: bool) -> Result<()>;
 
-    /// Makes everything that was appended durable.
-    async fn sync(&mut self) -> Result<()>;
+    /// Makes everything durable that was appended so far, while more may be appended.
+    fn sync(&mut self) -> Result<BoxFuture<'static, Result<()>>>;
 
     /// Deletes a segment.
     async fn remove(&mut self, segment: u64) -> Result<()>;

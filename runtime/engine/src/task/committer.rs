@@ -8,8 +8,9 @@ use arrow::array::RecordBatch;
 use levada_connector_api::{
     BadRow, Commit, DeadLetter, Error, EventTime, Result, Sink, Stage, StateImage, StateStats, TaskContext,
 };
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
+use super::flushes::Flushes;
 use super::inputs::of_source;
 use super::messages::{BatchDone, BatchRead, Committed, Work};
 use crate::checkpoint::{Checkpoint, Prepared, StateEntry, encode_image};
@@ -25,6 +26,11 @@ pub(crate) struct Committer {
     pub(crate) context: TaskContext,
     pub(crate) input: mpsc::Receiver<Work>,
     pub(crate) committed: mpsc::UnboundedSender<Committed>,
+    /// The last batch of this run that the sink holds.
+    pub(crate) decided: watch::Sender<Option<u64>>,
+    /// Whether a batch is durable in the checkpoint before it is committed to the sink: then none is committed twice.
+    pub(crate) flushes_first: bool,
+    pub(crate) flushes: Flushes,
     pub(crate) snapshot_due: Arc<AtomicBool>,
     pub(crate) observer: Arc<dyn Observer>,
     /// Set once a batch has been committed: the supervisor's back-off starts anew.
@@ -43,22 +49,9 @@ impl Committer {
     pub(crate) async fn run(mut self) -> Result<()> {
         let mut counts = Counts::default();
         let mut last_commit = Instant::now();
-        // What the source has not been told yet, since its record has not been flushed.
-        let mut untold: Vec<Committed> = Vec::new();
         // A batch of which the sink has rows and which is not complete.
         let mut partial = None;
-        loop {
-            let message = match self.input.try_recv() {
-                Ok(message) => message,
-                Err(_) => {
-                    // Nothing to do: a good moment to flush the last commit. Under load the next prepare does it.
-                    self.settle(&mut untold).await?;
-                    match self.input.recv().await {
-                        Some(message) => message,
-                        None => break,
-                    }
-                }
-            };
+        while let Some(message) = self.next().await? {
             match message {
                 Work::Rows { batch_id, batch } => {
                     partial = Some(batch_id);
@@ -77,18 +70,29 @@ impl Committer {
                     partial = None;
                     let counts = std::mem::take(&mut counts);
                     let since = last_commit.elapsed();
-                    let committed = self.commit(*done, counts, since, &mut untold).await?;
-                    untold.push(committed);
+                    let committed = self.commit(*done, counts, since).await?;
+                    self.flushes.add(committed);
                     last_commit = Instant::now();
                 }
             }
         }
-        self.settle(&mut untold).await?;
+        self.flushes.finish(&mut self.checkpoint, &self.committed).await?;
         if let Some(batch_id) = partial {
             self.sink.abort(batch_id).await.map_err(|e| self.at_sink(e))?;
         }
         self.dead_letters.close().await?;
         self.sink.close().await.map_err(|e| self.at_sink(e))
+    }
+
+    /// What comes next; `None`: nothing will. Meanwhile the log is flushed now and then.
+    async fn next(&mut self) -> Result<Option<Work>> {
+        loop {
+            tokio::select! {
+                biased;
+                flushed = self.flushes.turn(&mut self.checkpoint, &self.committed), if self.flushes.is_due() => flushed?,
+                message = self.input.recv() => return Ok(message),
+            }
+        }
     }
 
     async fn reject(&mut self, batch_id: u64, stage: Stage, source: usize, rows: Vec<BadRow>) -> Result<()> {
@@ -112,24 +116,7 @@ impl Committer {
         error.context(format!("sink '{}'", self.spec.sink.plugin.name()))
     }
 
-    async fn settle(&mut self, untold: &mut Vec<Committed>) -> Result<()> {
-        if !untold.is_empty() {
-            self.checkpoint.sync().await?;
-            for committed in untold.drain(..) {
-                // The reader may be gone when the task is ending with an error; that error counts.
-                let _ = self.committed.send(committed);
-            }
-        }
-        Ok(())
-    }
-
-    async fn commit(
-        &mut self,
-        done: BatchDone,
-        counts: Counts,
-        since_last: std::time::Duration,
-        untold: &mut Vec<Committed>,
-    ) -> Result<Committed> {
+    async fn commit(&mut self, done: BatchDone, counts: Counts, since_last: std::time::Duration) -> Result<Committed> {
         let mut counts = counts;
         let BatchDone { read, deltas, snapshot, stats, metrics, watermarks, seen } = done;
         let batch_id = read.batch_id;
@@ -159,22 +146,21 @@ impl Committer {
         let before = Instant::now();
         if !read.repeated {
             faults.at("prepare.before")?;
-            self.checkpoint
-                .prepare(Prepared {
-                    batch_id,
-                    epoch: self.context.epoch,
-                    timestamp: read.timestamp_ms,
-                    rows: read.num_rows(),
-                    ranges: read.ranges.clone(),
-                    watermarks,
-                    state: state?,
-                })
-                .await?;
+            let prepared = Prepared {
+                batch_id,
+                epoch: self.context.epoch,
+                timestamp: read.timestamp_ms,
+                rows: read.num_rows(),
+                ranges: read.ranges.clone(),
+                watermarks,
+                state: state?,
+            };
+            self.checkpoint.prepare(prepared, self.flushes_first).await?;
+            if self.flushes_first {
+                // That has flushed the commits before it, too.
+                self.flushes.tell(&self.committed);
+            }
             faults.at("prepare.after")?;
-        }
-        // The prepare has flushed the commit before it, too.
-        for committed in untold.drain(..) {
-            let _ = self.committed.send(committed);
         }
         durations.wal_commit = millis(before.elapsed());
 
@@ -192,6 +178,7 @@ impl Committer {
         let before = Instant::now();
         faults.at("commit.before")?;
         self.checkpoint.commit(batch_id, &read.ranges).await?;
+        let _ = self.decided.send(Some(batch_id));
         faults.at("commit.after")?;
         if let Some(state) = snapshot {
             faults.at("roll.before")?;

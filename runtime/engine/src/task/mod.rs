@@ -1,6 +1,7 @@
 //! One run of one task: recovery, then the three stages until the end, a stop or an error.
 
 mod committer;
+mod flushes;
 mod inputs;
 mod messages;
 pub(crate) mod plan;
@@ -13,7 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use levada_connector_api::{Error, ErrorKind, Result, TaskContext};
+use levada_connector_api::{Error, ErrorKind, Guarantee, Result, TaskContext};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -121,6 +122,7 @@ impl Task {
         let watermarks = recovered.watermarks;
         let worked = messages::Worked { batch_id: recovered.last, again: closes && watermarks.next > watermarks.used };
         let (worked_out, worked_in) = watch::channel(worked);
+        let (decided_out, decided_in) = watch::channel(recovered.last);
         let snapshot_due = Arc::new(AtomicBool::new(false));
         let reader = reader::Reader {
             inputs: sources,
@@ -133,6 +135,7 @@ impl Task {
             out: read_out,
             committed: committed_in,
             worked: worked_in,
+            decided: decided_in,
             stop: self.stop.clone(),
             target_rows: usize::MAX,
             settle: self.settle,
@@ -160,6 +163,9 @@ impl Task {
             context,
             input: work_in,
             committed: committed_out,
+            decided: decided_out,
+            flushes_first: spec.sink.plugin.capabilities(&spec.sink.config).guarantee != Guarantee::AtLeastOnce,
+            flushes: flushes::Flushes::default(),
             snapshot_due,
             observer: self.environment.observer.clone(),
             advanced: self.advanced.clone(),

@@ -33,6 +33,8 @@ pub(crate) struct Reader {
     pub(crate) out: mpsc::Sender<Read>,
     pub(crate) committed: mpsc::UnboundedReceiver<Committed>,
     pub(crate) worked: watch::Receiver<Worked>,
+    /// The last batch that the sink holds.
+    pub(crate) decided: watch::Receiver<Option<u64>>,
     pub(crate) stop: CancellationToken,
     pub(crate) target_rows: usize,
     /// Nothing new is read: what was left undecided is decided, and then the run ends.
@@ -219,6 +221,8 @@ impl Reader {
                 PollStatus::Boundary if once => {}
                 PollStatus::Boundary => break Ended::Cut,
                 PollStatus::Idle if until.is_some() => break Ended::Finished,
+                // While the sink is busy with the batch before, rows that come gather in this one: a batch has its price.
+                PollStatus::Idle if !ranges.is_empty() && self.is_under_way(batch_id) => self.wait_for_sink().await?,
                 PollStatus::Idle if !ranges.is_empty() => break Ended::Cut,
                 PollStatus::Idle if self.trigger != Trigger::Available => {
                     due = until.is_none() && self.is_due(batch_id);
@@ -240,6 +244,20 @@ impl Reader {
             self.send(Read::End(read)).await?;
         }
         Ok(ended)
+    }
+
+    /// Whether the batch before `batch_id` is not in the sink yet, and this one may grow until it is.
+    fn is_under_way(&self, batch_id: u64) -> bool {
+        self.trigger == Trigger::Available && batch_id > 0 && *self.decided.borrow() != Some(batch_id - 1)
+    }
+
+    /// Waits until the sink holds another batch, or for a stop.
+    async fn wait_for_sink(&mut self) -> Result<()> {
+        tokio::select! {
+            changed = self.decided.changed() => changed.map_err(|_| super::stage_ended()),
+            () = self.out.closed() => Err(super::stage_ended()),
+            () = self.stop.cancelled() => Ok(()),
+        }
     }
 
     /// Whether batch `batch_id` is wanted even without data: the batch before it moved the watermark.

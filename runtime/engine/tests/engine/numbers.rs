@@ -30,6 +30,7 @@ impl Plugin for Numbers {
             .key(ConfigKey::new("count", ConfigType::Long, Importance::High, "How many."))
             .key(ConfigKey::new("boundary", ConfigType::Long, Importance::Low, "Rows a trigger.").optional())
             .key(ConfigKey::new("bad", ConfigType::Boolean, Importance::Low, "Rejects some.").default(false))
+            .key(ConfigKey::new("drip", ConfigType::Boolean, Importance::Low, "One at a time.").default(false))
             .key(ConfigKey::new("bounded", ConfigType::Boolean, Importance::Low, "Ends.").default(true))
     }
 }
@@ -43,6 +44,7 @@ impl SourcePlugin for Numbers {
             count: config.int("count") as u64,
             boundary: config.int_opt("boundary").map_or(u64::MAX, |b| b as u64),
             bad: config.bool("bad"),
+            drip: config.bool("drip"),
             bounded: config.bool("bounded"),
             at: 0,
             batch: None,
@@ -55,11 +57,15 @@ struct NumbersSource {
     count: u64,
     boundary: u64,
     bad: bool,
+    drip: bool,
     bounded: bool,
     at: u64,
     batch: Option<u64>,
     in_batch: u64,
 }
+
+/// Told when a source that gives one number at a time has given the second.
+static SECOND: tokio::sync::Notify = tokio::sync::Notify::const_new();
 
 fn partition() -> Partition {
     Partition::named("numbers", 0)
@@ -80,7 +86,8 @@ impl Source for NumbersSource {
         }
         let until =
             limit.until.as_ref().map_or(self.count, |u| u.get(&partition()).and_then(Offset::number).unwrap_or(0));
-        let end = (self.at + (limit.rows.min(37) as u64).min(self.boundary - self.in_batch)).min(until).min(self.count);
+        let most = if self.drip { 1 } else { limit.rows.min(37) };
+        let end = (self.at + (most as u64).min(self.boundary - self.in_batch)).min(until).min(self.count);
         if end <= self.at {
             let done = limit.until.is_some() || self.bounded;
             if !done {
@@ -104,7 +111,14 @@ impl Source for NumbersSource {
         ranges.push(partition(), OffsetRange::new((self.at > 0).then(|| Offset::at(self.at)), Offset::at(end))?)?;
         self.in_batch += end - self.at;
         self.at = end;
-        let status = if self.in_batch == self.boundary { PollStatus::Boundary } else { PollStatus::More };
+        let status = match self.in_batch == self.boundary {
+            true => PollStatus::Boundary,
+            false if self.drip => PollStatus::Idle,
+            false => PollStatus::More,
+        };
+        if self.drip && self.at == 2 {
+            SECOND.notify_one();
+        }
         self.in_batch %= self.boundary;
         let rows = RecordBatch::try_new(schema(), vec![Arc::new(rows)])?;
         Ok(Polled { bytes: rows.num_rows() * 8, batches: vec![Batch::new(rows)], rejected, ranges, status })
@@ -134,7 +148,7 @@ impl Plugin for Memory {
         "Memory."
     }
     fn config_def(&self) -> ConfigDef {
-        ConfigDef::new()
+        ConfigDef::new().key(ConfigKey::new("hold", ConfigType::Boolean, Importance::Low, "Waits.").default(false))
     }
 }
 
@@ -142,15 +156,18 @@ impl SinkPlugin for Memory {
     fn capabilities(&self, _: &Config) -> SinkCapabilities {
         SinkCapabilities { guarantee: self.guarantee, modes: &[OutputMode::Append, OutputMode::Complete] }
     }
-    fn create(&self, _: &Config) -> Result<Box<dyn Sink>> {
+    fn create(&self, config: &Config) -> Result<Box<dyn Sink>> {
         let transactional = self.guarantee == Guarantee::Transactional;
-        Ok(Box::new(MemorySink { held: self.held.clone(), transactional, staged: Vec::new() }))
+        let hold = config.bool("hold");
+        Ok(Box::new(MemorySink { held: self.held.clone(), transactional, hold, staged: Vec::new() }))
     }
 }
 
 struct MemorySink {
     held: Held,
     transactional: bool,
+    /// Whether the first batch is not committed before the second number was read.
+    hold: bool,
     staged: Vec<i64>,
 }
 
@@ -165,6 +182,9 @@ impl Sink for MemorySink {
         Ok(())
     }
     async fn commit(&mut self, commit: &Commit) -> Result<()> {
+        if self.hold && commit.batch_id == 0 {
+            SECOND.notified().await;
+        }
         let rows = std::mem::take(&mut self.staged);
         let before = self.held.lock().unwrap().insert(commit.batch_id, (rows.clone(), commit.clone()));
         if let Some((before, _)) = before {

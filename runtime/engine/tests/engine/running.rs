@@ -186,6 +186,27 @@ async fn a_stop_finishes_the_batch_under_way() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn rows_that_come_while_the_sink_is_busy_gather_in_one_batch() {
+    for guarantee in [Guarantee::AtLeastOnce, Guarantee::Transactional] {
+        let run = Run::new(guarantee);
+        let extra =
+            [("source.count", "100"), ("source.drip", "true"), ("source.bounded", "false"), ("sink.hold", "true")];
+        let handle = start(run.spec(&extra), run.environment());
+        while run.numbers().len() < 100 {
+            run.watch.committed.notified().await;
+        }
+        handle.stop();
+        handle.join().await.unwrap();
+        assert_eq!(run.numbers(), (0..100).collect::<Vec<_>>());
+        assert_eq!(run.watch.batches.lock().unwrap()[..1], [(0, 1)]);
+        assert!(
+            run.watch.batches.lock().unwrap()[1].1 >= 2,
+            "the second number waited for the first, and not for others"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn bad_rows_fail_the_task_or_become_dead_letters() {
     let run = Run::new(Guarantee::Idempotent);
     let error = run.to_end(&[("source.bad", "true")], Faults::none()).await.unwrap_err();

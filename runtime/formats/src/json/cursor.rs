@@ -108,6 +108,32 @@ fn zeros(word: u64) -> u64 {
     word.wrapping_sub(ONES) & !word & HIGHS
 }
 
+/// Bits of the bytes that are not plain text of a string: see [`Cursor::plain_end`].
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+fn stops(chunk: &[u8; 16], quote: u8) -> u32 {
+    use std::arch::x86_64::{
+        __m128i, _mm_cmpeq_epi8, _mm_cmplt_epi8, _mm_movemask_epi8, _mm_or_si128, _mm_set_epi64x, _mm_set1_epi8,
+    };
+    #[inline]
+    #[target_feature(enable = "sse2")]
+    fn sse2(chunk: &[u8; 16], quote: u8) -> u32 {
+        let word = u128::from_le_bytes(*chunk);
+        let bytes = _mm_set_epi64x((word >> 64) as i64, word as i64);
+        let all = |byte: u8| -> __m128i { _mm_set1_epi8(byte.cast_signed()) };
+        let quotes = _mm_cmpeq_epi8(bytes, all(quote));
+        let escapes = _mm_cmpeq_epi8(bytes, all(b'\\'));
+        // Bytes beyond ASCII are negative, and so below the blank, too.
+        let others = _mm_cmplt_epi8(bytes, all(b' '));
+        _mm_movemask_epi8(_mm_or_si128(_mm_or_si128(quotes, escapes), others)).cast_unsigned()
+    }
+    // SAFETY: every processor of this architecture has SSE2.
+    #[allow(unsafe_code, reason = "the compiler asks for it whatever the processors have")]
+    unsafe {
+        sse2(chunk, quote)
+    }
+}
+
 const WHOLE_POWERS: [u64; 8] = [1, 10, 100, 1_000, 10_000, 100_000, 1_000_000, 10_000_000];
 
 /// The number of eight digits, of which the first is the lowest byte: pairs, then fours, then all.
@@ -177,6 +203,14 @@ impl<'a> Cursor<'a> {
     /// The first byte that is not plain ASCII text of a string: quote, backslash, control, or beyond ASCII.
     #[inline(always)]
     fn plain_end(self, mut at: usize, quote: u8) -> usize {
+        #[cfg(target_arch = "x86_64")]
+        while let Some(chunk) = self.bytes.get(at..).and_then(|rest| rest.first_chunk::<16>()) {
+            let stops = stops(chunk, quote);
+            if stops != 0 {
+                return at + stops.trailing_zeros() as usize;
+            }
+            at += 16;
+        }
         while let Some(chunk) = self.bytes.get(at..).and_then(|rest| rest.first_chunk::<8>()) {
             let word = u64::from_le_bytes(*chunk);
             let quotes = zeros(word ^ (ONES * u64::from(quote)));

@@ -48,6 +48,7 @@ impl Record {
         let mut next = 0..;
         let place = |number: usize| if kept(&number) { next.next().unwrap_or(usize::MAX) } else { usize::MAX };
         self.names.columns = (0..self.names.names.len()).map(place).collect();
+        self.names.learnt.clear();
     }
 
     pub(crate) fn finish(&mut self) -> Result<Vec<ArrayRef>> {
@@ -70,6 +71,85 @@ pub(crate) struct Names {
     pub(super) columns: Vec<usize>,
     table: HashMap<Box<[u8]>, usize>,
     next: usize,
+    /// What stood before each value of the object before this one.
+    learnt: Vec<Lead>,
+    /// How many values of this object were begun.
+    at: usize,
+}
+
+/// What stands between two values: mostly the same in each object, so it need not be understood anew.
+struct Lead {
+    length: usize,
+    /// The first bytes and the last ones, which may overlap.
+    head: u128,
+    tail: u128,
+    column: usize,
+    /// The name that is likely to come after it.
+    next: usize,
+}
+
+impl Lead {
+    /// Longer ones are not kept.
+    const LONGEST: usize = 32;
+
+    fn new(bytes: &[u8], column: usize) -> Self {
+        let length = bytes.len();
+        let parts = match length {
+            4..8 => {
+                chunk::<4>(bytes, 0).zip(chunk::<4>(bytes, length - 4)).map(|(head, tail)| (word4(head), word4(tail)))
+            }
+            8..16 => {
+                chunk::<8>(bytes, 0).zip(chunk::<8>(bytes, length - 8)).map(|(head, tail)| (word8(head), word8(tail)))
+            }
+            16..=Self::LONGEST => {
+                let parts = chunk::<16>(bytes, 0).zip(chunk::<16>(bytes, length - 16));
+                parts.map(|(head, tail)| (u128::from_le_bytes(head), u128::from_le_bytes(tail)))
+            }
+            _ => None,
+        };
+        match parts {
+            Some((head, tail)) => Self { length, head, tail, column, next: 0 },
+            None => Self { length: 0, head: 0, tail: 0, column, next: 0 },
+        }
+    }
+
+    #[inline(always)]
+    fn is_at(&self, cursor: &Cursor<'_>) -> bool {
+        let Some(rest) = cursor.bytes.get(cursor.at..) else { return false };
+        let length = self.length;
+        match length {
+            8..16 => {
+                let parts = chunk::<8>(rest, 0).zip(chunk::<8>(rest, length - 8));
+                parts.is_some_and(|(head, tail)| word8(head) == self.head && word8(tail) == self.tail)
+            }
+            4..8 => {
+                let parts = chunk::<4>(rest, 0).zip(chunk::<4>(rest, length - 4));
+                parts.is_some_and(|(head, tail)| word4(head) == self.head && word4(tail) == self.tail)
+            }
+            16..=Self::LONGEST => {
+                let parts = chunk::<16>(rest, 0).zip(chunk::<16>(rest, length - 16));
+                parts.is_some_and(|(head, tail)| {
+                    u128::from_le_bytes(head) == self.head && u128::from_le_bytes(tail) == self.tail
+                })
+            }
+            _ => false,
+        }
+    }
+}
+
+#[inline(always)]
+fn chunk<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
+    bytes.get(at..)?.first_chunk().copied()
+}
+
+#[inline(always)]
+fn word4(bytes: [u8; 4]) -> u128 {
+    u32::from_le_bytes(bytes).into()
+}
+
+#[inline(always)]
+fn word8(bytes: [u8; 8]) -> u128 {
+    u64::from_le_bytes(bytes).into()
 }
 
 impl Names {
@@ -97,13 +177,49 @@ impl Names {
             }
         }
         let columns = (0..names.len()).collect();
-        Self { names, columns, table, next: 0 }
+        Self { names, columns, table, next: 0, learnt: Vec::new(), at: 0 }
     }
 
     /// Starts a new object.
     #[inline]
     pub(crate) fn restart(&mut self) {
         self.next = 0;
+        self.at = 0;
+    }
+
+    /// Goes to the next value, if what stands before it is what stood there in the object before; answers with the value's
+    /// column.
+    #[inline(always)]
+    pub(crate) fn foresee(&mut self, cursor: &mut Cursor<'_>) -> Option<usize> {
+        let mut lead = self.learnt.get(self.at)?;
+        self.at += 1;
+        if !lead.is_at(cursor) {
+            // A field may be missing.
+            match self.learnt.get(self.at).filter(|next| next.is_at(cursor)) {
+                Some(next) => (lead, self.at) = (next, self.at + 1),
+                None => {
+                    self.at -= 1;
+                    return None;
+                }
+            }
+        }
+        cursor.at += lead.length;
+        self.next = lead.next;
+        Some(lead.column)
+    }
+
+    /// Remembers what stands before a value of this column.
+    #[inline(never)]
+    pub(crate) fn learn(&mut self, lead: &[u8], column: usize) {
+        let lead = Lead { next: self.next, ..Lead::new(lead, column) };
+        // Objects without end must not be remembered.
+        let most = 4 * self.names.len() + 64;
+        match self.learnt.get_mut(self.at) {
+            Some(known) => *known = lead,
+            None if self.at < most => self.learnt.push(lead),
+            None => {}
+        }
+        self.at += 1;
     }
 
     /// Reads a name after its opening quote, with the closing one, and finds its number.

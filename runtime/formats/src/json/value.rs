@@ -60,53 +60,62 @@ pub(crate) fn object(
     let mut filled = 0;
     let Record { columns, names, required } = record;
     names.restart();
-    cursor.skip_blanks();
-    if cursor.peek() == b'}' {
-        cursor.at += 1;
-    } else {
-        loop {
-            let quote = cursor.peek();
-            if quote != b'"' && quote != b'\'' {
-                return cursor.fail("expected a name in quotes");
+    let mut first = true;
+    loop {
+        let index = match names.foresee(&mut cursor) {
+            Some(index) => {
+                cursor.skip_blanks();
+                index
             }
-            cursor.at += 1;
-            let index = names.read(&mut cursor, quote, &mut scratch.text)?;
-            let index = index.and_then(|number| names.columns.get(number).copied());
-            cursor.skip_blanks();
-            cursor.expect(b':', "expected a colon after the name")?;
-            cursor.skip_blanks();
-            match index.and_then(|i| columns.get_mut(i)) {
-                Some(column) => {
-                    let start = cursor.at;
-                    let value_fit = if column.len == row {
-                        filled += 1;
-                        value(&mut cursor, column, scratch)?
-                    } else {
-                        let (fit, at) = again(cursor, column, row, scratch)?;
-                        cursor.at = at;
-                        fit
-                    };
-                    if value_fit != Fit::Whole {
-                        fit = Fit::Partly;
-                        if top && scratch.bad.is_none() {
-                            scratch.bad = Some((index.unwrap_or(0), start, cursor.at));
-                        }
+            None => {
+                let start = cursor.at;
+                cursor.skip_blanks();
+                match cursor.peek() {
+                    b'}' => {
+                        cursor.at += 1;
+                        break;
+                    }
+                    b',' if !first => {
+                        cursor.at += 1;
+                        cursor.skip_blanks();
+                    }
+                    _ if first => {}
+                    _ => return cursor.fail("expected a comma or the closing bracket"),
+                }
+                let quote = cursor.peek();
+                if quote != b'"' && quote != b'\'' {
+                    return cursor.fail("expected a name in quotes");
+                }
+                cursor.at += 1;
+                let index = names.read(&mut cursor, quote, &mut scratch.text)?;
+                let index = index.and_then(|number| names.columns.get(number).copied()).unwrap_or(usize::MAX);
+                cursor.skip_blanks();
+                cursor.expect(b':', "expected a colon after the name")?;
+                cursor.skip_blanks();
+                names.learn(cursor.bytes.get(start..cursor.at).unwrap_or_default(), index);
+                index
+            }
+        };
+        first = false;
+        match columns.get_mut(index) {
+            Some(column) => {
+                let start = cursor.at;
+                let value_fit = if column.len == row {
+                    filled += 1;
+                    value(&mut cursor, column, scratch)?
+                } else {
+                    let (fit, at) = again(cursor, column, row, scratch)?;
+                    cursor.at = at;
+                    fit
+                };
+                if value_fit != Fit::Whole {
+                    fit = Fit::Partly;
+                    if top && scratch.bad.is_none() {
+                        scratch.bad = Some((index, start, cursor.at));
                     }
                 }
-                None => skip(&mut cursor, scratch)?,
             }
-            cursor.skip_blanks();
-            match cursor.peek() {
-                b',' => {
-                    cursor.at += 1;
-                    cursor.skip_blanks();
-                }
-                b'}' => {
-                    cursor.at += 1;
-                    break;
-                }
-                _ => return cursor.fail("expected a comma or the closing bracket"),
-            }
+            None => skip(&mut cursor, scratch)?,
         }
     }
     if filled < columns.len() {

@@ -246,10 +246,10 @@ impl KafkaSource {
                 tokio::time::sleep(deadline.saturating_duration_since(Instant::now()).min(STEP)).await;
                 return Ok(PollStatus::Idle);
             };
-            let event = match drain.events.try_recv() {
-                Ok(event) => Some(event),
-                Err(_) if !polled.ranges.is_empty() => None,
-                Err(_) => {
+            let event = match drain.next().await {
+                Some(event) => Some(event),
+                None if !polled.ranges.is_empty() => None,
+                None => {
                     let must_come = self.until.is_some() || self.goal.is_some();
                     let wait = if must_come { STEP } else { deadline.saturating_duration_since(Instant::now()) };
                     match tokio::time::timeout(wait, drain.events.recv()).await {
