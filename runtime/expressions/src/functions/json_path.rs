@@ -83,7 +83,7 @@ fn collect(value: &Value, steps: &[Step], style: Style, found: &mut Vec<String>)
     match (value, steps) {
         (Value::String(text), []) if style == Style::Raw => found.push(text.clone()),
         (Value::Array(items), []) if style == Style::Flat => {
-            return items.iter().fold(false, |any, item| collect(item, &[], style, found) || any);
+            return items.iter().filter(|item| collect(item, &[], style, found)).count() > 0;
         }
         (value, []) => found.push(render(value)),
         (Value::Object(entries), [Step::Name(name), rest @ ..]) => {
