@@ -91,6 +91,13 @@ impl Ast {
     }
 }
 
+/// How a value of `ORDER BY` sorts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Sort {
+    pub(crate) descending: bool,
+    pub(crate) nulls_first: Option<bool>,
+}
+
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Node {
     Literal(ScalarValue),
@@ -137,10 +144,11 @@ pub(crate) enum Node {
     IsNull(Box<Ast>),
     /// `IS TRUE` or `IS FALSE`.
     IsTruth(Box<Ast>, bool),
-    /// A call with `DISTINCT` or `FILTER (WHERE …)`: for aggregates only.
+    /// A call with `DISTINCT`, `WITHIN GROUP (ORDER BY …)` or `FILTER (WHERE …)`: for aggregates only.
     Modified {
         call: Box<Ast>,
         distinct: bool,
+        order: Vec<(Ast, Sort)>,
         filter: Option<Box<Ast>>,
     },
     /// An alias inside an expression: `struct(a AS x)`.
@@ -173,8 +181,9 @@ impl Node {
             Self::Call { args, .. } => Box::new(args.iter()),
             Self::Between { value, low, high } => Box::new([&**value, &**low, &**high].into_iter()),
             Self::In { value, list } => Box::new(std::iter::once(&**value).chain(list)),
-            Self::Modified { call, filter, .. } => {
-                Box::new(std::iter::once(&**call).chain(filter.iter().map(|ast| &**ast)))
+            Self::Modified { call, order, filter, .. } => {
+                let order = order.iter().map(|(ast, _)| ast);
+                Box::new(std::iter::once(&**call).chain(order).chain(filter.iter().map(|ast| &**ast)))
             }
             Self::Case { operand, branches, otherwise } => {
                 let ends = operand.iter().chain(otherwise).map(|ast| &**ast);
@@ -207,8 +216,10 @@ impl Node {
             Self::Between { value, low, high } => {
                 Self::Between { value: one(value)?, low: one(low)?, high: one(high)? }
             }
-            Self::Modified { call, distinct, filter } => {
-                Self::Modified { call: one(call)?, distinct, filter: filter.map(one).transpose()? }
+            Self::Modified { call, distinct, order, filter } => {
+                let (call, filter) = (one(call)?, filter.map(&mut one).transpose()?);
+                let by = |(ast, sort)| Ok((each(ast)?, sort));
+                Self::Modified { call, distinct, order: order.into_iter().map(by).collect::<Planned<_>>()?, filter }
             }
             Self::Call { name, args } => Self::Call { name, args: args.into_iter().map(each).collect::<Planned<_>>()? },
             Self::In { value, list } => {

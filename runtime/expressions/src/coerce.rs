@@ -133,7 +133,7 @@ pub(crate) fn argument(value: Typed, to: &DataType, ansi: bool, function: &str) 
 
 /// Whether an argument is cast to the type unasked.
 pub(crate) fn implicit(from: &DataType, to: &DataType, ansi: bool) -> bool {
-    use DataType::{Binary, Date32, Decimal128, Null, Timestamp, Utf8};
+    use DataType::{Binary, Date32, Null, Timestamp, Utf8};
     match (from, to) {
         (a, b) if a == b => true,
         (Null, _) => true,
@@ -146,13 +146,8 @@ pub(crate) fn implicit(from: &DataType, to: &DataType, ansi: bool) -> bool {
             let atomic = a.is_numeric() || matches!(a, DataType::Boolean | Date32 | Timestamp(_, _) | Binary);
             atomic && castable(a, to, ansi)
         }
-        (a, Decimal128(_, _)) if a.is_numeric() => true,
-        // Without ANSI any number is taken for any other; with it only what loses nothing.
-        (a, b) if a.is_numeric() && b.is_numeric() => {
-            !ansi
-                || matches!(a, Decimal128(_, _)) && b.is_floating()
-                || rank(a) <= rank(b) && !matches!(a, Decimal128(_, _))
-        }
+        // As a value is assigned to a column: under ANSI one that does not fit is an error of its row.
+        (a, b) if a.is_numeric() && b.is_numeric() => true,
         (Date32, Timestamp(_, _)) | (Timestamp(_, _), Date32) | (Timestamp(_, _), Timestamp(_, _)) => true,
         _ => false,
     }

@@ -20,6 +20,10 @@ pub(crate) struct Kind {
     outer: bool,
 }
 
+impl Kind {
+    pub(crate) const EXPLODE: Self = Self { position: false, outer: false };
+}
+
 impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}explode{}", if self.position { "pos" } else { "" }, if self.outer { "_outer" } else { "" })
@@ -44,6 +48,8 @@ pub(crate) fn generator(ast: &Ast) -> Option<(Kind, &[Ast])> {
 pub(crate) struct Generator {
     kind: Kind,
     value: Expression,
+    /// The text of what is exploded, where rows without items may be dropped before.
+    pub(crate) source: Option<String>,
 }
 
 /// What a generator yields for a batch.
@@ -91,7 +97,12 @@ impl Generator {
             Arc::new(Field::new(names.get(index).map_or(name, String::as_str), ty, true))
         };
         let fields = columns.into_iter().enumerate().map(field).collect();
-        Ok((Self { kind, value: Expression::new(text, String::new(), value) }, fields))
+        Ok((Self { kind, value: Expression::new(text, String::new(), value), source: None }, fields))
+    }
+
+    /// Whether a row without items gives no row.
+    pub(crate) fn drops(&self) -> bool {
+        !self.kind.outer
     }
 
     /// What is exploded.

@@ -6,12 +6,13 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, RecordBatch};
 use arrow::datatypes::{DataType, SchemaRef};
 use datafusion_physical_expr::PhysicalExpr;
-use datafusion_physical_expr::expressions::Column;
+use datafusion_physical_expr::expressions::{Column, Literal};
 use datafusion_physical_expr::utils::collect_columns;
 use levada_connector_api::Result;
 
 use super::SqlOptions;
 use super::ast::{Ast, Node};
+use super::call::Rescue;
 use super::error::evaluation;
 use super::parse;
 use super::planner::Planner;
@@ -55,6 +56,19 @@ impl Expression {
     /// The same, computed by another compiled form.
     pub(crate) fn with_physical(&self, expr: Arc<dyn PhysicalExpr>) -> Self {
         Self { expr, ..self.clone() }
+    }
+
+    /// Null of its type: nobody looks at the result.
+    pub(crate) fn spared(&self) -> Self {
+        match datafusion_common::ScalarValue::try_from(&self.ty) {
+            Ok(null) => self.with_physical(Arc::new(Literal::new(null))),
+            Err(_) => self.clone(),
+        }
+    }
+
+    /// The same, but null where it cannot be computed.
+    pub(crate) fn rescued(&self) -> Self {
+        self.with_physical(Arc::new(Rescue::new(Arc::clone(&self.expr), self.ty.clone())))
     }
 
     /// The name of the result: the alias, or the one that Spark makes up.

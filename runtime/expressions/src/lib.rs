@@ -27,8 +27,9 @@ mod reject;
 pub(crate) mod resolve;
 pub(crate) mod typed;
 
-pub use aggregate::{AggregateCall, AggregateFunction, Grouping, GroupingSpec, Overflow};
+pub use aggregate::{AggregateCall, AggregateFunction, AggregateParams, Grouping, GroupingSpec, Overflow, Ties};
 pub use expression::Expression;
+pub use functions::digest::murmur;
 pub use functions::names as function_names;
 pub use isolate::Isolated;
 pub use parse::{From, Statement, WindowCall};

@@ -35,6 +35,14 @@ impl Planner<'_> {
         Ok(Typed::node(expr, &[value], DataType::Boolean, name, span))
     }
 
+    /// `value IS NOT NULL`.
+    pub(crate) fn present(&self, value: Typed) -> Planned<Typed> {
+        let span = value.span;
+        let name = format!("({} IS NOT NULL)", value.name);
+        let expr = is_not_null(Arc::clone(&value.expr)).map_err(|error| internal(&error, span))?;
+        Ok(Typed::node(expr, &[value], DataType::Boolean, name, span))
+    }
+
     /// `value IS TRUE`: never null.
     pub(super) fn is_truth(&self, value: &Ast, truth: bool, span: Span) -> Planned<Typed> {
         let value = self.condition(value)?;

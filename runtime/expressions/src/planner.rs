@@ -45,10 +45,11 @@ impl Planner<'_> {
             Node::Like { value, pattern, escape, fold_case } => self.like(value, pattern, *escape, *fold_case, span),
             Node::IsNull(value) => self.absent(value, span),
             Node::IsTruth(value, truth) => self.is_truth(value, *truth, span),
-            Node::Modified { .. } => {
-                Err(PlanError::new(span, "DISTINCT and FILTER are for aggregates, not for expressions of a row")
-                    .hint("aggregates stand in a WindowedAggregate or in an Sql query with GROUP BY"))
-            }
+            Node::Modified { .. } => Err(PlanError::new(
+                span,
+                "DISTINCT, WITHIN GROUP and FILTER are for aggregates, not for expressions of a row",
+            )
+            .hint("aggregates stand in a WindowedAggregate or in an Sql query with GROUP BY")),
             Node::Named(value, name) => self.aliased(value, name),
         }
     }
@@ -104,6 +105,12 @@ impl Planner<'_> {
         // Before its arguments: a name that is wrong explains why a column may not stand there.
         functions::check_name(name, span)?;
         let mut values = Vec::with_capacity(args.len());
+        if let [first, rest @ ..] = args
+            && functions::units::takes_unit(name, args)
+        {
+            let args = rest.iter().map(|arg| self.plan(arg)).collect::<Planned<_>>()?;
+            return functions::units::apply(functions::Invocation { planner: self, name, args, span }, first);
+        }
         for arg in args {
             match &arg.node {
                 Node::Star(None) => {

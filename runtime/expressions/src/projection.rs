@@ -78,6 +78,17 @@ impl Projection {
         columns.map(|column| column.index()).collect::<BTreeSet<_>>().into_iter().collect()
     }
 
+    /// The same columns, of which those that are not `wanted` are not computed but null; the rows stay the same.
+    pub fn spared(&self, wanted: impl Fn(usize) -> bool) -> Self {
+        let outputs = self.outputs.iter().enumerate().map(|(at, output)| match output {
+            Output::Value(expression) if !wanted(at) && expression.column().is_none() => {
+                Output::Value(expression.spared())
+            }
+            output => output.clone(),
+        });
+        Self { outputs: outputs.collect(), generator: self.generator.clone(), schema: self.schema() }
+    }
+
     /// The expression that the output column `at` is of the input; none if it is made by an explode.
     pub fn source(&self, at: usize) -> Option<String> {
         match self.outputs.get(at)? {
@@ -105,6 +116,13 @@ impl Projection {
     pub(crate) fn with_values(&self, values: Vec<Expression>) -> Self {
         let outputs = values.into_iter().map(Output::Value).collect();
         Self { outputs, generator: None, schema: self.schema() }
+    }
+
+    /// A condition without which a row gives no row: what is exploded has items. Spark infers it, and drops rows by it as
+    /// soon as it can.
+    pub fn needs(&self) -> Option<String> {
+        let source = self.generator.as_ref()?.source.as_ref()?;
+        Some(format!("size({source}) > 0"))
     }
 
     /// Whether each input row gives exactly one output row.
@@ -210,8 +228,18 @@ impl List<'_> {
         if let [name] = item.aliases.as_slice() {
             self.aliases.push((name.clone(), item.expr.clone()));
         }
+        if let Node::Call { name, args } = &item.expr.node
+            && name == "window"
+        {
+            return self.windows(text, args, &item);
+        }
         if let Some((kind, args)) = explode::generator(&item.expr) {
-            return self.generate(text, kind, args, &item);
+            self.generate(text, kind, args, &item)?;
+            // Its text has names that the input does not have.
+            if let (Some(generator), true) = (&mut self.generator, lateral) {
+                generator.source = None;
+            }
+            return Ok(());
         }
         let typed = self.planner.plan(&item.expr)?;
         let marked = window_time(&item.expr);
@@ -228,6 +256,21 @@ impl List<'_> {
         if let (Some(window), Some(field)) = (marked, self.fields.last_mut()) {
             let known = self.planner.schema.fields().iter().find(|field| field.name().eq_ignore_ascii_case(window));
             let metadata = known.map(|window| window.metadata().clone()).unwrap_or_default();
+            *field = Arc::new(field.as_ref().clone().with_metadata(metadata));
+        }
+        Ok(())
+    }
+
+    /// `window(time, size, slide, start)`: a row for each window that the time is in, none for null.
+    fn windows(&mut self, text: &str, args: &[Ast], item: &Item) -> Planned<()> {
+        let all = Ast::new(Node::Call { name: "windows".into(), args: args.to_vec() }, item.expr.span);
+        let name = item.aliases.first().cloned().unwrap_or_else(|| "window".to_owned());
+        let item = Item { expr: item.expr.clone(), aliases: vec![name] };
+        self.generate(text, explode::Kind::EXPLODE, &[all], &item)?;
+        // It has the watermark of its time.
+        if let (Some(Ast { node: Node::Name(time), .. }), Some(field)) = (args.first(), self.fields.last_mut()) {
+            let known = self.planner.schema.fields().iter().find(|field| field.name().eq_ignore_ascii_case(time));
+            let metadata = known.map(|time| time.metadata().clone()).unwrap_or_default();
             *field = Arc::new(field.as_ref().clone().with_metadata(metadata));
         }
         Ok(())
@@ -320,8 +363,14 @@ impl List<'_> {
             let message = format!("[WRONG_NUM_ARGS] {kind} takes 1 argument, not {}", args.len());
             return Err(PlanError::new(span, message));
         };
+        // Of a column only, as in Spark: an expression could be costly, or fail.
+        let column = matches!(value.node, Node::Name(_));
+        let source = text.get(value.span.start..value.span.end).filter(|_| column).map(str::to_owned);
         let value = self.planner.plan(value)?;
-        let (generator, columns) = Generator::new(text, kind, value, &item.aliases, span)?;
+        let (mut generator, columns) = Generator::new(text, kind, value, &item.aliases, span)?;
+        if generator.drops() {
+            generator.source = source;
+        }
         for (index, field) in columns.into_iter().enumerate() {
             self.fields.push(field);
             self.outputs.push(Output::Generated(index));

@@ -185,6 +185,12 @@ fn map_source(source: &Source, folder: &Path) -> Result<Vec<(&'static str, Strin
         if has_no_effect {
             continue;
         }
+        if name == "pathglobfilter"
+            && let (Some((_, path)), Some(glob)) = (keys.iter_mut().find(|(key, _)| *key == "path"), value.as_str())
+        {
+            *path = format!("{path}/{glob}");
+            continue;
+        }
         let key = match (source.format.as_str(), name.as_str()) {
             ("csv", "header") => "header",
             ("csv", "sep" | "delimiter") => "separator",

@@ -36,8 +36,10 @@ pub(crate) struct Collected {
     pub(crate) run: usize,
     /// How often each batch is still to fail.
     pub(crate) failures: BTreeMap<u64, u32>,
-    /// Names and Spark types, of the last run.
+    /// Names and Spark types, of the last batch.
     pub(crate) schema: Vec<(String, String)>,
+    /// The same of the last run, which may not have come to a batch.
+    pub(crate) opened: Vec<(String, String)>,
     /// All batches, in order.
     pub(crate) attempts: Vec<Attempt>,
 }
@@ -83,12 +85,13 @@ impl SinkPlugin for GoldenPlugin {
     }
 
     fn create(&self, _: &Config) -> Result<Box<dyn Sink>> {
-        Ok(Box::new(GoldenSink { shared: self.0.clone(), staged: Vec::new() }))
+        Ok(Box::new(GoldenSink { shared: self.0.clone(), schema: Vec::new(), staged: Vec::new() }))
     }
 }
 
 struct GoldenSink {
     shared: Shared,
+    schema: Vec<(String, String)>,
     staged: Vec<String>,
 }
 
@@ -96,7 +99,8 @@ struct GoldenSink {
 impl Sink for GoldenSink {
     async fn open(&mut self, _: &TaskContext, schema: SchemaRef, _: OutputMode) -> Result<Option<Commit>> {
         let column = |field: &arrow::datatypes::FieldRef| (field.name().clone(), type_name(field.data_type()));
-        self.shared.with(|collected| collected.schema = schema.fields().iter().map(column).collect());
+        self.schema = schema.fields().iter().map(column).collect();
+        self.shared.with(|collected| collected.opened.clone_from(&self.schema));
         Ok(None)
     }
 
@@ -115,6 +119,7 @@ impl Sink for GoldenSink {
                 *left -= 1;
             }
             let run = collected.run;
+            collected.schema.clone_from(&self.schema);
             collected.attempts.push(Attempt { run, batch, rows, accepted });
             accepted
         });

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use arrow::array::{RecordBatch, RecordBatchOptions};
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef};
 use levada_connector_api::config::{Config, ConfigDef, ConfigKey, ConfigType, Importance};
 use levada_connector_api::{
     Batch, BindContext, Bound, Emitted, Error, Plugin, Result, Transform, TransformPlugin, WATERMARK, async_trait,
@@ -18,6 +18,7 @@ struct UnionTransform {
     schema: Option<SchemaRef>,
     /// For each input: the output's columns in it.
     columns: Vec<Vec<Source>>,
+    inputs: Vec<SchemaRef>,
     options: SqlOptions,
 }
 
@@ -28,14 +29,58 @@ enum Source {
     Cast(Expression),
 }
 
-/// The type that values of both are cast to, as Spark's `coalesce` does it.
+/// The type that values of both are cast to, as Spark's `coalesce` does it; the fields of structs are matched by name.
 fn common(a: &DataType, b: &DataType, options: &SqlOptions) -> Option<DataType> {
-    if a == b {
-        return Some(a.clone());
+    match (a, b) {
+        (a, b) if a == b => return Some(a.clone()),
+        (DataType::Struct(x), DataType::Struct(y)) if x.len() == y.len() => {
+            let fields = x.iter().map(|x| {
+                let y = named(y, x.name())?;
+                let ty = common(x.data_type(), y.data_type(), options)?;
+                Some(Field::new(x.name(), ty, x.is_nullable() || y.is_nullable()))
+            });
+            return fields.collect::<Option<Vec<_>>>().map(|fields| DataType::Struct(fields.into()));
+        }
+        (DataType::List(x), DataType::List(y)) => {
+            let ty = common(x.data_type(), y.data_type(), options)?;
+            return Some(DataType::List(Arc::new(Field::new_list_field(ty, true))));
+        }
+        _ => {}
     }
     let both = Schema::new(vec![Field::new("a", a.clone(), true), Field::new("b", b.clone(), true)]);
     let expression = Expression::compile("coalesce(a, b)", &Arc::new(both), options).ok()?;
     Some(expression.data_type().clone())
+}
+
+fn named<'a>(fields: &'a Fields, name: &str) -> Option<&'a Field> {
+    fields.iter().find(|field| field.name().eq_ignore_ascii_case(name)).map(AsRef::as_ref)
+}
+
+fn quoted(name: &str) -> String {
+    format!("`{}`", name.replace('`', "``"))
+}
+
+/// The expression that brings `value` from one type to another that [`common`] gave.
+fn brought(value: &str, from: &DataType, to: &DataType, depth: usize) -> String {
+    match (from, to) {
+        (from, to) if from == to => value.to_owned(),
+        (DataType::Struct(own), DataType::Struct(wanted)) => {
+            let field = |wanted: &Arc<Field>| {
+                let own = named(own, wanted.name()).unwrap_or(wanted);
+                let inner = format!("{value}.{}", quoted(own.name()));
+                let inner = brought(&inner, own.data_type(), wanted.data_type(), depth);
+                format!("'{}', {inner}", wanted.name().replace('\\', "\\\\").replace('\'', "\\'"))
+            };
+            let fields: Vec<String> = wanted.iter().map(field).collect();
+            format!("IF({value} IS NULL, NULL, named_struct({}))", fields.join(", "))
+        }
+        (DataType::List(own), DataType::List(wanted)) => {
+            let item = format!("item{depth}");
+            let inner = brought(&item, own.data_type(), wanted.data_type(), depth + 1);
+            format!("transform({value}, {item} -> {inner})")
+        }
+        (_, to) => format!("coalesce({value}, CAST(NULL AS {}))", type_name(to)),
+    }
 }
 
 #[async_trait]
@@ -99,8 +144,7 @@ impl Transform for UnionTransform {
                 if own.data_type() == field.data_type() {
                     return Ok(Source::Column(at));
                 }
-                let name = own.name().replace('`', "``");
-                let text = format!("coalesce(`{name}`, CAST(NULL AS {}))", type_name(field.data_type()));
+                let text = brought(&quoted(own.name()), own.data_type(), field.data_type(), 0);
                 let expression = Expression::compile(&text, input, &self.options)?;
                 match expression.data_type() == field.data_type() {
                     true => Ok(Source::Cast(expression)),
@@ -112,6 +156,7 @@ impl Transform for UnionTransform {
             });
             self.columns.push(sources.collect::<Result<_>>()?);
         }
+        self.inputs = inputs.to_vec();
         let schema = Arc::new(Schema::new(fields));
         self.schema = Some(schema.clone());
         Ok(Bound::stateless(schema))
@@ -124,7 +169,25 @@ impl Transform for UnionTransform {
         if self.columns.iter().any(cast) {
             return None;
         }
-        Some(format!("`{}`", column.replace('`', "``")))
+        Some(quoted(column))
+    }
+
+    /// Every input is read for the columns of these names, however it writes them.
+    fn reads(&self, wanted: Option<&[String]>) -> Option<Vec<String>> {
+        let (wanted, schema) = (wanted?, self.schema.as_ref()?);
+        let mut names = wanted.to_vec();
+        for (inputs, own) in self.inputs.iter().zip(&self.columns) {
+            for (field, source) in schema.fields().iter().zip(own) {
+                if wanted.contains(field.name()) {
+                    let places = match source {
+                        Source::Column(at) => vec![*at],
+                        Source::Cast(expression) => expression.reads(),
+                    };
+                    names.extend(places.iter().filter_map(|at| inputs.fields().get(*at)).map(|f| f.name().clone()));
+                }
+            }
+        }
+        Some(names)
     }
 
     async fn process(&mut self, batch: Batch) -> Result<Emitted> {

@@ -25,6 +25,8 @@ pub(crate) struct FilterProject {
     fused: Option<Step>,
     /// The step above does the work of this one.
     absorbed: bool,
+    /// What is exploded was tested for items before already.
+    tested: bool,
 }
 
 /// The step, compiled.
@@ -77,7 +79,16 @@ impl Step {
 
 impl FilterProject {
     pub(crate) fn new(condition: Option<String>, items: Vec<String>, options: SqlOptions) -> Self {
-        Self { condition, items, options, alias: String::new(), bound: None, fused: None, absorbed: false }
+        Self {
+            condition,
+            items,
+            options,
+            alias: String::new(),
+            bound: None,
+            fused: None,
+            absorbed: false,
+            tested: false,
+        }
     }
 
     /// Takes over the work of the step below, if the two can be one. Both are bound.
@@ -112,9 +123,18 @@ impl Transform for FilterProject {
     }
 
     fn split_off(&mut self, copies: usize, origin: &dyn Fn(&str) -> Option<String>) -> Vec<Box<dyn Transform>> {
-        let Some(condition) = &self.condition else { return Vec::new() };
-        let Some((stay, moved)) = split(condition, &self.options, origin) else { return Vec::new() };
-        self.condition = stay;
+        let needs = self.bound.as_ref().and_then(|step| step.whole.needs()).filter(|_| !self.tested);
+        let needed = needs.and_then(|needs| split(&needs, &self.options, origin)).map(|(_, moved)| moved);
+        self.tested |= needed.is_some();
+        let tested = self.condition.as_ref().and_then(|condition| split(condition, &self.options, origin));
+        let moved = match (tested, needed) {
+            (None, None) => return Vec::new(),
+            (None, Some(needed)) => needed,
+            (Some((stay, moved)), needed) => {
+                self.condition = stay;
+                needed.into_iter().fold(moved, |moved, needed| format!("({moved}) AND {needed}"))
+            }
+        };
         (0..copies).map(|_| Box::new(Filter::new(moved.clone(), self.options.clone())) as Box<dyn Transform>).collect()
     }
 
@@ -123,6 +143,15 @@ impl Transform for FilterProject {
         let schema = step.whole.schema();
         let at = find_column(&schema, column).ok()?;
         step.whole.source(at).filter(|source| self.options.ansi || source.starts_with('`'))
+    }
+
+    fn wanted(&mut self, wanted: Option<&[String]>) {
+        let Some(wanted) = wanted.filter(|_| !self.absorbed) else { return };
+        if let Some(step) = self.fused.as_mut().or(self.bound.as_mut()) {
+            let schema = step.whole.schema();
+            let whole = step.whole.spared(|at| wanted.contains(schema.field(at).name()));
+            *step = Step::new(Arc::clone(&step.input), std::mem::take(&mut step.predicates), whole);
+        }
     }
 
     fn reads(&self, wanted: Option<&[String]>) -> Option<Vec<String>> {

@@ -260,6 +260,15 @@ impl Transform for Sql {
         Some(source)
     }
 
+    fn wanted(&mut self, wanted: Option<&[String]>) {
+        let mut wanted = wanted.map(<[String]>::to_vec);
+        for (step, _) in self.steps.iter_mut().rev() {
+            let transform = step.transform_mut();
+            transform.wanted(wanted.as_deref());
+            wanted = transform.reads(wanted.as_deref());
+        }
+    }
+
     fn reads(&self, wanted: Option<&[String]>) -> Option<Vec<String>> {
         let wanted = wanted.map(<[String]>::to_vec);
         self.steps.iter().rev().fold(wanted, |wanted, (step, _)| step.transform().reads(wanted.as_deref()))

@@ -10,7 +10,7 @@ use levada_connector_api::{
     find_column,
 };
 
-use crate::filter::ansi_key;
+use crate::filter::{Filter, ansi_key, split};
 use levada_expressions::{Projection, SqlOptions, bad_rows, split_list};
 
 /// Computes columns, and renames them.
@@ -28,6 +28,8 @@ pub struct Select {
     alias: String,
     bound: Option<(Projection, SchemaRef)>,
     input: Option<SchemaRef>,
+    /// What is exploded was tested for items before already.
+    tested: bool,
 }
 
 impl Select {
@@ -37,7 +39,18 @@ impl Select {
         let columns = columns.into();
         // A list that cannot be split is an item that cannot be compiled, with the same message.
         let items = split_list(&columns).unwrap_or_else(|_| vec![columns]);
-        Self { items, renames, strict: true, replace: false, prefix, options, alias, bound: None, input: None }
+        Self {
+            items,
+            renames,
+            strict: true,
+            replace: false,
+            prefix,
+            options,
+            alias,
+            bound: None,
+            input: None,
+            tested: false,
+        }
     }
 
     fn project(&self, input: &SchemaRef) -> Result<Projection> {
@@ -121,6 +134,14 @@ impl Transform for Select {
         Ok(Bound::stateless(schema))
     }
 
+    /// Rows that give none are dropped before a watermark: they do not move it.
+    fn split_off(&mut self, copies: usize, origin: &dyn Fn(&str) -> Option<String>) -> Vec<Box<dyn Transform>> {
+        let needs = self.bound.as_ref().and_then(|(projection, _)| projection.needs()).filter(|_| !self.tested);
+        let Some((_, moved)) = needs.and_then(|needs| split(&needs, &self.options, origin)) else { return Vec::new() };
+        self.tested = true;
+        (0..copies).map(|_| Box::new(Filter::new(moved.clone(), self.options.clone())) as Box<dyn Transform>).collect()
+    }
+
     fn origin(&self, column: &str) -> Option<String> {
         let (projection, schema) = self.bound.as_ref()?;
         let at = find_column(schema, column).ok()?;
@@ -129,9 +150,15 @@ impl Transform for Select {
         projection.source(at).filter(|source| self.options.ansi || plain(source))
     }
 
+    /// What nobody looks at is not computed, and cannot fail, as in Spark.
+    fn wanted(&mut self, wanted: Option<&[String]>) {
+        if let (Some((projection, schema)), Some(wanted)) = (&mut self.bound, wanted) {
+            *projection = projection.spared(|at| wanted.contains(schema.field(at).name()));
+        }
+    }
+
     fn reads(&self, wanted: Option<&[String]>) -> Option<Vec<String>> {
         let (input, (projection, schema)) = (self.input.as_ref()?, self.bound.as_ref()?);
-        // Also what is computed for nothing may be an error; what is only handed on may not.
         let wanted = |at: usize| wanted.is_none_or(|wanted| wanted.contains(schema.field(at).name()));
         let reads = projection.reads_of(wanted);
         Some(reads.iter().filter_map(|at| input.fields().get(*at)).map(|field| field.name().clone()).collect())

@@ -3,13 +3,15 @@
 use arrow::datatypes::DataType;
 use levada_connector_api::config::nearest;
 
+use super::special::{self, AggregateParams};
 use crate::Expression;
-use crate::ast::{Ast, Node, PlanError, Planned, Span};
+use crate::ast::{Ast, Node, PlanError, Planned, Sort, Span};
 use crate::coerce::argument;
 use crate::functions::cast::{Mode, cast};
 use crate::functions::types::{list, sql_name};
+use crate::operators::choose;
 use crate::planner::Planner;
-use crate::typed::{Typed, call_name};
+use crate::typed::Typed;
 
 /// What an aggregate computes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -64,6 +66,28 @@ pub enum AggregateFunction {
     BitOr,
     /// Bitwise exclusive or.
     BitXor,
+    /// About how many different values there are.
+    ApproxCountDistinct,
+    /// The value at a share of the way through all values, in proportion between two.
+    Percentile,
+    /// The first value up to which a share of all values is reached.
+    PercentileDisc,
+    /// About the value at a share of the way through all values.
+    PercentileApprox,
+    /// The most frequent value.
+    Mode,
+    /// Texts or bytes, joined.
+    Listagg,
+    /// The sum of the squared differences of the first argument from its mean, where the second is not null.
+    SumOfSquares,
+    /// The sum of the products of the differences of both arguments from their means.
+    SumOfProducts,
+    /// The slope of the line that explains the first argument by the second.
+    RegrSlope,
+    /// The value of that line at zero.
+    RegrIntercept,
+    /// Which share of the variance that line explains.
+    RegrR2,
 }
 
 /// The names by which the functions are called.
@@ -107,33 +131,41 @@ const NAMES: &[(&str, AggregateFunction)] = &[
     ("bit_and", AggregateFunction::BitAnd),
     ("bit_or", AggregateFunction::BitOr),
     ("bit_xor", AggregateFunction::BitXor),
+    ("approx_count_distinct", AggregateFunction::ApproxCountDistinct),
+    ("approx_distinct", AggregateFunction::ApproxCountDistinct),
+    ("percentile", AggregateFunction::Percentile),
+    ("median", AggregateFunction::Percentile),
+    ("percentile_cont", AggregateFunction::Percentile),
+    ("quantile_cont", AggregateFunction::Percentile),
+    ("percentile_disc", AggregateFunction::PercentileDisc),
+    ("percentile_approx", AggregateFunction::PercentileApprox),
+    ("approx_percentile", AggregateFunction::PercentileApprox),
+    ("approx_percentile_cont", AggregateFunction::PercentileApprox),
+    ("approx_median", AggregateFunction::PercentileApprox),
+    ("mode", AggregateFunction::Mode),
+    ("listagg", AggregateFunction::Listagg),
+    ("string_agg", AggregateFunction::Listagg),
+    ("regr_count", AggregateFunction::Count),
+    ("regr_avgx", AggregateFunction::Avg),
+    ("regr_avgy", AggregateFunction::Avg),
+    ("regr_sxx", AggregateFunction::SumOfSquares),
+    ("regr_syy", AggregateFunction::SumOfSquares),
+    ("regr_sxy", AggregateFunction::SumOfProducts),
+    ("regr_slope", AggregateFunction::RegrSlope),
+    ("regr_intercept", AggregateFunction::RegrIntercept),
+    ("regr_r2", AggregateFunction::RegrR2),
 ];
 
-/// Aggregates that Spark has and that are not here: they need all values, or are approximations of Spark's own.
+/// Aggregates that Spark has and that are not here: sketches of Spark's own, and what needs several groupings.
 const MISSING: &[&str] = &[
-    "approx_count_distinct",
-    "approx_percentile",
+    "bitmap_construct_agg",
+    "bitmap_or_agg",
     "count_min_sketch",
     "grouping",
     "grouping_id",
     "histogram_numeric",
-    "listagg",
-    "median",
-    "mode",
-    "percentile",
-    "percentile_approx",
-    "percentile_cont",
-    "percentile_disc",
-    "regr_avgx",
-    "regr_avgy",
-    "regr_count",
-    "regr_intercept",
-    "regr_r2",
-    "regr_slope",
-    "regr_sxx",
-    "regr_sxy",
-    "regr_syy",
-    "string_agg",
+    "hll_sketch_agg",
+    "hll_union_agg",
 ];
 
 /// What becomes of a result that its type cannot hold.
@@ -160,6 +192,8 @@ pub struct AggregateCall {
     pub ty: DataType,
     /// What becomes of a result that its type cannot hold.
     pub overflow: Overflow,
+    /// What constants among the arguments say.
+    pub params: AggregateParams,
     /// As Spark names it.
     pub name: String,
 }
@@ -180,7 +214,15 @@ impl AggregateFunction {
         use AggregateFunction as F;
         matches!(
             self,
-            F::First | F::FirstValid | F::Last | F::LastValid | F::MaxBy | F::MinBy | F::CollectList | F::CollectSet
+            F::First
+                | F::FirstValid
+                | F::Last
+                | F::LastValid
+                | F::MaxBy
+                | F::MinBy
+                | F::CollectList
+                | F::CollectSet
+                | F::Listagg
         )
     }
 }
@@ -190,8 +232,7 @@ pub(crate) fn plan(
     planner: &Planner<'_>,
     text: &str,
     (name, args): (&str, &[Ast]),
-    distinct: bool,
-    filter: Option<&Ast>,
+    (distinct, order, filter): (bool, &[(Ast, Sort)], Option<&Ast>),
     span: Span,
 ) -> Planned<AggregateCall> {
     let Some((_, mut function)) = NAMES.iter().find(|(known, _)| *known == name).copied() else {
@@ -205,6 +246,11 @@ pub(crate) fn plan(
             format!("[STREAMING_DISTINCT] {name}(DISTINCT …) cannot be streamed: it needs all values for ever");
         return Err(PlanError::new(span, message).hint("drop duplicates before, with Deduplicate"));
     }
+    use AggregateFunction as F;
+    if !order.is_empty() && !matches!(function, F::Mode | F::Listagg | F::Percentile | F::PercentileDisc) {
+        let message = format!("[INVALID_SQL_SYNTAX.FUNCTION_WITH_UNSUPPORTED_SYNTAX] {name} takes no WITHIN GROUP");
+        return Err(PlanError::new(span, message).hint("leave it out"));
+    }
     let star = matches!(args, [Ast { node: Node::Star(None), .. }]);
     let mut values = Vec::new();
     if !(star && function == AggregateFunction::Count) {
@@ -214,7 +260,7 @@ pub(crate) fn plan(
     }
     let mut title = match (star, values.as_slice()) {
         (true, []) => format!("{name}(1)"),
-        (_, values) => call_name(name, values),
+        (_, values) => special::title(planner, name, function, values, order)?,
     };
     if distinct {
         title = title.replacen('(', "(DISTINCT ", 1);
@@ -247,7 +293,41 @@ pub(crate) fn plan(
             }
         }
     }
-    let (values, ty) = arguments(planner, name, function, values, span)?;
+    if name.starts_with("regr_") {
+        let [y, x] = one(name, values, span)?;
+        if function == AggregateFunction::Avg {
+            let (value, other) = if name == "regr_avgx" { (x, y) } else { (y, x) };
+            let known = planner.present(other)?;
+            condition = Some(match condition {
+                Some(filter) => planner.binary(crate::ast::Binary::And, filter, known, span)?,
+                None => known,
+            });
+            values = vec![value];
+        } else {
+            values = if name == "regr_sxx" { vec![x, y] } else { vec![y, x] };
+        }
+    }
+    let (values, ty, params) = match function {
+        AggregateFunction::ApproxCountDistinct
+        | AggregateFunction::Percentile
+        | AggregateFunction::PercentileDisc
+        | AggregateFunction::PercentileApprox
+        | AggregateFunction::Mode
+        | AggregateFunction::Listagg => special::arguments(planner, name, function, values, order, span)?,
+        _ => {
+            let (values, ty) = arguments(planner, name, function, values, span)?;
+            (values, ty, AggregateParams::default())
+        }
+    };
+    // Rows that do not count are not computed: they could fail.
+    let values = values.into_iter().map(|value| match &condition {
+        Some(condition) if value.fallible => {
+            let name = value.name.clone();
+            Ok(choose(vec![condition.clone()], vec![value], planner.ansi, span)?.named(name))
+        }
+        _ => Ok(value),
+    });
+    let values: Vec<Typed> = values.collect::<Planned<_>>()?;
     let expression = |typed: Typed| Expression::new(text, typed.name.clone(), typed);
     Ok(AggregateCall {
         function,
@@ -259,6 +339,7 @@ pub(crate) fn plan(
             true => Overflow::Error,
             false => Overflow::Wrap,
         },
+        params,
         name: title,
     })
 }
@@ -327,7 +408,14 @@ fn arguments(
             let [value] = one(name, values, span)?;
             (vec![double(value)?], Float64)
         }
-        F::CovarSamp | F::CovarPop | F::Corr => {
+        F::CovarSamp
+        | F::CovarPop
+        | F::Corr
+        | F::SumOfSquares
+        | F::SumOfProducts
+        | F::RegrSlope
+        | F::RegrIntercept
+        | F::RegrR2 => {
             let [x, y] = one(name, values, span)?;
             (vec![double(x)?, double(y)?], Float64)
         }
@@ -358,10 +446,13 @@ fn arguments(
             let ty = value.ty.clone();
             (vec![value], ty)
         }
+        F::ApproxCountDistinct | F::Percentile | F::PercentileDisc | F::PercentileApprox | F::Mode | F::Listagg => {
+            return Err(PlanError::new(span, format!("{name} has arguments of its own")));
+        }
     })
 }
 
-fn unordered(name: &str, value: &Typed) -> PlanError {
+pub(super) fn unordered(name: &str, value: &Typed) -> PlanError {
     let message = format!(
         "[DATATYPE_MISMATCH.INVALID_ORDERING_TYPE] {name} cannot compare values of type {}",
         sql_name(&value.ty)
@@ -370,7 +461,7 @@ fn unordered(name: &str, value: &Typed) -> PlanError {
 }
 
 /// Whether values of the type have an order.
-fn orderable(ty: &DataType) -> bool {
+pub(super) fn orderable(ty: &DataType) -> bool {
     match ty {
         DataType::Map(_, _) => false,
         DataType::List(item) => orderable(item.data_type()),

@@ -1,5 +1,6 @@
 //! A grouped query: its keys, its aggregates, and the expressions over both.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
@@ -7,7 +8,7 @@ use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
 use datafusion_physical_expr::expressions::Column;
 use levada_connector_api::{Error, Result};
 
-use super::functions::{self, AggregateCall};
+use super::functions::{self, AggregateCall, Overflow};
 use crate::ast::{Ast, Item, Node, PlanError, Planned};
 use crate::expression::output_name;
 use crate::planner::Planner;
@@ -121,6 +122,23 @@ impl Grouping {
             None => None,
         };
         Ok(Self { keys, calls, outputs, having, grouped: grouped.clone(), schema: Arc::new(Schema::new(out)) })
+    }
+
+    /// Fails no more for what only outputs that are not `wanted` read: these are null. The state stays the same.
+    pub fn spare(&mut self, wanted: impl Fn(&str) -> bool) {
+        let made = self.grouped.fields().len() - self.calls.len();
+        for (output, field) in self.outputs.iter_mut().zip(self.schema.fields()) {
+            if !wanted(field.name()) && output.column().is_none_or(|at| at >= made) {
+                *output = output.spared();
+            }
+        }
+        let read: BTreeSet<usize> = self.outputs.iter().chain(&self.having).flat_map(Expression::reads).collect();
+        for (at, call) in self.calls.iter_mut().enumerate() {
+            if !read.contains(&(made + at)) {
+                call.overflow = Overflow::Null;
+                call.args.iter_mut().chain(&mut call.filter).for_each(|arg| *arg = arg.rescued());
+            }
+        }
     }
 
     /// The grouping expressions, over the input.
@@ -247,14 +265,16 @@ impl Lift<'_> {
         if let Some((_, name)) = self.named.iter().find(|(key, _)| *key == ast) {
             return Ok(Ast::new(Node::Name(name.clone()), ast.span));
         }
-        let (call, distinct, filter) = match &ast.node {
-            Node::Modified { call, distinct, filter } => (&call.node, *distinct, filter.as_deref()),
-            node => (node, false, None),
+        let (call, distinct, order, filter) = match &ast.node {
+            Node::Modified { call, distinct, order, filter } => {
+                (&call.node, *distinct, order.as_slice(), filter.as_deref())
+            }
+            node => (node, false, [].as_slice(), None),
         };
         if let Node::Call { name, args } = call
             && functions::is_aggregate(name)
         {
-            let planned = functions::plan(&self.planner, self.text, (name, args), distinct, filter, ast.span)?;
+            let planned = functions::plan(&self.planner, self.text, (name, args), (distinct, order, filter), ast.span)?;
             if self.before.iter().any(|field| *field.name() == planned.name) {
                 let message = format!("a key is called '{}', as this aggregate is", planned.name);
                 return Err(PlanError::new(ast.span, message).hint("rename the key"));

@@ -10,8 +10,21 @@ use crate::coerce::argument;
 use crate::operators::{choose, present};
 use crate::typed::Typed;
 
-pub(super) const NAMES: &[&str] =
-    &["coalesce", "nvl", "ifnull", "nvl2", "nullif", "if", "isnull", "isnotnull", "isnan", "nanvl"];
+pub(super) const NAMES: &[&str] = &[
+    "coalesce",
+    "nvl",
+    "ifnull",
+    "nvl2",
+    "nullif",
+    "nullifzero",
+    "zeroifnull",
+    "equal_null",
+    "if",
+    "isnull",
+    "isnotnull",
+    "isnan",
+    "nanvl",
+];
 
 pub(super) fn plan(mut call: Invocation<'_>) -> Planned<Typed> {
     let (ansi, span) = (call.ansi(), call.span);
@@ -38,6 +51,22 @@ pub(super) fn plan(mut call: Invocation<'_>) -> Planned<Typed> {
             let [condition, then, otherwise] = call.exactly()?;
             let condition = argument(condition, &DataType::Boolean, ansi, "if")?;
             choose(vec![condition], vec![then, otherwise], ansi, span)
+        }
+        "nullifzero" => {
+            let [value] = call.exactly()?;
+            let zero = Typed::literal(ScalarValue::Int32(Some(0)), "0".into(), span);
+            let equal = compare::plan(Binary::Eq, value.clone(), zero, ansi, span)?;
+            let null = Typed::literal(ScalarValue::Null, "NULL".into(), span);
+            choose(vec![equal], vec![null, value], ansi, span)
+        }
+        "zeroifnull" => {
+            let [value] = call.exactly()?;
+            let zero = Typed::literal(ScalarValue::Int32(Some(0)), "0".into(), span);
+            choose(vec![present(&value, span)?], vec![value, zero], ansi, span)
+        }
+        "equal_null" => {
+            let [a, b] = call.exactly()?;
+            compare::plan(Binary::NullSafeEq, a, b, ansi, span)
         }
         "isnotnull" => {
             let [value] = call.exactly()?;

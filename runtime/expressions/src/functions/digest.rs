@@ -114,7 +114,7 @@ fn decode(text: &str) -> Result<Vec<u8>> {
     decoded.map_err(|_| DataFusionError::Execution(format!("[CONVERSION_INVALID_INPUT] '{text}' is no base64")))
 }
 
-fn hashable(ty: &DataType) -> bool {
+pub(crate) fn hashable(ty: &DataType) -> bool {
     match ty {
         DataType::List(item) => hashable(item.data_type()),
         DataType::Struct(fields) => fields.iter().all(|field| hashable(field.data_type())),
@@ -133,6 +133,16 @@ fn hashable(ty: &DataType) -> bool {
         | DataType::Timestamp(_, _) => true,
         _ => false,
     }
+}
+
+/// Spark's 64-bit hash of the value in a row.
+pub(crate) fn xxhash64(column: &ArrayRef, row: usize) -> Result<i64> {
+    fold(column, row, u64::from(SEED), &Xx).map(u64::cast_signed)
+}
+
+/// Spark's Murmur3 hash of bytes.
+pub fn murmur(bytes: &[u8], seed: u32) -> u32 {
+    Murmur.bytes(bytes, seed)
 }
 
 /// A hash that goes on from one value to the next.

@@ -198,8 +198,41 @@ fn decoding(options: &Typed) -> Planned<JsonOptions> {
     Ok(decoding)
 }
 
+/// How `to_json` writes, by its map of options.
+fn writing(options: &Typed) -> Planned<json_write::Writing> {
+    let unsupported = |what: &str| {
+        PlanError::new(options.span, format!("to_json: {what}"))
+            .hint("the options are dateFormat, timestampFormat and ignoreNullFields")
+    };
+    let Some(ScalarValue::Map(map)) = &options.literal else {
+        return Err(unsupported("the options have to be constant"));
+    };
+    let (keys, values) = (map.keys().as_string_opt::<i32>(), map.values().as_string_opt::<i32>());
+    let (Some(keys), Some(values)) = (keys, values) else { return Err(unsupported("the options have to be text")) };
+    let mut writing = json_write::Writing::default();
+    for (key, value) in keys.iter().flatten().zip(values.iter().map(Option::unwrap_or_default)) {
+        let pattern = || match Pattern::new(value) {
+            Ok(pattern) => Ok(Some(Arc::new(pattern))),
+            Err(error) => Err(unsupported(&format!("[INVALID_DATETIME_PATTERN] {key}: {error}"))),
+        };
+        match (key.to_ascii_lowercase().as_str(), value.to_ascii_lowercase().as_str()) {
+            ("dateformat", _) => writing.formats.date = pattern()?,
+            ("timestampformat", _) => writing.formats.timestamp = pattern()?,
+            ("ignorenullfields", "true") => writing.nulls = false,
+            ("ignorenullfields", "false") => writing.nulls = true,
+            _ => return Err(unsupported(&format!("the option {key} = {value} is not supported"))),
+        }
+    }
+    Ok(writing)
+}
+
 fn to_json(mut call: Invocation<'_>) -> Planned<Typed> {
-    let [value] = call.exactly()?;
+    let mut args = call.between(1, 2)?.into_iter();
+    let Some(value) = args.next() else { return Err(call.error("a value is missing")) };
+    let how = match args.next() {
+        Some(options) => writing(&options)?,
+        None => json_write::Writing::default(),
+    };
     let nested = matches!(value.ty, DataType::Struct(_) | DataType::List(_)) || map_parts(&value.ty).is_some();
     if !nested {
         let message = format!(
@@ -209,14 +242,14 @@ fn to_json(mut call: Invocation<'_>) -> Planned<Typed> {
         return Err(PlanError::new(value.span, message).hint("wrap it: to_json(struct(…))"));
     }
     let name = format!("to_json({})", value.name);
-    let typed = Typed::call("to_json", &[value], DataType::Utf8, call.span, |args| -> Result<ArrayRef> {
+    let typed = Typed::call("to_json", &[value], DataType::Utf8, call.span, move |args| -> Result<ArrayRef> {
         let values = args.array(0)?;
         let mut out = StringBuilder::with_capacity(values.len(), values.len() * 32);
         for row in 0..values.len() {
             if values.is_null(row) {
                 out.append_null();
             } else {
-                json_write::write(&values, row, &mut out)?;
+                json_write::write(&values, row, &how, &mut out)?;
                 out.append_value("");
             }
         }

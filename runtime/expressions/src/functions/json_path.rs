@@ -59,46 +59,72 @@ fn parse(path: &str) -> Option<Vec<Step>> {
     Some(steps)
 }
 
+/// How what is found is written.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Style {
+    /// A string as it is.
+    Raw,
+    /// A string in quotes: it stands in an array.
+    Quoted,
+    /// Arrays are taken for their items.
+    Flat,
+}
+
 /// What stands at the path: a string as it is, everything else as JSON; `None` for nothing, null and malformed JSON.
 pub(super) fn get(json: &str, steps: &[Step]) -> Option<String> {
     let value: Value = serde_json::from_str(json).ok()?;
     let mut found = Vec::new();
-    collect(&value, steps, &mut found);
-    let many = steps.iter().any(|step| matches!(step, Step::Items | Step::Values));
-    match found.as_slice() {
-        [] | [Value::Null] => None,
-        [Value::String(text)] => Some(text.clone()),
-        [one] => Some(render(one)),
-        several if many => {
-            let parts: Vec<_> = several.iter().map(|value| render(value)).collect();
-            Some(format!("[{}]", parts.join(",")))
-        }
-        _ => None,
-    }
+    collect(&value, steps, Style::Raw, &mut found).then(|| found.concat())
 }
 
-fn collect<'a>(value: &'a Value, steps: &[Step], found: &mut Vec<&'a Value>) {
-    let Some((step, rest)) = steps.split_first() else {
-        found.push(value);
-        return;
-    };
-    match (step, value) {
-        (Step::Name(name), Value::Object(entries)) => {
-            if let Some(value) = entries.get(name) {
-                collect(value, rest, found);
+/// Adds what stands at the path below `value`, as Spark's function finds it, and says whether there is anything: a name
+/// does not look into arrays, and `.*` finds nothing.
+fn collect(value: &Value, steps: &[Step], style: Style, found: &mut Vec<String>) -> bool {
+    match (value, steps) {
+        (Value::String(text), []) if style == Style::Raw => found.push(text.clone()),
+        (Value::Array(items), []) if style == Style::Flat => {
+            return items.iter().filter(|item| collect(item, &[], style, found)).count() > 0;
+        }
+        (value, []) => found.push(render(value)),
+        (Value::Object(entries), [Step::Name(name), rest @ ..]) => {
+            return match entries.get(name) {
+                None | Some(Value::Null) => false,
+                Some(value) => collect(value, rest, style, found),
+            };
+        }
+        (Value::Array(items), [Step::Items, Step::Items, rest @ ..]) => {
+            let (parts, any) = each(items, rest, Style::Flat);
+            found.push(format!("[{}]", parts.join(",")));
+            return any > 0;
+        }
+        (Value::Array(items), [Step::Items, rest @ ..]) if style != Style::Quoted => {
+            let inner = if style == Style::Raw { Style::Quoted } else { style };
+            match each(items, rest, inner) {
+                (_, 0) => return false,
+                // One alone stands without brackets.
+                (parts, 1) => found.push(parts.join(",")),
+                (parts, _) => found.push(format!("[{}]", parts.join(","))),
             }
         }
-        // A name goes through the items of an array.
-        (Step::Name(_), Value::Array(items)) => items.iter().for_each(|item| collect(item, steps, found)),
-        (Step::Index(index), Value::Array(items)) => {
-            if let Some(item) = items.get(*index) {
-                collect(item, rest, found);
-            }
+        (Value::Array(items), [Step::Items, rest @ ..]) => {
+            let (parts, any) = each(items, rest, style);
+            found.push(format!("[{}]", parts.join(",")));
+            return any > 0;
         }
-        (Step::Items, Value::Array(items)) => items.iter().for_each(|item| collect(item, rest, found)),
-        (Step::Values, Value::Object(entries)) => entries.values().for_each(|value| collect(value, rest, found)),
-        _ => {}
+        (Value::Array(items), [Step::Index(index), rest @ ..]) => {
+            let style = if rest.first() == Some(&Step::Items) { Style::Quoted } else { style };
+            return items.get(*index).is_some_and(|item| collect(item, rest, style, found));
+        }
+        _ => return false,
     }
+    true
+}
+
+/// What is found in the items, and in how many of them there is anything.
+fn each(items: &[Value], steps: &[Step], style: Style) -> (Vec<String>, usize) {
+    let mut parts = Vec::new();
+    let any = items.iter().filter(|item| collect(item, steps, style, &mut parts)).count();
+    (parts, any)
 }
 
 /// A value as Jackson writes it: doubles as Java does.

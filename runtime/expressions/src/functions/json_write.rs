@@ -3,27 +3,36 @@
 use std::fmt::Write;
 
 use arrow::array::{Array, ArrayRef, AsArray};
-use arrow::datatypes::{DataType, Float32Type, Float64Type, TimestampMicrosecondType};
+use arrow::datatypes::{DataType, Date32Type, Float32Type, Float64Type, TimestampMicrosecondType};
 use datafusion_common::Result;
-use levada_formats::scalar;
+use levada_formats::scalar::{self, Formats};
 
 use super::cast::{Mode, cast_array, display};
 use super::types::timestamp;
 
+/// How values are written.
+#[derive(Default)]
+pub(super) struct Writing {
+    /// How dates and timestamps are written.
+    pub(super) formats: Formats,
+    /// Whether fields of a struct that are null are written, too.
+    pub(super) nulls: bool,
+}
+
 /// Writes one value that is not null. Fields that are null are left out of a struct, but not entries out of a map.
-pub(super) fn write(array: &ArrayRef, row: usize, out: &mut impl Write) -> Result<()> {
+pub(super) fn write(array: &ArrayRef, row: usize, how: &Writing, out: &mut impl Write) -> Result<()> {
     match array.data_type() {
         DataType::Struct(fields) => {
             out.write_char('{')?;
             let mut first = true;
             for (field, column) in fields.iter().zip(array.as_struct().columns()) {
-                if is_null(column, row) {
+                if is_null(column, row) && !how.nulls {
                     continue;
                 }
                 separate(&mut first, out)?;
                 text(field.name(), out)?;
                 out.write_char(':')?;
-                write(column, row, out)?;
+                value(column, row, how, out)?;
             }
             out.write_char('}')?;
         }
@@ -36,7 +45,7 @@ pub(super) fn write(array: &ArrayRef, row: usize, out: &mut impl Write) -> Resul
                     separate(&mut first, out)?;
                     text(&display(keys, entry)?, out)?;
                     out.write_char(':')?;
-                    value(values, entry, out)?;
+                    value(values, entry, how, out)?;
                 }
             }
             out.write_char('}')?;
@@ -47,16 +56,25 @@ pub(super) fn write(array: &ArrayRef, row: usize, out: &mut impl Write) -> Resul
             let mut first = true;
             for item in 0..items.len() {
                 separate(&mut first, out)?;
-                value(&items, item, out)?;
+                value(&items, item, how, out)?;
             }
             out.write_char(']')?;
         }
         DataType::Utf8 => text(array.as_string::<i32>().value(row), out)?,
-        DataType::Date32 => text(&display(array, row)?, out)?,
+        DataType::Date32 => match &how.formats.date {
+            Some(pattern) => {
+                let day = i64::from(array.as_primitive::<Date32Type>().value(row));
+                text(&pattern.format(day.saturating_mul(86_400_000_000)), out)?;
+            }
+            None => text(&display(array, row)?, out)?,
+        },
         DataType::Binary => text(&super::binary::encode_base64(array.as_binary::<i32>().value(row)), out)?,
         DataType::Timestamp(_, zone) => {
             let micros = cast_array(&array.slice(row, 1), &timestamp(), Mode::Legacy)?;
             let micros = micros.as_primitive::<TimestampMicrosecondType>().value(0);
+            if let (Some(pattern), true) = (&how.formats.timestamp, zone.is_some()) {
+                return text(&pattern.format(micros), out);
+            }
             let zone = if zone.is_some() { "Z" } else { "" };
             // Microseconds are cut to milliseconds.
             let text = scalar::format_timestamp(micros);
@@ -74,8 +92,8 @@ pub(super) fn write(array: &ArrayRef, row: usize, out: &mut impl Write) -> Resul
     Ok(())
 }
 
-fn value(array: &ArrayRef, row: usize, out: &mut impl Write) -> Result<()> {
-    if is_null(array, row) { Ok(out.write_str("null")?) } else { write(array, row, out) }
+fn value(array: &ArrayRef, row: usize, how: &Writing, out: &mut impl Write) -> Result<()> {
+    if is_null(array, row) { Ok(out.write_str("null")?) } else { write(array, row, how, out) }
 }
 
 /// Arrays of the type without values say that nothing in them is null.

@@ -21,7 +21,8 @@ use crate::call::{Args, boolean};
 use crate::planner::Planner;
 use crate::typed::Typed;
 
-pub(super) const NAMES: &[&str] = &["transform", "filter", "exists", "forall"];
+pub(super) const NAMES: &[&str] =
+    &["transform", "filter", "exists", "forall", "map_filter", "transform_keys", "transform_values", "zip_with"];
 
 /// A call without a function among its arguments.
 pub(super) fn plan(call: Invocation<'_>) -> Planned<Typed> {
@@ -70,7 +71,12 @@ pub(crate) fn apply(planner: &Planner<'_>, name: &str, args: &[Ast], span: Span)
         "filter" => Kind::Filter,
         "exists" => Kind::Exists,
         "forall" => Kind::ForAll,
-        _ => return Err(unsupported(span)),
+        _ => {
+            return match by_entries(name, args, span) {
+                Some(ast) => Ok(planner.plan(&ast)?.named(format!("{name}()"))),
+                None => Err(unsupported(span)),
+            };
+        }
     };
     let [value, Ast { node: Node::Lambda { params, body }, .. }] = args else { return Err(unsupported(span)) };
     let indexed = matches!(kind, Kind::Transform | Kind::Filter);
@@ -115,8 +121,71 @@ pub(crate) fn apply(planner: &Planner<'_>, name: &str, args: &[Ast], span: Span)
 }
 
 fn unsupported(span: Span) -> PlanError {
-    PlanError::new(span, "a function with -> is for transform, filter, exists and forall, as their second argument")
+    let names = NAMES.join(", ");
+    PlanError::new(span, format!("a function with -> is the last argument of one of {names}"))
         .hint("explode the array and select from its items")
+}
+
+/// A function of the entries of a map, or of two arrays, as one of an array of structs.
+fn by_entries(name: &str, args: &[Ast], span: Span) -> Option<Ast> {
+    const ENTRY: &str = "\u{1}entry";
+    let call = |name: &str, args: Vec<Ast>| Ast::new(Node::Call { name: name.into(), args }, span);
+    let field = |name: &str| {
+        let entry = Ast::new(Node::Name(ENTRY.into()), span);
+        Ast::new(Node::Field(Box::new(entry), name.into()), span)
+    };
+    let named = |ast: Ast, name: &str| Ast::new(Node::Named(Box::new(ast), name.into()), span);
+    let over = |name: &str, array: Ast, body: Ast| {
+        let lambda = Node::Lambda { params: vec![ENTRY.into()], body: Box::new(body) };
+        call(name, vec![array, Ast::new(lambda, span)])
+    };
+    let (Ast { node: Node::Lambda { params, body }, .. }, values) = args.split_last()? else { return None };
+    let [first, second] = params.as_slice() else { return None };
+    let places = if name == "zip_with" { ["0", "1"] } else { ["key", "value"] };
+    let (key, value) = (field(places[0]), field(places[1]));
+    let body = replaced(body, &[(first, &key), (second, &value)])?;
+    match (name, values) {
+        ("zip_with", [a, b]) => {
+            // Without names: the fields of the zipped arrays are called by their numbers.
+            let plain = |ast: &Ast| call("slice", vec![ast.clone(), number(1, span), number(i32::MAX, span)]);
+            Some(over("transform", call("arrays_zip", vec![plain(a), plain(b)]), body))
+        }
+        (_, [map]) => {
+            let entries = call("map_entries", vec![map.clone()]);
+            let pair = |key: Ast, value: Ast| call("struct", vec![named(key, "key"), named(value, "value")]);
+            let made = match name {
+                "map_filter" => over("filter", entries, body),
+                "transform_keys" => over("transform", entries, pair(body, value)),
+                "transform_values" => over("transform", entries, pair(key, body)),
+                _ => return None,
+            };
+            Some(call("map_from_entries", vec![made]))
+        }
+        _ => None,
+    }
+}
+
+fn number(value: i32, span: Span) -> Ast {
+    Ast::new(Node::Literal(datafusion_common::ScalarValue::Int32(Some(value))), span)
+}
+
+/// An expression with others in the place of names.
+fn replaced(ast: &Ast, names: &[(&String, &Ast)]) -> Option<Ast> {
+    let same = |a: &str, b: &str| a.to_lowercase() == b.to_lowercase();
+    match &ast.node {
+        Node::Name(name) => {
+            let found = names.iter().find(|(known, _)| same(known, name));
+            Some(found.map_or_else(|| ast.clone(), |(_, meant)| (*meant).clone()))
+        }
+        Node::Lambda { params, .. } if names.iter().any(|(name, _)| params.iter().any(|param| same(param, name))) => {
+            Some(ast.clone())
+        }
+        node => {
+            let missing = || PlanError::new(ast.span, "");
+            let node = node.clone().map(&mut |child| replaced(&child, names).ok_or_else(missing)).ok()?;
+            Some(Ast::new(node, ast.span))
+        }
+    }
 }
 
 /// The row's columns, and the function's parameters, which hide columns of their names.

@@ -10,8 +10,9 @@ pub(crate) mod cast;
 mod collection;
 pub(crate) mod compare;
 mod conditional;
+mod csv;
 pub(crate) mod decimal;
-mod digest;
+pub(crate) mod digest;
 pub(crate) mod field;
 mod interval;
 mod json;
@@ -19,6 +20,7 @@ mod json_path;
 mod json_write;
 pub(crate) mod lambda;
 mod math;
+mod numbers;
 mod regex;
 mod room;
 mod sets;
@@ -29,6 +31,9 @@ mod time;
 mod time_more;
 mod time_text;
 pub(crate) mod types;
+pub(crate) mod units;
+mod url;
+mod windows;
 
 use levada_connector_api::config::nearest;
 
@@ -67,6 +72,11 @@ const FAMILIES: &[Family] = &[
     Family { names: digest::NAMES, plan: digest::plan },
     Family { names: text_more::NAMES, plan: text_more::plan },
     Family { names: time_more::NAMES, plan: time_more::plan },
+    Family { names: csv::NAMES, plan: csv::plan },
+    Family { names: numbers::NAMES, plan: numbers::plan },
+    Family { names: units::NAMES, plan: units::plan },
+    Family { names: url::NAMES, plan: url::plan },
+    Family { names: windows::NAMES, plan: windows::plan },
 ];
 
 /// The names of all functions.

@@ -5,7 +5,7 @@ use std::cmp::Ordering;
 use arrow::array::{Array, ArrayRef, AsArray, DynComparator, Int64Array, ListArray, make_comparator};
 use arrow::compute::{SortOptions, concat};
 use arrow::datatypes::{DataType, Int32Type};
-use datafusion_common::DataFusionError;
+use datafusion_common::{DataFusionError, exec_err};
 
 use super::Invocation;
 use super::cast::{Mode, cast, cast_array};
@@ -14,7 +14,7 @@ use super::room::Room;
 use super::time::is_time;
 use super::types::list;
 use crate::ast::Planned;
-use crate::coerce::{Purpose, argument, unify};
+use crate::coerce::{Purpose, argument, common, unify};
 use crate::typed::Typed;
 
 pub(super) const NAMES: &[&str] = &[
@@ -25,6 +25,7 @@ pub(super) const NAMES: &[&str] = &[
     "array_remove",
     "array_append",
     "array_prepend",
+    "array_insert",
     "array_union",
     "array_intersect",
     "array_except",
@@ -60,6 +61,7 @@ pub(super) fn plan(mut call: Invocation<'_>) -> Planned<Typed> {
         }
         "array_sort" | "sort_array" => sort(call),
         "array_remove" | "array_append" | "array_prepend" => change(call),
+        "array_insert" => insert(call),
         "array_repeat" => repeat(call),
         "sequence" => sequence(call),
         _ => combine(call),
@@ -120,6 +122,64 @@ fn change(mut call: Invocation<'_>) -> Planned<Typed> {
             Ok(lists.is_valid(row) && !(remove && added.is_null(row)))
         })
     }))
+}
+
+/// An array with an item more. Places count from 1, or from the end; nulls fill what is between the end and the place.
+fn insert(mut call: Invocation<'_>) -> Planned<Typed> {
+    let (ansi, span) = (call.ansi(), call.span);
+    let [base, place, value] = call.exactly()?;
+    let label = crate::typed::call_name(call.name, &[base.clone(), place.clone(), value.clone()]);
+    let base = array(base, &call)?;
+    let place = argument(place, &DataType::Int32, ansi, call.name)?;
+    let one = Typed { ty: list(value.ty.clone()), ..value.clone() };
+    let Some(ty) = common(&base.ty, &one.ty, ansi, Purpose::Unify) else {
+        let message = format!(
+            "[DATATYPE_MISMATCH.ARRAY_FUNCTION_DIFF_TYPES] {} and {} do not go together",
+            super::types::sql_name(&base.ty),
+            super::types::sql_name(&value.ty)
+        );
+        return Err(crate::ast::PlanError::new(value.span, message));
+    };
+    let mode = Mode::of(ansi);
+    let args = [cast(base, &ty, mode), place, cast(value, &item_type(&ty), mode)];
+    let typed = Typed::call(call.name, &args, ty, span, |args| {
+        let (lists, places, added) = (args.array(0)?, args.array(1)?, args.array(2)?);
+        let lists = lists.as_list::<i32>();
+        let places = places.as_primitive::<arrow::datatypes::Int32Type>();
+        let values = concat(&[lists.values().as_ref(), added.as_ref()])?;
+        let base = lists.values().len();
+        let mut room = Room::default();
+        picked(&values, lists.len(), |row, out| {
+            if lists.is_null(row) || places.is_null(row) {
+                return Ok(false);
+            }
+            let items = range(lists, row);
+            let count = i64::try_from(items.len()).unwrap_or(i64::MAX);
+            let place = i64::from(places.value(row));
+            // How many items stand before the new one; less than none: nulls stand between it and the first.
+            let before = match place {
+                0 => return exec_err!("[INVALID_INDEX_OF_ZERO] array_insert: places begin with 1"),
+                place if place > 0 => place - 1,
+                place => count + place + 1,
+            };
+            room.take(usize::try_from(before.abs().max(count)).unwrap_or(usize::MAX).saturating_mul(8))?;
+            let item = |at: usize| u32::try_from(at).ok();
+            let new = item(base + row);
+            if before < 0 {
+                out.push(new);
+                out.extend((before..0).map(|_| None));
+                out.extend(items.map(item));
+                return Ok(true);
+            }
+            let here = usize::try_from(before.min(count)).unwrap_or(0);
+            out.extend(items.clone().take(here).map(item));
+            out.extend((count..before).map(|_| None));
+            out.push(new);
+            out.extend(items.skip(here).map(item));
+            Ok(true)
+        })
+    });
+    Ok(typed.fallible().named(label))
 }
 
 /// Two arrays as sets.

@@ -7,7 +7,7 @@ use arrow::datatypes::{
     ArrowPrimitiveType, DataType, Date32Type, Decimal128Type, Int32Type, Int64Type, TimestampMicrosecondType,
 };
 use chrono::{Datelike, NaiveDate, Utc};
-use datafusion_common::{DataFusionError, Result};
+use datafusion_common::{DataFusionError, Result, exec_err};
 
 use super::Invocation;
 use super::cast::{Mode, cast, is_timestamp};
@@ -88,6 +88,14 @@ pub(super) fn plan(mut call: Invocation<'_>) -> Planned<Typed> {
         "trunc" => trunc(call),
         "date_add" | "dateadd" | "date_sub" => {
             let [date, by] = call.exactly()?;
+            if ansi && (by.ty.is_numeric() && !matches!(by.ty, DataType::Int8 | DataType::Int16 | DataType::Int32)) {
+                let message = format!(
+                    "[DATATYPE_MISMATCH.UNEXPECTED_INPUT_TYPE] {} takes days as INT, SMALLINT or TINYINT, not {}",
+                    call.name,
+                    super::types::sql_name(&by.ty)
+                );
+                return Err(crate::ast::PlanError::new(by.span, message).hint("cast it"));
+            }
             let (date, by) = (to_date(date, &call)?, argument(by, &DataType::Int32, ansi, call.name)?);
             let name = if call.name == "date_sub" { "date_sub" } else { "date_add" };
             let name = format!("{name}({}, {})", date.name, by.name);
@@ -105,11 +113,20 @@ pub(super) fn plan(mut call: Invocation<'_>) -> Planned<Typed> {
         "add_months" => {
             let [date, months] = call.exactly()?;
             let args = [to_date(date, &call)?, argument(months, &DataType::Int32, ansi, call.name)?];
-            Ok(Typed::call("add_months", &args, DataType::Date32, span, |args| {
+            let typed = Typed::call("add_months", &args, DataType::Date32, span, |args| {
                 let (dates, by) = (args.array(0)?, args.array(1)?);
                 let rows = dates.as_primitive::<Date32Type>().iter().zip(by.as_primitive::<Int32Type>());
-                Ok(Arc::new(rows.map(|(date, by)| add_months(date?, by?)).collect::<Date32Array>()))
-            }))
+                let moved = rows.map(|(date, by)| {
+                    let (Some(date), Some(by)) = (date, by) else { return Ok(None) };
+                    match add_months(date, by) {
+                        // Spark fails whether ANSI is on or off.
+                        None => exec_err!("[ARITHMETIC_OVERFLOW] add_months: the date is out of range"),
+                        moved => Ok(moved),
+                    }
+                });
+                Ok(Arc::new(moved.collect::<Result<Date32Array>>()?))
+            });
+            Ok(typed.fallible())
         }
         "last_day" => {
             let [date] = call.exactly()?;

@@ -2,7 +2,7 @@
 
 use datafusion_common::ScalarValue;
 
-use super::super::ast::{Ast, Node, PlanError, Planned, Span};
+use super::super::ast::{Ast, Node, PlanError, Planned, Sort, Span};
 use super::super::lexer::Token;
 use super::super::literal;
 use super::Parser;
@@ -147,6 +147,7 @@ impl Parser<'_> {
             }
             let call = plain(lower, args);
             let span = start.to(self.previous());
+            let order = self.within_group()?;
             let filter = if self.is_word_at(self.at, "filter") && self.is_symbol_at(self.at + 1, "(") {
                 self.at += 2;
                 self.expect_word("where")?;
@@ -156,12 +157,44 @@ impl Parser<'_> {
             } else {
                 None
             };
-            if distinct || filter.is_some() {
-                return Ok(Node::Modified { call: Box::new(Ast::new(call, span)), distinct, filter });
+            if distinct || filter.is_some() || !order.is_empty() {
+                return Ok(Node::Modified { call: Box::new(Ast::new(call, span)), distinct, order, filter });
             }
             return Ok(call);
         }
         Ok(Node::Name(text))
+    }
+
+    /// `WITHIN GROUP (ORDER BY a DESC NULLS LAST, b)`, if it stands here.
+    fn within_group(&mut self) -> Planned<Vec<(Ast, Sort)>> {
+        let mut order = Vec::new();
+        if !self.is_word_at(self.at, "within") || !self.is_word_at(self.at + 1, "group") {
+            return Ok(order);
+        }
+        self.at += 2;
+        self.expect("(")?;
+        self.expect_word("order")?;
+        self.expect_word("by")?;
+        loop {
+            let ast = self.expr()?;
+            let descending = self.word("desc");
+            if !descending {
+                self.word("asc");
+            }
+            let mut nulls_first = None;
+            if self.word("nulls") {
+                nulls_first = Some(self.word("first"));
+                if nulls_first == Some(false) {
+                    self.expect_word("last")?;
+                }
+            }
+            order.push((ast, Sort { descending, nulls_first }));
+            if !self.symbol(",") {
+                break;
+            }
+        }
+        self.expect(")")?;
+        Ok(order)
     }
 
     pub(super) fn case(&mut self) -> Planned<Node> {

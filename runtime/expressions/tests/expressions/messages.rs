@@ -47,8 +47,8 @@ fn an_error_says_what_where_and_what_to_do() {
             "expression \"summ(nothing)\", column 1: [UNRESOLVED_ROUTINE] unknown function 'summ' (did you mean 'sum'?)",
         ),
         (
-            "parse_url(name, 256)",
-            "expression \"parse_url(name, 256)\", column 1: [UNRESOLVED_ROUTINE] unknown function 'parse_url' \
+            "java_method(name, 256)",
+            "expression \"java_method(name, 256)\", column 1: [UNRESOLVED_ROUTINE] unknown function 'java_method' \
              ('levada plugin describe functions' lists them)",
         ),
         (

@@ -3,11 +3,16 @@
 //! Groups are numbers. Everything about a group can be read without destroying it, so that touched groups are emitted,
 //! changed groups are checkpointed and closed groups are reused, each for itself.
 
+mod bag;
 mod bits;
 mod collect;
 mod count;
+mod distinct;
 mod extreme;
+mod joined;
 mod moments;
+mod places;
+mod quantiles;
 mod sum;
 mod value;
 
@@ -77,9 +82,14 @@ pub(crate) fn accumulator(call: &AggregateCall) -> Result<Box<dyn Accumulator>> 
         F::VarSamp | F::VarPop | F::StddevSamp | F::StddevPop | F::Skewness | F::Kurtosis => {
             Box::new(moments::Moments::new(call.function))
         }
-        F::CovarSamp | F::CovarPop | F::Corr => {
-            Box::new(moments::Comoments::new(call.function, call.overflow == Overflow::Error))
-        }
+        F::CovarSamp
+        | F::CovarPop
+        | F::Corr
+        | F::SumOfSquares
+        | F::SumOfProducts
+        | F::RegrSlope
+        | F::RegrIntercept
+        | F::RegrR2 => Box::new(moments::Comoments::new(call.function, call.overflow == Overflow::Error)),
         F::First => Box::new(value::Chosen::new(input, None, value::Choice::First)?),
         F::FirstValid => Box::new(value::Chosen::new(input, None, value::Choice::FirstValid)?),
         F::Last => Box::new(value::Chosen::new(input, None, value::Choice::Last)?),
@@ -91,6 +101,21 @@ pub(crate) fn accumulator(call: &AggregateCall) -> Result<Box<dyn Accumulator>> 
         }
         F::CollectList => Box::new(collect::Collect::new(input, false)?),
         F::CollectSet => Box::new(collect::Collect::new(input, true)?),
+        F::ApproxCountDistinct => Box::new(distinct::Distinct::new(call.params.accuracy)),
+        F::Percentile => Box::new(bag::Bag::new(input, bag::Search::Between(call.params.clone()))?),
+        F::PercentileDisc => Box::new(bag::Bag::new(input, bag::Search::Seen(call.params.clone()))?),
+        F::Mode => Box::new(bag::Bag::new(input, bag::Search::Mode(call.params.ties))?),
+        F::PercentileApprox => {
+            let ty = match &call.ty {
+                DataType::List(item) => item.data_type(),
+                ty => ty,
+            };
+            Box::new(quantiles::Quantiles::new(call.params.clone(), ty.clone()))
+        }
+        F::Listagg => {
+            let by = call.args.iter().skip(1).map(|arg| arg.data_type().clone()).collect();
+            Box::new(joined::Joined::new(input, by, call.params.clone())?)
+        }
         F::BitAnd | F::BitOr | F::BitXor => Box::new(bits::Bits::new(call.function, input)),
     })
 }

@@ -97,7 +97,7 @@ fn both(a: [f64; 6], b: [f64; 6]) -> [f64; 6] {
     ]
 }
 
-fn coresult(of: &Comoments, [n, _, _, c, xx, yy]: [f64; 6]) -> Result<Option<f64>> {
+fn coresult(of: &Comoments, [n, x, y, c, xx, yy]: [f64; 6]) -> Result<Option<f64>> {
     use AggregateFunction as F;
     Ok(match of.function {
         F::CovarPop if n > 0.0 => Some(c / n),
@@ -108,6 +108,16 @@ fn coresult(of: &Comoments, [n, _, _, c, xx, yy]: [f64; 6]) -> Result<Option<f64
                 .hint("set ansi=false to get null instead"));
         }
         F::Corr if n > 1.0 && xx * yy != 0.0 => Some(c / (xx * yy).sqrt()),
+        // The first argument is the one that is not explained by the other.
+        F::SumOfSquares if n > 0.0 => Some(xx),
+        F::SumOfProducts if n > 0.0 => Some(c),
+        F::RegrSlope if n > 0.0 && yy != 0.0 => Some(c / yy),
+        F::RegrIntercept if n > 0.0 && yy != 0.0 => Some(x - c / yy * y),
+        F::RegrR2 if n > 0.0 && yy != 0.0 && xx == 0.0 => Some(1.0),
+        F::RegrR2 if n > 0.0 && yy != 0.0 => {
+            let corr = c / (xx * yy).sqrt();
+            Some(corr * corr)
+        }
         _ => None,
     })
 }

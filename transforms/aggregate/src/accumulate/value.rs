@@ -46,7 +46,7 @@ impl Coder {
     }
 
     /// The bytes of null.
-    fn null(&self) -> Result<Box<[u8]>> {
+    pub(super) fn null(&self) -> Result<Box<[u8]>> {
         let rows = self.rows(&arrow::array::new_null_array(&self.ty, 1))?;
         Ok(rows.row(0).as_ref().into())
     }

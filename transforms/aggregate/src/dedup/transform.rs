@@ -208,7 +208,11 @@ impl Transform for DeduplicateTransform {
         let encoded = plan.codec.encode(&[], &values, batch.num_rows())?;
         let late_times = plan.late_by.as_ref().map(column).transpose()?.map(|c| closing_times(&c)).unwrap_or_default();
         let forget = plan.forget.as_ref().map(|(at, _)| column(at)).transpose()?;
-        let forget_times = forget.map(|c| closing_times(&c)).unwrap_or_default();
+        let mut forget_times = forget.map(|c| closing_times(&c)).unwrap_or_default();
+        if self.within {
+            // Spark takes no time for 1970 there: such a key is forgotten with the first move of the watermark.
+            forget_times.iter_mut().filter(|time| **time == i64::MAX).for_each(|time| *time = 0);
+        }
         let keep = plan.forget.map_or(0, |(_, keep)| keep);
         let late = self.batch.late.saturating_mul(1000);
         let mut passes = Vec::with_capacity(batch.num_rows());

@@ -82,6 +82,8 @@ pub(super) struct Plan {
     pub(super) ordered: bool,
     /// Whether a watermark closes groups.
     pub(super) expires: bool,
+    /// Whether the event time has a watermark, whatever the mode makes of it.
+    pub(super) watermarked: bool,
     /// The type of event times.
     pub(super) time_type: DataType,
     pub(super) fingerprint: String,
@@ -144,6 +146,7 @@ impl Plan {
             threads: spec.threads.unwrap_or_else(cores).clamp(1, 64),
             ordered,
             expires: expires && context.output_mode != OutputMode::Complete,
+            watermarked: delay.is_some(),
             time_type,
             fingerprint,
             key_types,

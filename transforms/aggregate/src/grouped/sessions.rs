@@ -139,12 +139,18 @@ impl Delta {
         let values: Vec<ArrayRef> =
             plan.grouping.keys().iter().map(|key| key.evaluate(batch)).collect::<Result<_>>()?;
         let encoded = self.table.codec.encode(&[], &values, batch.num_rows())?;
+        // In complete mode nothing is late but what lies before the first watermark of all, as in Spark.
+        let late = match (plan.expires, plan.watermarked) {
+            (true, _) => late,
+            (false, true) => 0,
+            (false, false) => i64::MIN,
+        };
         let mut fused = Fused::default();
         let mut groups = Vec::with_capacity(batch.num_rows());
         let mut kept = Vec::with_capacity(batch.num_rows());
         for ((key, start), gap) in encoded.iter().zip(times).zip(&gaps) {
             let end = start.saturating_add(*gap);
-            let counts = *gap > 0 && !(plan.expires && end <= late);
+            let counts = *gap > 0 && end > late;
             kept.push(counts);
             if counts {
                 let number = self.table.key(hash(key), key)?;

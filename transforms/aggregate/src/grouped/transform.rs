@@ -68,6 +68,16 @@ impl Grouped {
         self.state.as_ref().ok_or_else(not_bound)
     }
 
+    /// Begins with nothing seen.
+    fn begin_with(&mut self, plan: Plan) -> Result<()> {
+        let plan = Arc::new(plan);
+        self.state = Some(Arc::new(State::new(plan.clone())?));
+        self.delta = Some(Delta::new(&plan)?);
+        self.lanes = None;
+        self.plan = Some(plan);
+        Ok(())
+    }
+
     /// Merges what was counted, and gives out what the mode wants.
     async fn merge(&mut self) -> Result<Vec<RecordBatch>> {
         let plan = self.plan()?.clone();
@@ -133,12 +143,9 @@ impl Transform for Grouped {
             input = watch.mark(&input);
             self.watch = Some(watch);
         }
-        let plan = Arc::new(Plan::compile(&self.spec, &input, context)?);
+        let plan = Plan::compile(&self.spec, &input, context)?;
         let schema = plan.grouping.schema().clone();
-        self.state = Some(Arc::new(State::new(plan.clone())?));
-        self.delta = Some(Delta::new(&plan)?);
-        self.lanes = None;
-        self.plan = Some(plan);
+        self.begin_with(plan)?;
         self.input = Some(input);
         self.alias = context.alias.clone();
         let watermark = self.spec.watermark.as_ref().map(|(column, _)| column.clone());
@@ -153,6 +160,18 @@ impl Transform for Grouped {
         // A condition on the time itself stays above the watermark on it.
         let time = self.spec.watermark.as_ref().map(|(column, _)| column.as_str());
         (!time.is_some_and(|time| Predicate::reads(&source, time))).then_some(source)
+    }
+
+    fn wanted(&mut self, wanted: Option<&[String]>) {
+        let Some(wanted) = wanted else { return };
+        // Nothing was seen yet, so that nothing is lost with the state.
+        (self.state, self.delta) = (None, None);
+        let Some(mut plan) = self.plan.take().and_then(Arc::into_inner) else { return };
+        plan.grouping.spare(|name| wanted.iter().any(|wanted| wanted == name));
+        // It was made in the same way before.
+        if let Err(error) = self.begin_with(plan) {
+            tracing::error!(%error, "an aggregation could not be begun");
+        }
     }
 
     fn reads(&self, _: Option<&[String]>) -> Option<Vec<String>> {

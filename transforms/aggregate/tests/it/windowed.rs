@@ -15,7 +15,7 @@ use proptest::prelude::*;
 use tokio::runtime::Runtime;
 
 /// An event: its time in seconds, its key, its value.
-type Event = (i64, Option<u8>, i64);
+pub(crate) type Event = (i64, Option<u8>, i64);
 
 fn schema() -> SchemaRef {
     let time = Field::new("at", DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())), true)
@@ -41,7 +41,7 @@ fn rows(events: &[Event]) -> Batch {
 type Session = (i64, i64, i64, i64, i64);
 
 /// A transform as the runtime drives it.
-struct Job {
+pub(crate) struct Job {
     transform: Box<dyn Transform>,
     plugin: &'static dyn TransformPlugin,
     config: RawConfig,
@@ -50,7 +50,7 @@ struct Job {
 }
 
 impl Job {
-    async fn new(plugin: &'static dyn TransformPlugin, config: &[(&str, &str)], mode: OutputMode) -> Self {
+    pub(crate) async fn new(plugin: &'static dyn TransformPlugin, config: &[(&str, &str)], mode: OutputMode) -> Self {
         let config: RawConfig = config.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
         let transform = Self::make(plugin, &config, mode).await;
         Self { transform, plugin, config, mode, images: Vec::new() }
@@ -66,7 +66,7 @@ impl Job {
     }
 
     /// Runs a micro-batch with watermarks in seconds, and answers with its rows as sorted text.
-    async fn run(
+    pub(crate) async fn run(
         &mut self,
         id: u64,
         (late, watermark): (i64, i64),
@@ -89,7 +89,7 @@ impl Job {
     }
 
     /// Goes on with what the checkpoint has.
-    async fn restart(&mut self) {
+    pub(crate) async fn restart(&mut self) {
         self.transform = Self::make(self.plugin, &self.config, self.mode).await;
         for image in &self.images {
             self.transform.restore(image.clone()).await.unwrap();
@@ -108,7 +108,8 @@ fn lines(rows: &RecordBatch) -> Vec<String> {
         }
         DataType::Timestamp(_, _) => seconds(column, row).to_string(),
         DataType::Utf8 => column.as_string::<i32>().value(row).to_owned(),
-        _ => column.as_primitive::<Int64Type>().value(row).to_string(),
+        DataType::Int64 => column.as_primitive::<Int64Type>().value(row).to_string(),
+        _ => arrow::util::display::array_value_to_string(column, row).unwrap(),
     };
     // A name is the key again.
     let schema = rows.schema();
@@ -118,9 +119,9 @@ fn lines(rows: &RecordBatch) -> Vec<String> {
 }
 
 /// Micro-batches: events in pieces, how far the watermark moves, whether a snapshot is taken, whether a restart follows.
-type Steps = Vec<(Vec<Vec<Event>>, i64, bool, bool)>;
+pub(crate) type Steps = Vec<(Vec<Vec<Event>>, i64, bool, bool)>;
 
-fn steps() -> impl Strategy<Value = Steps> {
+pub(crate) fn steps() -> impl Strategy<Value = Steps> {
     let event = (0i64..100, prop::option::weighted(0.9, 0u8..5), -50i64..50);
     let pieces = prop::collection::vec(prop::collection::vec(event, 0..8), 0..4);
     prop::collection::vec((pieces, 0i64..25, any::<bool>(), any::<bool>()), 1..10)
