@@ -8,49 +8,53 @@ use arrow::ipc::reader::StreamReader;
 use arrow::ipc::writer::{IpcWriteOptions, StreamWriter};
 use bytes::Bytes;
 use levada_connector_api::{Error, Result, StateImage, StateKind, StateSection};
-use levada_storage::Background;
+use levada_storage::{Background, blocking};
 
 use super::record::{SectionEntry, StateEntry};
 
-/// A section with fewer rows is encoded sooner than another thread could begin to.
-const FEW: usize = 1024;
+/// Fewer rows are encoded sooner than another thread could begin to.
+const FEW: usize = 4096;
+/// The sections of more rows are encoded by all of the runtime's threads; fewer leave those to the transforms.
+const MANY: usize = 100_000;
 
-/// Encodes the state of the transform `transform`, its sections on all of the runtime's threads.
+/// Encodes the state of the transform `transform`.
 ///
 /// # Errors
 /// Arrow cannot encode the batches: they are not of one schema.
 pub async fn encode_image(transform: &str, image: StateImage) -> Result<StateEntry> {
-    let mut sections = Vec::with_capacity(image.sections.len());
-    let mut encoded = Vec::with_capacity(image.sections.len());
-    for section in image.sections {
-        let rows: usize = section.batches.iter().map(RecordBatch::num_rows).sum();
-        sections.push(SectionEntry { partition: section.partition, rows: rows as u64, bytes: 0 });
-        encoded.push(match rows < FEW {
-            true => Encoded::Here(encode_section(&section)?),
-            false => Encoded::Elsewhere(Background::compute(async move { encode_section(&section) })),
-        });
-    }
-    let mut data = Vec::new();
-    for (section, encoded) in sections.iter_mut().zip(encoded) {
-        let bytes = match encoded {
-            Encoded::Here(bytes) => bytes,
-            Encoded::Elsewhere(work) => work.wait().await?,
-        };
+    let rows = |section: &StateSection| -> usize { section.batches.iter().map(RecordBatch::num_rows).sum() };
+    let entry =
+        |section: &StateSection| SectionEntry { partition: section.partition, rows: rows(section) as u64, bytes: 0 };
+    let mut sections: Vec<_> = image.sections.iter().map(entry).collect();
+    let all: usize = image.sections.iter().map(rows).sum();
+    let (kind, fingerprint) = (image.kind, image.fingerprint);
+    let encoded = match all {
+        ..FEW => encode_sections(&image.sections)?,
+        FEW..MANY => blocking(move || encode_sections(&image.sections)).await?,
+        _ => {
+            let encode = |section| Background::compute(async move { encode_section(&section) });
+            let work: Vec<_> = image.sections.into_iter().map(encode).collect();
+            let mut encoded = Vec::with_capacity(work.len());
+            for section in work {
+                encoded.push(section.wait().await?);
+            }
+            encoded
+        }
+    };
+    for (section, bytes) in sections.iter_mut().zip(&encoded) {
         section.bytes = bytes.len() as u64;
-        data.extend_from_slice(&bytes);
     }
     Ok(StateEntry {
         transform: transform.to_owned(),
-        snapshot: image.kind == StateKind::Snapshot,
-        fingerprint: image.fingerprint,
+        snapshot: kind == StateKind::Snapshot,
+        fingerprint,
         sections,
-        data: data.into(),
+        data: encoded.concat().into(),
     })
 }
 
-enum Encoded {
-    Here(Vec<u8>),
-    Elsewhere(Background<Vec<u8>>),
+fn encode_sections(sections: &[StateSection]) -> Result<Vec<Vec<u8>>> {
+    sections.iter().map(encode_section).collect()
 }
 
 fn encode_section(section: &StateSection) -> Result<Vec<u8>> {
