@@ -77,6 +77,9 @@ pub struct TaskContext {
     pub epoch: u64,
     /// Whether rows that cannot be handled go to the dead letters while the others go on (`errors.tolerance=all`).
     pub tolerant: bool,
+    /// A micro-batch that an earlier run has prepared, and of which the checkpoint does not know whether the sink has it. A
+    /// transactional sink that finds its record of progress deleted must not answer `None` then: nobody could tell.
+    pub pending: Option<u64>,
     /// The clock.
     pub clock: Arc<dyn Clock>,
     /// The fault points.
@@ -94,6 +97,7 @@ impl TaskContext {
             tasks: 1,
             epoch: 1,
             tolerant: false,
+            pending: None,
             clock: Arc::new(SystemClock),
             faults: Faults::none(),
         }

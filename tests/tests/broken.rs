@@ -11,11 +11,11 @@ use tempfile::TempDir;
 use crate::support::{Case, Site, wait};
 
 /// A small file system of its own, gone at the end.
-struct Tmpfs(PathBuf);
+pub(crate) struct Tmpfs(PathBuf);
 
 impl Tmpfs {
     /// Mounts one, or says why not.
-    fn mount(path: &Path, kilobytes: u32) -> Result<Self, String> {
+    pub(crate) fn mount(path: &Path, kilobytes: u32) -> Result<Self, String> {
         fs::create_dir_all(path).unwrap();
         let size = format!("size={kilobytes}k,mode=0777");
         let output = Command::new("mount").args(["-t", "tmpfs", "-o", &size, "levada-test"]).arg(path).output();
@@ -34,7 +34,7 @@ impl Drop for Tmpfs {
 }
 
 /// Fills the file system at `folder` to its last block.
-fn fill(folder: &Path) -> PathBuf {
+pub(crate) fn fill(folder: &Path) -> PathBuf {
     let path = folder.join("filler");
     let mut size = 1 << 20;
     while size > 0 {
@@ -57,13 +57,18 @@ fn full_disk(case: &Case, folder: &str) -> Option<(Tmpfs, PathBuf, Site)> {
             Some((disk, filler, case.site_in(root, |_| {})))
         }
         Err(reason) => {
-            eprintln!("SKIPPED: a disk cannot be full, since none can be mounted: {reason}");
-            // Root on a machine that builds can mount; without root this test says that it did not run.
-            let must = std::env::var("CI").is_ok_and(|ci| ci == "true") && rustix::process::geteuid().is_root();
-            assert!(!must, "root could not mount a tmpfs: {reason}");
+            no_disk(&reason);
             None
         }
     }
+}
+
+/// Says that a test did not run, since no disk may be mounted.
+pub(crate) fn no_disk(reason: &str) {
+    eprintln!("SKIPPED: a disk cannot be full, since none can be mounted: {reason}");
+    // Root on a machine that builds can mount; without root this test says that it did not run.
+    let must = std::env::var("CI").is_ok_and(|ci| ci == "true") && rustix::process::geteuid().is_root();
+    assert!(!must, "root could not mount a tmpfs: {reason}");
 }
 
 #[test]

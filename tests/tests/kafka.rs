@@ -271,6 +271,25 @@ fn a_zombie_is_fenced() {
 }
 
 /// The broker is killed and comes back while a pipeline runs.
+/// Nobody knows then which batch was the last: nothing is written again, and nothing is left out.
+#[test]
+fn progress_that_was_deleted_is_an_error() {
+    let Some(kafka) = Kafka::shared() else { return };
+    let case = Case::files(kafka);
+    for kill in [None, Some("kafka.sink.committed:1"), Some("kafka.sink.committed:3")] {
+        let place = case.place();
+        let mut arguments = vec![];
+        arguments.extend(kill.map(|moment| ["--kill-at", moment]).into_iter().flatten());
+        assert_eq!(place.site.run(&arguments).killed(), kill.is_some());
+        let before = topics::read(kafka, &place.topic);
+        kafka.delete_topic(&format!("levada-progress-{}", place.topic));
+        let ended = place.site.run(&[]);
+        let error = ended.error();
+        assert!(error.starts_with("corrupt: ") && error.contains("progress"), "{kill:?}: {error}");
+        assert_eq!(topics::read(kafka, &place.topic), before, "{kill:?}");
+    }
+}
+
 #[test]
 fn a_broker_that_is_killed_loses_nothing() {
     let Some(mut own) = Kafka::start() else { return };

@@ -6,6 +6,7 @@
 //! - [`topics`]: the same from a topic into a table and into files;
 //! - [`broken`]: full disks, unwritable folders, damaged checkpoints, a second process;
 //! - [`bad_rows`]: rows that cannot be decoded;
+//! - [`bad_input`]: messages of every bad kind, and servers that refuse;
 //! - [`dead_letters`]: bad rows of every stage in a topic;
 //! - [`postgres`]: the same crashes with rows that go into a real Postgres, which is restarted, too;
 //! - [`plugins`]: the same with source, transform and sink out of libraries;
@@ -14,6 +15,8 @@
 
 #[cfg(test)]
 mod architecture;
+#[cfg(test)]
+mod bad_input;
 #[cfg(test)]
 mod bad_rows;
 #[cfg(test)]

@@ -4,6 +4,7 @@ use levada_connector_api::config::{Config, ConfigDef, ConfigError, ConfigKey, Co
 use levada_formats::{converter, ddl};
 
 use crate::client;
+use crate::source::keys;
 use crate::source::places;
 
 /// Below these, the source's options go to librdkafka as they are.
@@ -116,10 +117,23 @@ pub(crate) fn source() -> ConfigDef {
                 .group("Columns"),
         )
         .key(
-            key("key.converter", String, Medium, "How keys are read: `bytes` or `string`.")
+            key("key.converter", String, Medium, "How keys are read. `json` needs `key.converter.schema`. A key that cannot be read makes the \
+                message a bad row.")
                 .default("bytes")
                 .group("Columns")
-                .validator(converter_name(&["bytes", "string"])),
+                .validator(converter_name(&["bytes", "string", "json", "short", "integer", "long", "float", "double"])),
+        )
+        .key(
+            key("key.converter.schema", String, Medium, "The fields of JSON keys, as DDL: `id BIGINT NOT NULL, place STRING`; the column is a STRUCT \
+                of them. Where keys are single values, their type: `BIGINT`.")
+                .optional()
+                .group("Columns")
+                .validator(Validator::new("DDL", |text| keys::parse_schema(text).map(|_| ()).map_err(|e| e.to_string()))),
+        )
+        .key(
+            key("key.converter.schemas.enable", Boolean, Medium, "Of json: whether each key is Connect's `{\"schema\": …, \"payload\": …}`.")
+                .default(false)
+                .group("Columns"),
         )
         .key(
             key("metadata.columns", List, Medium, "What stands beside the value: of key, topic, partition, offset, timestamp, \
@@ -187,6 +201,16 @@ pub(crate) fn check_source(config: &Config) -> Vec<ConfigError> {
     if config.is_given("starting.timestamp") && config.is_given("starting.offsets") {
         errors.push(ConfigError::new("starting.timestamp", "starting.offsets is set, too; remove one of them"));
     }
+    let json_keys = converter::canonical(config.string("key.converter").trim()) == Some("json");
+    if json_keys && !config.is_given("key.converter.schema") {
+        let message = "missing; JSON keys need their fields: 'id BIGINT NOT NULL', or their type: 'BIGINT'";
+        errors.push(ConfigError::new("key.converter.schema", message));
+    }
+    for key in ["key.converter.schema", "key.converter.schemas.enable"] {
+        if !json_keys && config.is_given(key) {
+            errors.push(ConfigError::new(key, "it is for key.converter=json"));
+        }
+    }
     let kind = config.string_opt("value.converter").and_then(|name| converter::canonical(name.trim()));
     let needs = kind == Some("csv");
     if needs && !config.is_given("value.converter.schema") {
@@ -253,6 +277,13 @@ pub(crate) fn sink() -> ConfigDef {
         .key(key("headers.column", String, Low, "The column of headers. Default: `_headers`, or `headers` beside a raw `value`.").optional().group("Columns"))
         .key(key("partition.column", String, Low, "The column that says which partition a row goes to.").optional().group("Columns"))
         .key(key("timestamp.column", String, Low, "The column that becomes the time of the message, a TIMESTAMP.").optional().group("Columns"))
+        .key(
+            key("json.timestamps", String, Low, "Of json with schemas: how times are written. `millis`: as Connect's Timestamp, without what is finer than \
+                a millisecond; `micros`: as Debezium's MicroTimestamp.")
+                .default("millis")
+                .one_of(&["millis", "micros"])
+                .group("Columns"),
+        )
         .key(key("json.nulls", Boolean, Low, "Whether columns that are null are written as such, not left out.").default(false).group("Columns"))
         .key(
             key("compression", String, Medium, "How batches of messages are compressed.")

@@ -102,6 +102,7 @@ pub(super) fn context(wire: ContextWire, task: Task) -> TaskContext {
         tasks: wire.tasks,
         epoch: wire.epoch,
         tolerant: wire.tolerant,
+        pending: wire.pending,
         clock: Arc::new(HostClock(task)),
         faults,
     }

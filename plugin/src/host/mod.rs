@@ -39,5 +39,6 @@ fn context_wire(context: &TaskContext) -> ContextWire {
         tasks: context.tasks,
         epoch: context.epoch,
         tolerant: context.tolerant,
+        pending: context.pending,
     }
 }

@@ -62,6 +62,8 @@ pub(crate) struct ContextWire {
     pub(crate) tasks: u32,
     pub(crate) epoch: u64,
     pub(crate) tolerant: bool,
+    #[serde(default)]
+    pub(crate) pending: Option<u64>,
 }
 
 #[derive(Serialize, Deserialize)]

@@ -112,6 +112,18 @@ fn every_error_is_named_before_anything_runs() {
     for part in ["did you mean 'Files'?", "did you mean 'sink.truncate'?", "did you mean 'trigger'?"] {
         assert!(errors.contains(part), "{part} is not in {errors}");
     }
+    // Options whose prefix was forgotten.
+    let unprefixed = "source: {class: Files}\nsink: {class: Files}\npath: in\nrecursive: true\ncondition: 'true'\n\
+                      transforms: f\ntransforms.f.type: Filter\n";
+    std::fs::write(&file, unprefixed).unwrap();
+    let errors = text(&levada(&["validate", file.to_str().unwrap()]).stderr);
+    for part in [
+        "path: unknown key; did you mean 'source.path' or 'sink.path'?",
+        "recursive: unknown key; did you mean 'source.recursive'?",
+        "condition: unknown key; did you mean 'transforms.f.condition'?",
+    ] {
+        assert!(errors.contains(part), "{part} is not in {errors}");
+    }
 }
 
 /// Every plugin with a check of its own: its keys are told as they stand in the file.

@@ -118,16 +118,27 @@ impl Kafka {
     /// # Panics
     /// The broker refuses, or is not this process's own.
     pub fn deny(&self, user: &str, operation: &str, topic: &str) {
-        let own = self.own.as_ref().expect("only an own broker can be administered");
-        let mut command = java(&own.libs);
-        command.extend(
-            ["org.apache.kafka.tools.AclCommand", "--bootstrap-server", &self.bootstrap, "--add", "--operation"]
-                .map(str::to_owned),
-        );
         let user = format!("User:{user}");
-        command.extend([operation, "--topic", topic, "--deny-principal", &user].map(str::to_owned));
-        let (program, arguments) = command.split_first().expect("java is there");
-        let output = Command::new(program).args(arguments).stdin(Stdio::null()).output().expect("java starts");
+        let arguments = ["--add", "--operation", operation, "--topic", topic, "--deny-principal", &user];
+        self.administer("org.apache.kafka.tools.AclCommand", &arguments);
+    }
+
+    /// Deletes a topic.
+    ///
+    /// # Panics
+    /// The broker refuses, or is not this process's own.
+    pub fn delete_topic(&self, topic: &str) {
+        self.administer("org.apache.kafka.tools.TopicCommand", &["--delete", "--topic", topic]);
+    }
+
+    /// Runs a tool of Kafka's.
+    fn administer(&self, tool: &str, arguments: &[&str]) {
+        let own = self.own.as_ref().expect("only an own broker can be administered");
+        let command = java(&own.libs);
+        let (program, before) = command.split_first().expect("java is there");
+        let mut command = Command::new(program);
+        command.args(before).args([tool, "--bootstrap-server", &self.bootstrap]).args(arguments);
+        let output = command.stdin(Stdio::null()).output().expect("java starts");
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
 
@@ -268,6 +279,8 @@ log.initial.task.delay.ms=100
 log.cleaner.backoff.ms=200
 file.delete.delay.ms=100
 message.max.bytes=33554432
+# A transaction that takes too long is given up within a test.
+transaction.abort.timed.out.transaction.cleanup.interval.ms=500
 "
     )
 }

@@ -162,5 +162,7 @@ fn parquet_rows(path: &Path) -> Vec<String> {
 fn letter(line: &str) -> Letter {
     let value: Value = serde_json::from_str(line).unwrap();
     let field = |name: &str| value[name].as_str().unwrap_or_else(|| panic!("no {name} in {line}")).to_owned();
-    Letter { position: field("position"), stage: field("stage"), reason: field("reason"), raw: field("raw") }
+    // A tombstone has no value.
+    let raw = if value["raw"].is_null() { String::new() } else { field("raw") };
+    Letter { position: field("position"), stage: field("stage"), reason: field("reason"), raw }
 }

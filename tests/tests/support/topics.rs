@@ -45,7 +45,7 @@ pub(crate) fn write(kafka: &Kafka, topic: &str, partitions: i32, values: &[Strin
     let rows = RecordBatch::try_from_iter(rows).unwrap();
     let mut sink = plugin.create(&config(plugin.as_ref(), &entries)).unwrap();
     wait(async {
-        sink.open(&TaskContext::new(topic), rows.schema(), OutputMode::Append).await.unwrap();
+        sink.open(&TaskContext::new(unique(topic)), rows.schema(), OutputMode::Append).await.unwrap();
         sink.write(0, Batch::new(rows)).await.unwrap();
         sink.commit(&Commit { batch_id: 0, epoch: 1, offsets: Offsets::new() }).await.unwrap();
         sink.close().await.unwrap();
@@ -116,8 +116,18 @@ fn headers(messages: &[Message]) -> ArrayRef {
 
 /// Writes messages into a topic of one partition.
 pub(crate) fn write_messages(kafka: &Kafka, topic: &str, messages: &[Message]) {
+    write_messages_with(kafka, topic, messages, &[]);
+}
+
+/// The same where some have many megabytes.
+pub(crate) fn write_large_messages(kafka: &Kafka, topic: &str, messages: &[Message]) {
+    write_messages_with(kafka, topic, messages, &[("kafka.message.max.bytes", "30000000")]);
+}
+
+fn write_messages_with(kafka: &Kafka, topic: &str, messages: &[Message], options: &[(&str, &str)]) {
     let plugin = registry().unwrap().sink("Kafka").unwrap();
     let entries = [("bootstrap.servers", kafka.bootstrap()), ("topic", topic), ("topic.creation.partitions", "1")];
+    let entries = [&entries[..], options].concat();
     let column = |part: fn(&Message) -> Option<&str>| -> ArrayRef {
         Arc::new(StringArray::from_iter(messages.iter().map(part)))
     };

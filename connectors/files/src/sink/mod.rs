@@ -17,7 +17,7 @@ use levada_connector_api::{
     BadRow, Batch, Commit, Error, ErrorKind, Faults, Guarantee, OutputMode, Plugin, Result, Retry, Sink,
     SinkCapabilities, SinkPlugin, TaskContext, async_trait,
 };
-use levada_storage::{Location, blocking};
+use levada_storage::{Background, Location, blocking};
 use object_store::path::Path;
 use object_store::{MultipartUpload, ObjectStoreExt as _};
 
@@ -27,6 +27,9 @@ use self::partition::Partitioner;
 
 /// What is gathered before it is handed to the store: object stores want parts of 5 MB or more.
 const PART_BYTES: usize = 8 << 20;
+
+/// Rows that take a few milliseconds to encode.
+const FEW: usize = 1 << 16;
 
 /// The sink `Files`.
 pub struct FilesSinkPlugin;
@@ -163,11 +166,14 @@ impl FilesSink {
                 StagedFile { encoder: Encoder::new(&self.format, schema)?, path, upload }
             }
         };
-        let mut file = blocking(move || {
+        let few = rows.num_rows() <= FEW;
+        let write = move || {
             file.encoder.write(&rows).map_err(|e| e.context(format!("/{}", file.path)))?;
             Ok(file)
-        })
-        .await?;
+        };
+        // It only computes: a thread more than there are cores would wait, and others for it.
+        let mut file =
+            if few { Background::compute(async move { write() }).wait().await? } else { blocking(write).await? };
         if file.encoder.buffer.len() >= PART_BYTES {
             let part = file.encoder.buffer.take();
             file.upload.put_part(part).await.map_err(|e| failed(&file.path, e))?;

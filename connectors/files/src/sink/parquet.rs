@@ -18,7 +18,7 @@ const GROUP: usize = 1 << 19;
 /// A row group is closed by its size, too: wide rows must not gather half a million at a time.
 const GROUP_BYTES: usize = 64 << 20;
 /// Fewer rows are encoded by one thread: it goes beside those that decode, and others would take from them.
-const FEW: usize = 1 << 16;
+const FEW: usize = super::FEW;
 
 /// A file under way.
 pub(crate) struct ParquetFile {

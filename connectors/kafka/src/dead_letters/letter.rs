@@ -3,6 +3,8 @@
 use levada_connector_api::{DeadLetter, Stage, TaskContext};
 use rdkafka::message::{Header, OwnedHeaders};
 
+use crate::source::decode::KEY;
+
 /// The headers of a letter: those of the record that it was, and with `context` what Kafka Connect adds.
 pub(super) fn headers(letter: &DeadLetter, context: Option<&TaskContext>) -> OwnedHeaders {
     let record = letter.row.record.as_deref();
@@ -23,6 +25,7 @@ pub(super) fn headers(letter: &DeadLetter, context: Option<&TaskContext>) -> Own
     add("connector.name", &context.pipeline);
     add("task.id", &context.task.to_string());
     let stage = match letter.stage {
+        Stage::Source if letter.row.reason.starts_with(KEY) => "KEY_CONVERTER",
         Stage::Source if record.is_some() => "VALUE_CONVERTER",
         Stage::Source => "TASK_POLL",
         Stage::Transform => "TRANSFORMATION",

@@ -5,6 +5,7 @@
 //! them are written: rather twice than never.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use levada_connector_api::config::Config;
 use levada_connector_api::{
@@ -18,6 +19,7 @@ use super::config::PREFIXES;
 use super::letter::{digest, headers};
 use crate::client::{self, blocking};
 use crate::config::SINK_FIXED;
+use crate::sink::fence::{self, Judge};
 use crate::sink::producer::{self, Deliveries, Producer, Record, transaction_error};
 use crate::sink::progress::{Note, Track};
 use crate::sink::topics::{self, Creation, Topics};
@@ -39,7 +41,8 @@ struct Open {
     context: TaskContext,
     /// The last micro-batch that is there, with the sum of its letters.
     held: Option<(u64, Option<u64>)>,
-    in_transaction: bool,
+    /// Since when there is a transaction.
+    begun: Option<Instant>,
     /// The sum of the micro-batch's letters.
     digest: u64,
     /// Letters of a micro-batch that is there already, until it is known whether they are the same.
@@ -65,8 +68,11 @@ impl Queue {
         let (topic, with_context) = (self.topic.clone(), self.with_context);
         let open = self.open.as_mut().ok_or_else(|| Error::internal("the queue is not open"))?;
         let (producer, context) = (open.producer.clone(), open.context.clone());
-        let begin = !std::mem::replace(&mut open.in_transaction, true);
-        blocking(move || {
+        let begin = open.begun.is_none();
+        let begun = *open.begun.get_or_insert_with(Instant::now);
+        let lasts = fence::transaction_timeout(&self.client);
+        let judge = Judge { producer: producer.clone(), transaction: Some((begun, lasts)) };
+        let sending = judge.blocking(move || {
             if begin {
                 producer.begin_transaction().map_err(|e| transaction_error("beginning a transaction", e))?;
             }
@@ -87,8 +93,8 @@ impl Queue {
                 producer::enqueue(&producer, message).map_err(|e| e.context(letter.row.position.clone()))?;
             }
             Ok(())
-        })
-        .await
+        });
+        sending.await
     }
 }
 
@@ -116,7 +122,8 @@ impl DeadLetterQueue for Queue {
         topics::show(&producer, &self.topic).await?;
         let topic = self.progress_topic.clone().unwrap_or_else(|| format!("levada-progress-{}", context.pipeline));
         let key = format!("{}/{}/dead-letters/{checkpoint}", context.pipeline, context.task);
-        let track = Track { topic, key, epoch: context.epoch };
+        // What is not known to be there is written: rather twice than never.
+        let track = Track { topic, key, epoch: context.epoch, pending: None };
         let creation = Creation { replication: -1, ..creation };
         let held =
             track.take_over(&self.client, std::slice::from_ref(&producer), &topics, &creation, &Faults::none()).await?;
@@ -125,7 +132,7 @@ impl DeadLetterQueue for Queue {
             track,
             context: context.clone(),
             held: held.map(|note| (note.commit.batch_id, note.digest)),
-            in_transaction: false,
+            begun: None,
             digest: 0,
             waiting: Vec::new(),
         });
@@ -155,15 +162,16 @@ impl DeadLetterQueue for Queue {
             self.send(waiting).await?;
         }
         let open = self.open.as_mut().ok_or_else(|| Error::internal("the queue is not open"))?;
-        if !std::mem::take(&mut open.in_transaction) {
-            return Ok(());
-        }
+        let Some(begun) = open.begun.take() else { return Ok(()) };
+        let lasts = fence::transaction_timeout(&self.client);
         let commit = Commit { batch_id, epoch: open.context.epoch, offsets: Offsets::new() };
         let note = Note { commit, digest: Some(digest) };
         let (producer, track, faults) = (open.producer.clone(), open.track.clone(), Faults::none());
         open.held = Some((batch_id, Some(digest)));
         let topic = self.topic.clone();
-        blocking(move || finish(&producer, &track, &note, &faults)).await.map_err(|error| match error.kind() {
+        let judge = Judge { producer: producer.clone(), transaction: Some((begun, lasts)) };
+        let finishing = judge.blocking(move || finish(&producer, &track, &note, &faults));
+        finishing.await.map_err(|error| match error.kind() {
             ErrorKind::Data => error.hint(format!("raise max.message.bytes of the topic '{topic}'")),
             _ => error,
         })

@@ -2,6 +2,7 @@
 
 mod bulk;
 mod deliveries;
+pub(crate) mod fence;
 pub(crate) mod producer;
 pub(crate) mod progress;
 mod rows;

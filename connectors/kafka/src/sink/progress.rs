@@ -11,7 +11,8 @@ use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
 use super::producer::Producer;
 use super::topics::{self, Creation, Topics};
-use crate::client::{self, Closing, Context, REQUEST, blocking};
+use crate::client::{self, Closing, Context, blocking};
+use crate::source::places;
 
 /// How long taking over a transactional id may take.
 const INIT: Duration = Duration::from_secs(60);
@@ -51,6 +52,8 @@ pub(crate) struct Track {
     pub(crate) key: String,
     /// The run that asks.
     pub(crate) epoch: u64,
+    /// A micro-batch that is in the topic or not, which only its record can tell.
+    pub(crate) pending: Option<u64>,
 }
 
 impl Track {
@@ -63,7 +66,7 @@ impl Track {
         creation: &Creation,
         faults: &Faults,
     ) -> Result<Option<Note>> {
-        topics.ensure_compacted(&self.topic, creation).await?;
+        let created = topics.ensure_compacted(&self.topic, creation).await?;
         for producer in producers {
             topics::show(producer, &self.topic).await?;
         }
@@ -81,12 +84,33 @@ impl Track {
                 })
             })?;
             faults.at("kafka.sink.fenced")?;
-            this.check(read(&config, &this.topic, &this.key, true)?)
+            let found = read(&config, &this.topic, &this.key, true)?;
+            this.is_there(&found, created)?;
+            this.check(found)
         })
         .await
     }
 
-    fn check(&self, found: Option<Note>) -> Result<Option<Note>> {
+    /// Where a record may have been, none must have been taken away.
+    fn is_there(&self, found: &Found, created: bool) -> Result<()> {
+        let (Some(batch), None) = (self.pending, &found.note) else { return Ok(()) };
+        let why = match found {
+            _ if created => "the topic was deleted",
+            Found { cut: true, .. } => "records were deleted from the topic, or have expired",
+            _ => return Ok(()),
+        };
+        let message = format!(
+            "whether batch {batch} of task '{}' was committed is not known any more: its progress record would be in '{}', but {why}",
+            self.key, self.topic
+        );
+        Err(Error::corrupt(message).hint(
+            "look into the target whether the rows of this batch are there; then start anew with another checkpoint.location, and with \
+             starting.offsets behind or before them",
+        ))
+    }
+
+    fn check(&self, found: Found) -> Result<Option<Note>> {
+        let found = found.note;
         match &found {
             Some(Note { commit, .. }) if commit.epoch > self.epoch => Err(Error::new(
                 ErrorKind::Fenced,
@@ -98,11 +122,18 @@ impl Track {
     }
 }
 
+/// What the topic has of a task.
+pub(crate) struct Found {
+    note: Option<Note>,
+    /// Whether records are missing that compaction has not removed.
+    cut: bool,
+}
+
 /// The last progress record with this key, of those that are committed. Blocks.
 ///
 /// With `to_the_end` it waits until nothing is undecided: no record of ours can come after it, if no other producer with
 /// our transactional id is left.
-pub(crate) fn read(config: &ClientConfig, topic: &str, key: &str, to_the_end: bool) -> Result<Option<Note>> {
+pub(crate) fn read(config: &ClientConfig, topic: &str, key: &str, to_the_end: bool) -> Result<Found> {
     let failed = |e| client::error(format!("reading the progress in '{topic}'"), e);
     let consumer = |isolation: &str| -> Result<Closing> {
         let mut own = client::access(config);
@@ -111,7 +142,8 @@ pub(crate) fn read(config: &ClientConfig, topic: &str, key: &str, to_the_end: bo
         own.create_with_context(Context::default()).map(Closing::new).map_err(failed)
     };
     let committed = consumer("read_committed")?;
-    let bounds = |consumer: &Closing| consumer.fetch_watermarks(topic, 0, REQUEST).map_err(failed);
+    let place = (topic.to_owned(), 0);
+    let bounds = |consumer: &Closing| places::bounds(consumer, &place);
     if to_the_end {
         let written = bounds(&consumer("read_uncommitted")?)?.1;
         let since = Instant::now();
@@ -123,30 +155,33 @@ pub(crate) fn read(config: &ClientConfig, topic: &str, key: &str, to_the_end: bo
         }
     }
     let (low, high) = bounds(&committed)?;
+    let mut found = Found { note: None, cut: low > 0 };
     if low == high {
-        return Ok(None);
+        return Ok(found);
     }
     let mut list = TopicPartitionList::new();
     list.add_partition_offset(topic, 0, Offset::Beginning).map_err(failed)?;
     committed.assign(&list).map_err(failed)?;
-    let (mut last, since) = (None, Instant::now());
+    let since = Instant::now();
     loop {
         match committed.poll(Duration::from_millis(100)) {
             Some(Ok(message)) => {
-                if message.key() == Some(key.as_bytes())
-                    && let Some(payload) = message.payload()
-                {
+                if message.key() == Some(key.as_bytes()) {
                     let place = format!("{topic}-0, offset {}", message.offset());
-                    let note = Note::decode(payload)
-                        .map_err(|e| Error::corrupt(format!("{place}: this is no progress record: {e}")))?;
-                    last = Some(note);
+                    let read = |payload| {
+                        Note::decode(payload)
+                            .map_err(|e| Error::corrupt(format!("{place}: this is no progress record: {e}")))
+                    };
+                    // A tombstone has deleted what was before it, compacted or not.
+                    found.note = message.payload().map(read).transpose()?;
+                    found.cut = found.cut || found.note.is_none();
                 }
                 if message.offset() + 1 >= high {
-                    return Ok(last);
+                    return Ok(found);
                 }
             }
             // The end is only reached when all that could be read was read.
-            Some(Err(KafkaError::PartitionEOF(_))) => return Ok(last),
+            Some(Err(KafkaError::PartitionEOF(_))) => return Ok(found),
             Some(Err(error)) => tracing::warn!(%error, "reading the progress stalls"),
             None => {}
         }

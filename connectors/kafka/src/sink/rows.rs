@@ -12,7 +12,7 @@ use arrow::json::writer::{LineDelimited, WriterBuilder};
 use levada_connector_api::config::Config;
 use levada_connector_api::json::JsonValues;
 use levada_connector_api::{Error, Result, columns, find_column};
-use levada_formats::converter;
+use levada_formats::converter::{self, ConnectTimes};
 use rdkafka::message::{Header, OwnedHeaders};
 
 /// Columns that say where a row came from: never part of a JSON value.
@@ -47,8 +47,8 @@ enum Value {
     Json {
         columns: Vec<usize>,
         nulls: bool,
-        /// What stands before each object: Connect's schema of the columns.
-        schema: Option<Arc<str>>,
+        /// What stands before each object: Connect's schema of the columns; and how it has times.
+        schema: Option<(Arc<str>, ConnectTimes)>,
     },
 }
 
@@ -97,8 +97,12 @@ impl Layout {
                 let envelope = config.bool("value.converter.schemas.enable");
                 let before = match envelope {
                     true => {
-                        let told = converter::to_connect_schema(schema.project(&columns)?.fields())?;
-                        Some(format!("{{\"schema\":{told},\"payload\":").into())
+                        let times = match config.string("json.timestamps").to_ascii_lowercase().as_str() {
+                            "micros" => ConnectTimes::Micros,
+                            _ => ConnectTimes::Millis,
+                        };
+                        let told = converter::to_connect_schema(schema.project(&columns)?.fields(), times)?;
+                        Some((format!("{{\"schema\":{told},\"payload\":").into(), times))
                     }
                     false => None,
                 };
@@ -123,13 +127,14 @@ impl Layout {
                 Values::Column(binary(column(Some(*index)).ok_or_else(|| Error::internal("no value"))?)?)
             }
             Value::Json { columns, nulls, schema } => {
-                json(&prepared(&rows.project(columns)?, schema.is_some())?, *nulls, schema.as_deref())?
+                let rows = prepared(&rows.project(columns)?, schema.as_ref().map(|(_, times)| *times))?;
+                json(&rows, *nulls, schema.as_ref().map(|(before, _)| &**before))?
             }
         };
         Ok(Messages {
             rows: rows.num_rows(),
             values,
-            keys: column(self.key).map(binary).transpose()?,
+            keys: column(self.key).map(key).transpose()?,
             topics: typed(self.topic, &DataType::Utf8, "topic")?.map(|array| array.as_string::<i32>().clone()),
             partitions: typed(self.partition, &DataType::Int32, "partition")?.map(|array| array.as_primitive().clone()),
             timestamps: typed(self.timestamp, &DataType::Timestamp(TimeUnit::Millisecond, None), "timestamp")?
@@ -148,6 +153,18 @@ fn is_bytes(data_type: &DataType) -> bool {
 fn binary(column: &ArrayRef) -> Result<BinaryArray> {
     let plain = if is_bytes(column.data_type()) { column.clone() } else { cast(column, &DataType::Utf8)? };
     Ok(cast(&plain, &DataType::Binary)?.as_binary::<i32>().clone())
+}
+
+/// A key: a struct as JSON, anything else as it is.
+fn key(column: &ArrayRef) -> Result<BinaryArray> {
+    let Some(fields) = column.as_struct_opt() else { return binary(column) };
+    let options = RecordBatchOptions::new().with_row_count(Some(fields.len()));
+    // Where a struct is null its fields are, too, which must not be null elsewhere.
+    let nullable = |field: &Arc<Field>| field.as_ref().clone().with_nullable(true);
+    let schema = Arc::new(Schema::new(fields.fields().iter().map(nullable).collect::<Vec<_>>()));
+    let rows = RecordBatch::try_new_with_options(schema, fields.columns().to_vec(), &options)?;
+    let keys = Messages::of(rows.num_rows(), json(&prepared(&rows, None)?, true, None)?);
+    Ok((0..rows.num_rows()).map(|row| keys.value(row).filter(|_| fields.is_valid(row))).collect())
 }
 
 fn headers(column: &ArrayRef) -> Result<ListArray> {
@@ -172,13 +189,13 @@ enum Values {
 }
 
 /// The columns as they are written: binary in base 64, and with a schema all as Connect has them.
-fn prepared(rows: &RecordBatch, schema: bool) -> Result<RecordBatch> {
+fn prepared(rows: &RecordBatch, times: Option<ConnectTimes>) -> Result<RecordBatch> {
     let columns: Result<Vec<ArrayRef>> = rows
         .columns()
         .iter()
-        .map(|column| match column.data_type() {
-            _ if schema => converter::to_connect_values(column),
-            DataType::Binary => Ok(converter::base64_column(column)),
+        .map(|column| match (times, column.data_type()) {
+            (Some(times), _) => converter::to_connect_values(column, times),
+            (None, DataType::Binary) => Ok(converter::base64_column(column)),
             _ => Ok(column.clone()),
         })
         .collect();
@@ -243,6 +260,11 @@ pub(super) struct Messages {
 }
 
 impl Messages {
+    /// Values alone.
+    fn of(rows: usize, values: Values) -> Self {
+        Self { rows, values, keys: None, topics: None, partitions: None, timestamps: None, headers: None }
+    }
+
     /// Whether they have neither headers nor times of their own.
     pub(super) fn are_plain(&self) -> bool {
         self.headers.is_none() && self.timestamps.is_none()

@@ -54,12 +54,13 @@ impl Topics {
 
     /// Creates `topic` unless it is there. Answers with how many partitions it has.
     pub(crate) async fn ensure(&self, topic: &str, creation: &Creation) -> Result<i32> {
-        self.ensure_with(topic, creation, &[]).await
+        Ok(self.ensure_with(topic, creation, &[]).await?.0)
     }
 
-    async fn ensure_with(&self, topic: &str, creation: &Creation, settings: &[(&str, &str)]) -> Result<i32> {
+    /// Answers with its partitions, and whether it was created.
+    async fn ensure_with(&self, topic: &str, creation: &Creation, settings: &[(&str, &str)]) -> Result<(i32, bool)> {
         if let Some(count) = self.partitions(topic).await? {
-            return Ok(count);
+            return Ok((count, false));
         }
         if !creation.enabled {
             return Err(client::error(
@@ -82,7 +83,7 @@ impl Topics {
         // The brokers learn of it one after the other.
         for _ in 0..100 {
             if let Some(count) = self.partitions(topic).await? {
-                return Ok(count);
+                return Ok((count, true));
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
@@ -90,15 +91,16 @@ impl Topics {
     }
 
     /// Sees to it that `topic` is there and keeps the last record of each key, however long nothing is written. One that is
-    /// there already and lets records expire is made to keep them.
+    /// there already and lets records expire is made to keep them. Answers with whether it was created.
     ///
     /// # Errors
     /// It lets them expire, and cannot be changed.
-    pub(crate) async fn ensure_compacted(&self, topic: &str, creation: &Creation) -> Result<()> {
-        self.ensure_with(topic, &Creation { enabled: true, partitions: 1, ..creation.clone() }, &COMPACTED).await?;
+    pub(crate) async fn ensure_compacted(&self, topic: &str, creation: &Creation) -> Result<bool> {
+        let new = Creation { enabled: true, partitions: 1, ..creation.clone() };
+        let (_, created) = self.ensure_with(topic, &new, &COMPACTED).await?;
         // Who may not look may be right nevertheless.
-        let Some(told) = self.settings(topic).await else { return Ok(()) };
-        let Some(why) = expires(&told) else { return Ok(()) };
+        let Some(told) = self.settings(topic).await else { return Ok(created) };
+        let Some(why) = expires(&told) else { return Ok(created) };
         let mut altered = AlterConfig::new(ResourceSpecifier::Topic(topic));
         for (key, value) in COMPACTED {
             altered = altered.set(key, value);
@@ -126,7 +128,7 @@ impl Topics {
             topic,
             "the progress topic would have forgotten which micro-batch was the last ({why}): it is compacted from now on"
         );
-        Ok(())
+        Ok(created)
     }
 
     /// Lets the client send no batch of several messages that is too large for `topic`. Answers with whether that changed its

@@ -15,6 +15,7 @@ use tokio::task::JoinHandle;
 
 use super::bulk::Turns;
 use super::exactly_once;
+use super::fence::{self, Judge};
 use super::producer::{self, Deliveries, Producer, transaction_error};
 use super::progress::{Note, Track};
 use super::rows::Layout;
@@ -53,7 +54,10 @@ struct Open {
     track: Track,
     /// What is committed.
     last: Option<Commit>,
-    in_transaction: bool,
+    /// Since when there is a transaction.
+    in_transaction: Option<Instant>,
+    /// How long the brokers let it be.
+    lasts: Duration,
     /// Whether no batch of several messages is too large for the brokers.
     exact: bool,
     /// Where rows without a key go in the one topic that is written, and when its partitions were counted last.
@@ -67,6 +71,11 @@ impl Open {
     /// That of the micro-batch under way.
     fn producer(&self) -> Result<Producer> {
         self.producers.get(self.turn).cloned().ok_or_else(|| Error::internal("the sink has no producer"))
+    }
+
+    fn judge(&self) -> Result<Judge> {
+        let transaction = self.in_transaction.map(|begun| (begun, self.lasts));
+        Ok(Judge { producer: self.producer()?, transaction })
     }
 
     /// Waits until nobody else uses the producer.
@@ -169,7 +178,7 @@ impl Sink for KafkaSink {
         let progress_topic =
             self.config.string_opt("progress.topic").unwrap_or_else(|| format!("levada-progress-{}", context.pipeline));
         let key = format!("{}/{}", context.pipeline, context.task);
-        let track = Track { topic: progress_topic, key, epoch: context.epoch };
+        let track = Track { topic: progress_topic, key, epoch: context.epoch, pending: context.pending };
         let last = match self.exactly_once {
             true => {
                 let held = track.take_over(&self.client, &producers, &topics, &self.creation, &self.faults).await?;
@@ -177,7 +186,7 @@ impl Sink for KafkaSink {
             }
             false => None,
         };
-        let in_transaction = false;
+        let (in_transaction, lasts) = (None, fence::transaction_timeout(&self.client));
         let (turn, sending) = (0, None);
         self.open = Some(Open {
             producers,
@@ -187,6 +196,7 @@ impl Sink for KafkaSink {
             track,
             last: last.clone(),
             in_transaction,
+            lasts,
             exact,
             topics,
             known,
@@ -222,9 +232,12 @@ impl Sink for KafkaSink {
         }
         let turns = open.turns.as_ref().map(|(turns, _)| turns.clone());
         let producer = open.producer()?;
-        let begin = exactly_once && !std::mem::replace(&mut open.in_transaction, true);
+        let begin = exactly_once && open.in_transaction.is_none();
+        if begin {
+            open.in_transaction = Some(Instant::now());
+        }
         let (track, last) = (open.track.clone(), open.last.clone().filter(|_| begin));
-        let (refused, spoilt, batch) = blocking(move || {
+        let sending = open.judge()?.blocking(move || {
             if begin {
                 producer.begin_transaction().map_err(|e| transaction_error("beginning a transaction", e))?;
                 if let Some(commit) = last {
@@ -241,8 +254,8 @@ impl Sink for KafkaSink {
                 }
                 Err(error) => Err(error),
             }
-        })
-        .await?;
+        });
+        let (refused, spoilt, batch) = sending.await?;
         if tolerant {
             self.kept.add(batch, refused);
             self.kept.waiting = spoilt;
@@ -260,11 +273,11 @@ impl Sink for KafkaSink {
             return Ok(Vec::new());
         }
         let (layout, exact) = (open.layout.clone(), open.exact);
-        blocking(move || {
+        let settling = open.judge()?.blocking(move || {
             Way { producer, layout, topic, exactly_once, exact }.settle(&mut kept)?;
             Ok(kept.bad_rows())
-        })
-        .await
+        });
+        settling.await
     }
 
     async fn commit(&mut self, commit: &Commit) -> Result<()> {
@@ -280,10 +293,11 @@ impl Sink for KafkaSink {
             })
             .await;
         }
-        let begun = std::mem::take(&mut open.in_transaction);
+        let judge = open.judge()?;
+        let begun = open.in_transaction.take().is_some();
         let held = open.last.as_ref().is_some_and(|last| commit.batch_id <= last.batch_id);
         let (track, note) = (open.track.clone(), Note { commit: commit.clone(), digest: None });
-        blocking(move || {
+        let committing = judge.blocking(move || {
             if held {
                 // The brokers say whether we are still the one to know.
                 return if begun { abort(&producer) } else { Ok(()) };
@@ -292,10 +306,9 @@ impl Sink for KafkaSink {
                 producer.begin_transaction().map_err(|e| transaction_error("beginning a transaction", e))?;
             }
             finish(&producer, &track, &note, &faults)
-        })
-        .await
+        });
         // The brokers do not always say which topic they mean.
-        .map_err(|error| match (error.kind(), topic) {
+        committing.await.map_err(|error| match (error.kind(), topic) {
             (ErrorKind::Config, Some(topic)) => error.context(format!("topic '{topic}'")),
             _ => error,
         })?;
@@ -311,22 +324,23 @@ impl Sink for KafkaSink {
         self.kept = Kept::default();
         let open = self.opened()?;
         open.sent().await;
-        if !std::mem::take(&mut open.in_transaction) {
+        let judge = open.judge()?;
+        if open.in_transaction.take().is_none() {
             return Ok(());
         }
         let producer = open.producer()?;
-        blocking(move || {
+        let aborting = judge.blocking(move || {
             producer::let_arrive(&producer);
             abort(&producer)
-        })
-        .await
+        });
+        aborting.await
     }
 
     async fn close(&mut self) -> Result<()> {
         let Some(mut open) = self.open.take() else { return Ok(()) };
         open.sent().await;
         blocking(move || {
-            if open.in_transaction {
+            if open.in_transaction.is_some() {
                 // The next run would abort it, too; readers need not wait for that.
                 let _ = abort(&open.producer()?);
             }

@@ -1,20 +1,22 @@
 //! Messages to the rows of the pipeline.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, BinaryArray, Int32Array, Int64Array, RecordBatch, RecordBatchOptions, StringArray,
+    Array, ArrayRef, BinaryArray, BooleanArray, Int32Array, Int64Array, RecordBatch, RecordBatchOptions, StringArray,
     TimestampMicrosecondArray, UInt32Array, new_null_array,
 };
 use arrow::buffer::NullBuffer;
-use arrow::compute::take;
+use arrow::compute::{filter_record_batch, take};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use levada_connector_api::config::Config;
 use levada_connector_api::{BadRow, Batch, Error, Origin, Record, Records, Result, columns};
-use levada_formats::converter::{self, Converter, ConverterOptions};
-use levada_formats::{MalformedFields, MalformedRows, ddl};
+use levada_formats::converter::{self, Converted, Converter, ConverterOptions};
+use levada_formats::{MalformedFields, MalformedRows, Rejected, ddl};
 
 use super::columns::{Messages, headers_of, headers_type};
+use super::keys::Keys;
 
 /// A column beside the payload's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,10 +44,10 @@ impl Metadata {
         })
     }
 
-    /// Its column, beside a key of this schema.
-    fn field(self, key: &SchemaRef, prefix: &str) -> Field {
+    /// Its column, beside a key of this type.
+    fn field(self, key: &DataType, prefix: &str) -> Field {
         let (name, data_type) = match self {
-            Self::Key => ("key", key.field(0).data_type().clone()),
+            Self::Key => ("key", key.clone()),
             Self::Topic => ("topic", DataType::Utf8),
             Self::Partition => ("partition", DataType::Int32),
             Self::Offset => ("offset", DataType::Int64),
@@ -60,7 +62,7 @@ impl Metadata {
 
 /// Decodes messages.
 pub(super) struct Decoder {
-    key: Box<dyn Converter>,
+    key: Keys,
     value: Box<dyn Converter>,
     /// The metadata's places in the schema: before the value, as in Spark, or after the payload's columns.
     metadata: Vec<Metadata>,
@@ -85,8 +87,7 @@ impl Decoder {
 
     /// A decoder; `found` are the columns unless the configuration names them.
     pub(super) fn new(config: &Config, found: Option<SchemaRef>) -> Result<Self> {
-        let key = config.string("key.converter");
-        let key = converter::converter(key.trim(), "key", ConverterOptions::default())?;
+        let key = Keys::new(config)?;
         let value_converter = config.string_opt("value.converter");
         let raw = value_converter.is_none();
         let schema = match config.string_opt("value.converter.schema") {
@@ -117,7 +118,7 @@ impl Decoder {
             metadata.push(Metadata::Headers);
         }
         let prefix = config.string_opt("metadata.prefix").unwrap_or_else(|| if raw { "" } else { "_" }.to_owned());
-        let schema = schema_of(&key.schema(), &value.schema(), &metadata, raw, &prefix)?;
+        let schema = schema_of(key.data_type(), &value.schema(), &metadata, raw, &prefix)?;
         Ok(Self { key, value, metadata, raw, schema, keeps: false, unread: Vec::new(), prefix })
     }
 
@@ -129,7 +130,7 @@ impl Decoder {
     /// Only these columns are looked at.
     pub(super) fn only(&mut self, columns: &[String]) {
         self.value.only(columns);
-        let unread = |kind: &Metadata| !columns.contains(kind.field(&self.key.schema(), &self.prefix).name());
+        let unread = |kind: &Metadata| !columns.contains(kind.field(self.key.data_type(), &self.prefix).name());
         self.unread = self.metadata.iter().copied().filter(unread).collect();
     }
 
@@ -149,7 +150,17 @@ impl Decoder {
         partition: i32,
         label: &Arc<str>,
     ) -> Result<(Option<Batch>, Vec<BadRow>)> {
-        let converted = self.value.convert(&messages.values)?;
+        let mut converted = self.value.convert(&messages.values)?;
+        let keys = match self.metadata.contains(&Metadata::Key) && !self.unread.contains(&Metadata::Key) {
+            true => {
+                let (keys, wrong) = self.key.convert(&messages.keys)?;
+                if !wrong.is_empty() {
+                    converted = without(converted, wrong, messages.len())?;
+                }
+                Some(keys)
+            }
+            false => None,
+        };
         let read = Read { messages: messages.clone(), topic: topic.into(), partition, label: label.clone() };
         let bad = |index: usize, reason| BadRow {
             reason,
@@ -173,15 +184,12 @@ impl Decoder {
         let mut metadata = Vec::with_capacity(self.metadata.len());
         for column in &self.metadata {
             if self.unread.contains(column) {
-                let field = column.field(&self.key.schema(), &self.prefix);
+                let field = column.field(self.key.data_type(), &self.prefix);
                 metadata.push(new_null_array(field.data_type(), rows));
                 continue;
             }
             let array = match column {
-                Metadata::Key => {
-                    let keys = self.key.convert(&messages.keys)?;
-                    keys.rows.columns().first().cloned().ok_or_else(|| Error::internal("a key without a column"))?
-                }
+                Metadata::Key => keys.clone().ok_or_else(|| Error::internal("keys were not read"))?,
                 Metadata::Topic => repeated(topic, messages.len()),
                 Metadata::Partition => Arc::new(Int32Array::from(vec![partition; messages.len()])),
                 Metadata::Offset => Arc::new(Int64Array::new(messages.offsets.clone(), None)),
@@ -209,6 +217,28 @@ impl Decoder {
         };
         Ok((Some(Batch::with_origin(rows, origin.with_records(records))), rejected))
     }
+}
+
+/// What the reason begins with where a key is wrong: its dead letter says so, too.
+pub(crate) const KEY: &str = "the key: ";
+
+/// What was decoded without the messages whose keys are `wrong`.
+fn without(converted: Converted, wrong: Vec<Rejected>, messages: usize) -> Result<Converted> {
+    let Converted { rows, origins, mut rejected } = converted;
+    let mut is_bad = vec![false; messages];
+    for bad in &wrong {
+        is_bad.iter_mut().skip(bad.index).take(1).for_each(|is_bad| *is_bad = true);
+    }
+    let origins = origins.unwrap_or_else(|| (0..rows.num_rows() as u32).collect());
+    let good = |index: &u32| !is_bad.get(*index as usize).copied().unwrap_or(false);
+    let mask: BooleanArray = origins.iter().map(|index| Some(good(index))).collect();
+    let rows = filter_record_batch(&rows, &mask)?;
+    // Of a message of which both are wrong, the value says why.
+    let said: BTreeSet<usize> = rejected.iter().map(|rejected| rejected.index).collect();
+    let key = |bad: Rejected| Rejected { reason: format!("{KEY}{}", bad.reason), ..bad };
+    rejected.extend(wrong.into_iter().filter(|bad| !said.contains(&bad.index)).map(key));
+    rejected.sort_by_key(|bad| bad.index);
+    Ok(Converted { rows, origins: Some(origins.into_iter().filter(good).collect()), rejected })
 }
 
 /// The messages that rows are made of, kept for what becomes a dead letter.
@@ -301,7 +331,7 @@ fn arrange<T: Clone>(metadata: Vec<T>, payload: &[T], kinds: &[Metadata], raw: b
     keys.into_iter().chain(payload.iter().cloned()).chain(others).collect()
 }
 
-fn schema_of(key: &SchemaRef, value: &SchemaRef, metadata: &[Metadata], raw: bool, prefix: &str) -> Result<SchemaRef> {
+fn schema_of(key: &DataType, value: &SchemaRef, metadata: &[Metadata], raw: bool, prefix: &str) -> Result<SchemaRef> {
     let field = |kind: &Metadata| Arc::new(kind.field(key, prefix));
     let fields = arrange(metadata.iter().map(field).collect(), value.fields(), metadata, raw);
     for (i, field) in fields.iter().enumerate() {

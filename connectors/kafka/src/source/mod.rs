@@ -1,9 +1,11 @@
 //! Reads topics.
 
 mod columns;
-mod decode;
+pub(crate) mod decode;
 mod drain;
+mod ids;
 mod infer;
+pub(crate) mod keys;
 mod partition;
 pub(crate) mod places;
 mod reader;

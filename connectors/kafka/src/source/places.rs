@@ -11,8 +11,8 @@ use regex::Regex;
 
 use crate::client::{self, Consumer, REQUEST};
 
-/// How often it is asked again for a partition that the client does not know, and the wait before it.
-const TRIES: u32 = 10;
+/// How often it is asked again for a partition that the client or the broker does not know yet, and the wait before it.
+const TRIES: u32 = 40;
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// Topic and partition.
@@ -175,7 +175,16 @@ pub(crate) fn bounds(consumer: &Consumer, place: &Place) -> Result<(i64, i64)> {
     for _ in 0..TRIES {
         // What the client has in mind of a topic may be older than its partitions.
         let Err(error) = &answer else { break };
-        if client::code(error) != Some(RDKafkaErrorCode::UnknownPartition) {
+        // A topic that was just made has no leader for a moment.
+        let passing = matches!(
+            client::code(error),
+            Some(
+                RDKafkaErrorCode::UnknownPartition
+                    | RDKafkaErrorCode::NotLeaderForPartition
+                    | RDKafkaErrorCode::LeaderNotAvailable
+            )
+        );
+        if !passing {
             break;
         }
         std::thread::sleep(PAUSE);

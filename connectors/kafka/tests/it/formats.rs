@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    BinaryArray, Date32Array, Decimal128Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
+    ArrayRef, BinaryArray, Date32Array, Decimal128Array, Float64Array, Int64Array, Int64Builder, MapBuilder,
+    RecordBatch, StringArray, StringBuilder, TimestampMicrosecondArray,
 };
 use levada_connector_api::testkit::canonical_rows;
 use levada_connector_api::*;
@@ -80,6 +81,43 @@ async fn connects_envelope_goes_both_ways() {
     let mut expected = canonical_rows(&rows());
     expected.sort();
     assert_eq!(found, expected);
+}
+
+/// Numbers that are not finite, maps, and times that are finer than Connect's.
+#[tokio::test(flavor = "multi_thread")]
+async fn connects_envelope_loses_nothing() {
+    let Some(kafka) = Kafka::shared() else { return };
+    let mut maps = MapBuilder::new(None, StringBuilder::new(), Int64Builder::new());
+    maps.keys().append_value("a\"");
+    maps.values().append_value(1);
+    maps.keys().append_value("b");
+    maps.values().append_null();
+    maps.append(true).unwrap();
+    maps.append(true).unwrap();
+    maps.append(false).unwrap();
+    let times = TimestampMicrosecondArray::from(vec![Some(1_704_067_200_250_001), Some(-1), None]);
+    let rows = RecordBatch::try_from_iter_with_nullable([
+        ("x", Arc::new(Float64Array::from(vec![f64::NAN, f64::INFINITY, f64::NEG_INFINITY])) as ArrayRef, true),
+        ("m", Arc::new(maps.finish()), true),
+        ("at", Arc::new(times.with_timezone("UTC")), true),
+    ])
+    .unwrap();
+    let topic = Topic { kafka, name: unique("lossless") };
+    let enveloped = ("value.converter.schemas.enable", "true");
+    let options =
+        [("topic", topic.name.as_str()), enveloped, ("value.converter", "json"), ("json.timestamps", "micros")];
+    write(kafka, rows.clone(), &options).await.unwrap();
+    let mut source = topic.source(&[("value.converter", "json"), enveloped, BARE]);
+    assert_eq!(to_ddl(&source.schema().await.unwrap()), "x DOUBLE, m MAP<STRING, BIGINT>, at TIMESTAMP");
+    source.open(&TaskContext::new(&topic.name), &Offsets::new()).await.unwrap();
+    assert_eq!(trigger(&mut *source, 0).await.rows, canonical_rows(&rows));
+
+    // As Connect has times: what is finer is cut off, and nothing else.
+    let topic = Topic { kafka, name: unique("millis") };
+    write(kafka, rows, &[("topic", topic.name.as_str()), enveloped, ("value.converter", "json")]).await.unwrap();
+    let options = [("value.converter", "json"), ("value.converter.schema", "at TIMESTAMP"), enveloped, BARE];
+    let got = trigger(&mut *topic.open(&options, &Offsets::new()).await, 0).await.rows;
+    assert!(got[0].contains("2024-01-01T00:00:00.250Z"), "{got:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

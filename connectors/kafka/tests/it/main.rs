@@ -7,10 +7,14 @@
     reason = "tests stop at the first surprise"
 )]
 
+mod anew;
 mod bad_input;
 mod conformance;
 mod docs;
+mod fence;
 mod formats;
+mod keys;
+mod progress;
 mod secure;
 mod sink;
 mod source;

@@ -8,6 +8,7 @@ use levada_connector_kafka::KafkaSinkPlugin;
 use levada_services::kafka::Kafka;
 use rdkafka::Message as _;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::error::RDKafkaErrorCode as Code;
 use rdkafka::message::Headers as _;
 
 use crate::support::{PATIENCE, Topic, client, config, unique};
@@ -26,8 +27,15 @@ type Found = (i32, Option<String>, Option<String>, Vec<(String, Option<String>)>
 fn decided(kafka: &Kafka, topic: &str, partitions: usize, committed: &BaseConsumer) {
     let written: BaseConsumer =
         client(kafka).set("group.id", "content").set("isolation.level", "read_uncommitted").create().unwrap();
-    let end = |consumer: &BaseConsumer, partition| consumer.fetch_watermarks(topic, partition, PATIENCE).unwrap().1;
     let since = std::time::Instant::now();
+    let end = |consumer: &BaseConsumer, partition| loop {
+        match consumer.fetch_watermarks(topic, partition, PATIENCE) {
+            Ok((_, end)) => return end,
+            // A topic that was just made has no leader for a moment.
+            Err(error) => assert!(since.elapsed() < PATIENCE, "{error}"),
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    };
     for partition in 0..partitions as i32 {
         let all = end(&written, partition);
         while end(committed, partition) < all && since.elapsed() < Duration::from_millis(1500) {
@@ -72,6 +80,10 @@ fn content(kafka: &Kafka, topic: &str) -> Vec<Found> {
                 found.push(found_now);
             }
             Err(rdkafka::error::KafkaError::PartitionEOF(_)) => ends += 1,
+            // The client connects again by itself.
+            Err(rdkafka::error::KafkaError::MessageConsumption(
+                Code::AllBrokersDown | Code::BrokerTransportFailure,
+            )) => {}
             Err(error) => panic!("{error}"),
         }
     }

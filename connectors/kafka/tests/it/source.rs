@@ -8,11 +8,11 @@ use rdkafka::producer::{BaseRecord, Producer as _};
 
 use crate::support::{PATIENCE, Topic, client, failure, read, trigger, until};
 
-fn words(got: &[String]) -> Vec<String> {
+pub(crate) fn words(got: &[String]) -> Vec<String> {
     got.iter().map(|row| row.trim_start_matches(r#"{"value": ""#).trim_end_matches(r#""}"#).to_owned()).collect()
 }
 
-const PLAIN: [(&str, &str); 2] = [("value.converter", "string"), ("metadata.columns", "")];
+pub(crate) const PLAIN: [(&str, &str); 2] = [("value.converter", "string"), ("metadata.columns", "")];
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_has_sparks_columns() {

@@ -68,6 +68,20 @@ impl Topic {
         admin(self.kafka).delete_topics(&[&self.name], &AdminOptions::new()).await.unwrap();
     }
 
+    /// Another topic in its place.
+    pub(crate) async fn make_anew(&self, partitions: i32) {
+        self.delete().await;
+        let since = Instant::now();
+        loop {
+            let topic = NewTopic::new(&self.name, partitions, TopicReplication::Fixed(1));
+            let answers = admin(self.kafka).create_topics([&topic], &AdminOptions::new()).await.unwrap();
+            match answers.into_iter().next().unwrap() {
+                Ok(_) => return,
+                Err(answer) => assert!(since.elapsed() < PATIENCE, "{answer:?}"),
+            }
+        }
+    }
+
     pub(crate) fn producer(&self) -> BaseProducer {
         client(self.kafka).set("linger.ms", "1").create().unwrap()
     }

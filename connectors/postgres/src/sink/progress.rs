@@ -67,10 +67,10 @@ impl Progress {
         let epoch = number("epoch", context.epoch)?;
         let pipeline = context.pipeline.clone();
         let mut this = Self { table: table.clone(), place, pipeline, task, epoch, advance, held: None };
-        if let Some(row) = this.read(connection).await?
-            && row.epoch >= this.epoch
-        {
-            return Err(this.fenced(row.epoch));
+        match (this.read(connection).await?, context.pending) {
+            (Some(row), _) if row.epoch >= this.epoch => return Err(this.fenced(row.epoch)),
+            (None, Some(batch)) => return Err(this.unknown(batch)),
+            _ => {}
         }
         this.end_sessions(connection).await?;
         let claim = format!(
@@ -155,6 +155,18 @@ impl Progress {
             .hint("restore the row, or give the pipeline a new name and a new checkpoint")
         })?;
         Ok(Some(Commit { batch_id, epoch: row.epoch as u64, offsets }))
+    }
+
+    /// Each run has a row, also before it commits: it was there when the micro-batch was prepared.
+    fn unknown(&self, batch: u64) -> Error {
+        let message = format!(
+            "{}: whether batch {batch} of pipeline '{}', task {} was committed is not known any more: its row was deleted",
+            self.place, self.pipeline, self.task
+        );
+        Error::corrupt(message).hint(
+            "look into the target whether the rows of this batch are there; then start anew with another checkpoint.location, and \
+             behind or before them",
+        )
     }
 
     fn fenced(&self, epoch: i64) -> Error {

@@ -265,3 +265,21 @@ async fn a_run_goes_on_where_its_task_was_and_others_are_not_disturbed() {
     }
     write(db.sink(&[]), &[numbers(0..1)]).await.unwrap();
 }
+
+#[tokio::test]
+async fn a_first_batch_is_not_repeated_when_its_row_of_progress_is_gone() {
+    let Some(db) = Database::new("gone").await else { return };
+    db.run("CREATE TABLE t (n bigint)").await;
+    let next = |epoch| TaskContext { epoch, pending: Some(0), ..TaskContext::new("p") };
+    let schema = numbers(0..1).schema();
+    // It was prepared, and not committed: the run before has left its row.
+    open(&mut db.sink(&[]), 1).await.unwrap();
+    let mut sink = db.sink(&[]);
+    assert_eq!(sink.open(&next(2), schema.clone(), OutputMode::Append).await.unwrap(), None);
+    for gone in ["DELETE FROM levada_offsets", "DROP TABLE levada_offsets"] {
+        db.run(gone).await;
+        let error = db.sink(&[]).open(&next(3), schema.clone(), OutputMode::Append).await.unwrap_err();
+        assert_eq!((error.kind(), error.retry()), (ErrorKind::Corrupt, Retry::Permanent), "{error}");
+        assert!(error.to_string().contains("whether batch 0 of pipeline 'p', task 0 was committed"), "{error}");
+    }
+}

@@ -7,52 +7,50 @@ use arrow::ipc::CompressionType;
 use arrow::ipc::reader::StreamReader;
 use arrow::ipc::writer::{IpcWriteOptions, StreamWriter};
 use bytes::Bytes;
-use levada_connector_api::{Error, Result, StateImage, StateSection};
+use levada_connector_api::{Error, Result, StateImage, StateKind, StateSection};
+use levada_storage::Background;
 
 use super::record::{SectionEntry, StateEntry};
 
-/// State with more rows than these is encoded by several threads.
-const MANY: usize = 100_000;
+/// A section with fewer rows is encoded sooner than another thread could begin to.
+const FEW: usize = 1024;
 
-/// Encodes the state of the transform `transform`.
+/// Encodes the state of the transform `transform`, its sections on all of the runtime's threads.
 ///
 /// # Errors
 /// Arrow cannot encode the batches: they are not of one schema.
-pub fn encode_image(transform: &str, image: &StateImage) -> Result<StateEntry> {
-    let rows: usize = image.sections.iter().flat_map(|section| &section.batches).map(RecordBatch::num_rows).sum();
-    let cores = std::thread::available_parallelism().map_or(1, usize::from).min(image.sections.len());
-    let threads = if rows < MANY { 1 } else { cores };
-    let of_thread = |thread: usize| -> Result<Vec<Vec<u8>>> {
-        image.sections.iter().skip(thread).step_by(threads).map(encode_section).collect()
-    };
-    let encoded = std::thread::scope(|scope| {
-        let others: Vec<_> = (1..threads).map(|thread| scope.spawn(move || of_thread(thread))).collect();
-        let mut encoded = vec![of_thread(0)?.into_iter()];
-        for other in others {
-            let of_other = other.join().map_err(|_| Error::internal("a thread that encoded state panicked"))??;
-            encoded.push(of_other.into_iter());
-        }
-        Ok::<_, Error>(encoded)
-    });
-    let mut encoded = encoded?;
-    let mut data = Vec::new();
+pub async fn encode_image(transform: &str, image: StateImage) -> Result<StateEntry> {
     let mut sections = Vec::with_capacity(image.sections.len());
-    for (at, section) in image.sections.iter().enumerate() {
-        let bytes = encoded.get_mut(at % threads.max(1)).and_then(Iterator::next).unwrap_or_default();
-        data.extend_from_slice(&bytes);
-        sections.push(SectionEntry {
-            partition: section.partition,
-            rows: section.batches.iter().map(|batch| batch.num_rows() as u64).sum(),
-            bytes: bytes.len() as u64,
+    let mut encoded = Vec::with_capacity(image.sections.len());
+    for section in image.sections {
+        let rows: usize = section.batches.iter().map(RecordBatch::num_rows).sum();
+        sections.push(SectionEntry { partition: section.partition, rows: rows as u64, bytes: 0 });
+        encoded.push(match rows < FEW {
+            true => Encoded::Here(encode_section(&section)?),
+            false => Encoded::Elsewhere(Background::compute(async move { encode_section(&section) })),
         });
+    }
+    let mut data = Vec::new();
+    for (section, encoded) in sections.iter_mut().zip(encoded) {
+        let bytes = match encoded {
+            Encoded::Here(bytes) => bytes,
+            Encoded::Elsewhere(work) => work.wait().await?,
+        };
+        section.bytes = bytes.len() as u64;
+        data.extend_from_slice(&bytes);
     }
     Ok(StateEntry {
         transform: transform.to_owned(),
-        snapshot: image.kind == levada_connector_api::StateKind::Snapshot,
-        fingerprint: image.fingerprint.clone(),
+        snapshot: image.kind == StateKind::Snapshot,
+        fingerprint: image.fingerprint,
         sections,
         data: data.into(),
     })
+}
+
+enum Encoded {
+    Here(Vec<u8>),
+    Elsewhere(Background<Vec<u8>>),
 }
 
 fn encode_section(section: &StateSection) -> Result<Vec<u8>> {
@@ -97,13 +95,11 @@ pub fn decode_image(entry: &StateEntry) -> Result<StateImage> {
 mod tests {
     use std::sync::Arc;
 
-    use arrow::array::{Int64Array, StringArray};
-    use levada_connector_api::StateKind;
-
     use super::*;
+    use arrow::array::{Int64Array, StringArray};
 
-    #[test]
-    fn state_survives_the_round_trip() {
+    #[tokio::test]
+    async fn state_survives_the_round_trip() {
         let batch = |word: &str, n: i64| {
             RecordBatch::try_from_iter([
                 ("word", Arc::new(StringArray::from(vec![word])) as _),
@@ -120,7 +116,7 @@ mod tests {
                 StateSection { partition: 2, batches: vec![batch("", -1)] },
             ],
         };
-        let entry = encode_image("count", &image).unwrap();
+        let entry = encode_image("count", image.clone()).await.unwrap();
         let back = decode_image(&entry).unwrap();
         assert_eq!(back.kind, image.kind);
         assert_eq!(back.sections.len(), 3);

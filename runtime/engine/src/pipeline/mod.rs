@@ -137,6 +137,7 @@ impl PipelineSpec {
             // What the connector is, is not known: nothing more can be said.
             return Err(errors);
         }
+        sections.take_unprefixed(registry);
         let Sections { own, mut sources, mut sink, mut transforms, queue, unknown } = sections;
         let config = match keys::definition().parse(&own, "") {
             Ok(config) => config,

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use levada_connector_api::config::{ConfigError, RawConfig, nearest};
+use levada_connector_api::Registry;
+use levada_connector_api::config::{ConfigDef, ConfigError, RawConfig, nearest};
 
 /// What the keys of the queue for dead letters begin with.
 pub(super) const QUEUE: &str = "errors.deadletterqueue.";
@@ -55,6 +56,36 @@ impl Sections {
             target.insert(key.to_owned(), value.clone());
         }
         sections
+    }
+
+    /// Takes out the keys without a prefix that are options of a plugin which the pipeline has: its own keys are others.
+    pub(super) fn take_unprefixed(&mut self, registry: &Registry) {
+        let mut known: Vec<(String, ConfigDef)> = Vec::new();
+        for (alias, keys) in &self.sources {
+            let prefix = if alias.is_empty() { "source.".to_owned() } else { format!("sources.{alias}.") };
+            let plugin = keys.get("class").and_then(|class| registry.source(class).ok());
+            known.extend(plugin.map(|plugin| (prefix, plugin.config_def())));
+        }
+        let sink = self.sink.get("class").and_then(|class| registry.sink(class).ok());
+        known.extend(sink.map(|plugin| ("sink.".to_owned(), plugin.config_def())));
+        for (alias, keys) in &self.transforms {
+            let plugin = keys.get("type").and_then(|class| registry.transform(class).ok());
+            known.extend(plugin.map(|plugin| (format!("transforms.{alias}."), plugin.config_def())));
+        }
+        let own = super::keys::definition();
+        self.own.retain(|key, _| {
+            if own.covers(key) {
+                return true;
+            }
+            let meant = known.iter().filter(|(_, options)| options.covers(key));
+            let meant: Vec<String> = meant.map(|(prefix, _)| format!("'{prefix}{key}'")).collect();
+            if meant.is_empty() {
+                return true;
+            }
+            let message = format!("unknown key; did you mean {}?", meant.join(" or "));
+            self.unknown.push(ConfigError::new(key.clone(), message));
+            false
+        });
     }
 
     /// Whether a key is given.

@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use arrow::array::RecordBatch;
 use levada_connector_api::{
     BadRow, Commit, DeadLetter, Error, EventTime, Result, Sink, Stage, StateImage, StateStats, TaskContext,
 };
@@ -275,21 +274,12 @@ fn iso8601(ms: i64) -> String {
         .unwrap_or_default()
 }
 
-/// Encodes states while the worker goes on: with many rows that takes its time.
+/// Encodes states while the worker goes on.
 async fn encode(images: Vec<(String, StateImage)>) -> Result<Vec<StateEntry>> {
-    const FEW: usize = 4096;
-    let rows = |image: &StateImage| -> usize {
-        image.sections.iter().flat_map(|section| &section.batches).map(RecordBatch::num_rows).sum()
-    };
-    let few = images.iter().map(|(_, image)| rows(image)).sum::<usize>() < FEW;
-    let all = move || -> Result<Vec<StateEntry>> {
-        let encoded = images
-            .iter()
-            .map(|(alias, image)| encode_image(alias, image).map_err(|e| e.context(format!("transform '{alias}'"))));
-        encoded.collect()
-    };
-    if few {
-        return all();
+    let mut entries = Vec::with_capacity(images.len());
+    for (alias, image) in images {
+        let entry = encode_image(&alias, image).await;
+        entries.push(entry.map_err(|e| e.context(format!("transform '{alias}'")))?);
     }
-    levada_storage::blocking(all).await
+    Ok(entries)
 }

@@ -93,6 +93,7 @@ impl Task {
             tasks: self.tasks,
             epoch: checkpoint.epoch(),
             tolerant: spec.tolerance == ErrorTolerance::All,
+            pending: recovered.pending.as_ref().map(|pending| pending.batch_id),
             clock: self.environment.clock.clone(),
             faults: self.environment.faults.clone(),
         };

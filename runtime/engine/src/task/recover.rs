@@ -31,6 +31,16 @@ pub(crate) async fn reconcile(
     if held == recovered.last {
         return Ok(());
     }
+    let hint = match held {
+        // Of what it keeps its progress in, its own messages say more.
+        None => {
+            "where the sink keeps its progress (Kafka: the progress topic, databases: the table of offsets) it was deleted or has \
+             expired, or the target is another one: bring it back, or use a new checkpoint.location and a new name"
+        }
+        Some(_) => {
+            "they do not belong together: bring back the one that was replaced, or use a new checkpoint.location and a new name"
+        }
+    };
     let show = |batch: Option<u64>| batch.map_or("no batch".to_owned(), |batch| format!("batch {batch}"));
     Err(Error::corrupt(format!(
         "the sink holds {} of pipeline '{}', but its checkpoint stands at {}",
@@ -38,7 +48,7 @@ pub(crate) async fn reconcile(
         spec.name,
         show(recovered.last)
     ))
-    .hint("they do not belong together: bring back the one that was replaced, or use a new checkpoint.location and a new name"))
+    .hint(hint))
 }
 
 /// Gives the transforms their state back.

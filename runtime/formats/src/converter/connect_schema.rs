@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray, Decimal128Array, StringBuilder, TimestampMillisecondArray};
+use arrow::array::{ArrayRef, AsArray, Decimal128Array, StringBuilder};
 use arrow::compute::cast;
-use arrow::datatypes::{DataType, Date32Type, Decimal128Type, Field, Fields, Int32Type, Int64Type, TimeUnit};
+use arrow::datatypes::{DataType, Date32Type, Decimal128Type, Field, Fields, Int32Type, TimeUnit};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use levada_connector_api::{Error, Result};
@@ -13,13 +13,25 @@ use serde_json::{Map, Value, json};
 use super::envelope::unscaled_column;
 
 const NAMES: &str = "org.apache.kafka.connect.data.";
+/// What Debezium calls times that Connect's own names do not hold.
+const DEBEZIUM: &str = "io.debezium.time.";
+
+/// How times are written beside Connect's schemas.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ConnectTimes {
+    /// As Connect's `Timestamp`: what is finer than a millisecond is cut off.
+    #[default]
+    Millis,
+    /// As Debezium's `MicroTimestamp`.
+    Micros,
+}
 
 /// What Connect means by a number or bytes, beyond their type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Logical {
     None,
-    /// Milliseconds since 1970.
-    Timestamp,
+    /// So many units since 1970.
+    Timestamp(TimeUnit),
     /// Days since 1970.
     Date,
     /// An unscaled number as bytes.
@@ -33,7 +45,7 @@ impl Logical {
     pub(super) fn wire(self) -> DataType {
         match self {
             Self::None => DataType::Utf8,
-            Self::Timestamp => DataType::Int64,
+            Self::Timestamp(_) => DataType::Int64,
             Self::Date => DataType::Int32,
             Self::Decimal { .. } => DataType::Binary,
         }
@@ -43,7 +55,7 @@ impl Logical {
     pub(super) fn field(self, field: &Field) -> Field {
         match self {
             Self::None => field.clone(),
-            Self::Timestamp => {
+            Self::Timestamp(_) => {
                 field.clone().with_data_type(DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())))
             }
             Self::Date => field.clone().with_data_type(DataType::Date32),
@@ -57,10 +69,7 @@ impl Logical {
             Self::None => return Ok(column.clone()),
             // A whole number that is wanted as such stays one.
             _ if field.data_type() == column.data_type() => return Ok(column.clone()),
-            Self::Timestamp => {
-                let millis: TimestampMillisecondArray = column.as_primitive::<Int64Type>().reinterpret_cast();
-                Arc::new(millis.with_timezone("UTC"))
-            }
+            Self::Timestamp(unit) => cast(column, &DataType::Timestamp(unit, Some("UTC".into())))?,
             Self::Date => Arc::new(column.as_primitive::<Int32Type>().reinterpret_cast::<Date32Type>()),
             Self::Decimal { scale } => {
                 let numbers: Decimal128Array = unscaled_column(column).collect();
@@ -107,7 +116,8 @@ fn optional(schema: &Value) -> bool {
 
 fn data_type(schema: &Value) -> Result<(DataType, Logical), String> {
     let kind = schema.get("type").and_then(Value::as_str).ok_or("no type")?;
-    let name = schema.get("name").and_then(Value::as_str).and_then(|name| name.strip_prefix(NAMES));
+    let full = schema.get("name").and_then(Value::as_str);
+    let name = full.and_then(|name| name.strip_prefix(NAMES).or_else(|| name.strip_prefix(DEBEZIUM)));
     let inner = |key: &str| -> Result<DataType, String> {
         Ok(data_type(schema.get(key).ok_or_else(|| format!("{kind} without {key}"))?)?.0)
     };
@@ -123,6 +133,10 @@ fn data_type(schema: &Value) -> Result<(DataType, Logical), String> {
         "bytes" => DataType::Binary,
         "array" => DataType::List(Arc::new(Field::new_list_field(inner("items")?, true))),
         "map" => {
+            let keys = schema.pointer("/keys/type").and_then(Value::as_str).unwrap_or("string");
+            if keys != "string" {
+                return Err(format!("a map with keys of type {keys}: only those with text are read"));
+            }
             let entries = vec![Field::new("key", DataType::Utf8, false), Field::new("value", inner("values")?, true)];
             DataType::Map(Arc::new(Field::new("entries", DataType::Struct(entries.into()), false)), false)
         }
@@ -133,7 +147,9 @@ fn data_type(schema: &Value) -> Result<(DataType, Logical), String> {
         other => return Err(format!("type '{other}' is none of Connect's")),
     };
     let logical = match (name, kind) {
-        (Some("Timestamp"), "int64") => Logical::Timestamp,
+        (Some("Timestamp"), "int64") => Logical::Timestamp(TimeUnit::Millisecond),
+        (Some("MicroTimestamp"), "int64") => Logical::Timestamp(TimeUnit::Microsecond),
+        (Some("NanoTimestamp"), "int64") => Logical::Timestamp(TimeUnit::Nanosecond),
         (Some("Date"), "int32") => Logical::Date,
         (Some("Decimal"), "bytes") => {
             let scale = schema.pointer("/parameters/scale").and_then(Value::as_str).and_then(|s| s.parse().ok());
@@ -148,11 +164,12 @@ fn data_type(schema: &Value) -> Result<(DataType, Logical), String> {
 ///
 /// # Errors
 /// A column's type has no form in it.
-pub fn to_connect_schema(fields: &Fields) -> Result<Value> {
-    struct_schema(fields, true).map_err(|e| Error::config(format!("{e}; convert the column before the sink")))
+pub fn to_connect_schema(fields: &Fields, times: ConnectTimes) -> Result<Value> {
+    struct_schema(fields, Some(times)).map_err(|e| Error::config(format!("{e}; convert the column before the sink")))
 }
 
-fn struct_schema(fields: &Fields, top: bool) -> Result<Value, String> {
+/// `top`: the fields are columns, in which what has a logical type may stand.
+fn struct_schema(fields: &Fields, top: Option<ConnectTimes>) -> Result<Value, String> {
     let field = |field: &Arc<Field>| {
         let mut schema = type_schema(field.data_type(), top).map_err(|e| format!("column '{}': {e}", field.name()))?;
         schema.insert("optional".to_owned(), field.is_nullable().into());
@@ -163,10 +180,11 @@ fn struct_schema(fields: &Fields, top: bool) -> Result<Value, String> {
     Ok(json!({"type": "struct", "fields": list?, "optional": false}))
 }
 
-fn type_schema(data_type: &DataType, top: bool) -> Result<Map<String, Value>, String> {
+fn type_schema(data_type: &DataType, top: Option<ConnectTimes>) -> Result<Map<String, Value>, String> {
+    let (times, top) = (top.unwrap_or_default(), top.is_some());
     let logical = |kind: &str, name: &str| json!({"type": kind, "name": format!("{NAMES}{name}"), "version": 1});
     let element = |field: &Field| -> Result<Value, String> {
-        let mut schema = type_schema(field.data_type(), false)?;
+        let mut schema = type_schema(field.data_type(), None)?;
         schema.insert("optional".to_owned(), field.is_nullable().into());
         Ok(Value::Object(schema))
     };
@@ -180,6 +198,9 @@ fn type_schema(data_type: &DataType, top: bool) -> Result<Map<String, Value>, St
         DataType::Float64 => json!({"type": "double"}),
         DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => json!({"type": "string"}),
         DataType::Binary if top => json!({"type": "bytes"}),
+        DataType::Timestamp(..) if top && times == ConnectTimes::Micros => {
+            json!({"type": "int64", "name": format!("{DEBEZIUM}MicroTimestamp"), "version": 1})
+        }
         DataType::Timestamp(..) if top => logical("int64", "Timestamp"),
         DataType::Date32 if top => logical("int32", "Date"),
         DataType::Decimal128(precision, scale) if top => {
@@ -189,7 +210,19 @@ fn type_schema(data_type: &DataType, top: bool) -> Result<Map<String, Value>, St
             schema
         }
         DataType::List(item) => json!({"type": "array", "items": element(item)?}),
-        DataType::Struct(fields) => struct_schema(fields, false)?,
+        DataType::Struct(fields) => struct_schema(fields, None)?,
+        DataType::Map(entries, _) => match entries.data_type() {
+            DataType::Struct(entry) => match entry.as_ref() {
+                // Other keys would be pairs in an array.
+                [key, value]
+                    if matches!(key.data_type(), DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View) =>
+                {
+                    json!({"type": "map", "keys": {"type": "string", "optional": false}, "values": element(value)?})
+                }
+                _ => return Err("a map has no form here unless its keys are text".to_owned()),
+            },
+            other => return Err(format!("a map of {other}")),
+        },
         other => {
             let place = if top { "" } else { " inside another type" };
             return Err(format!("Connect's JSON has no form for {other}{place}"));
@@ -205,14 +238,15 @@ fn type_schema(data_type: &DataType, top: bool) -> Result<Map<String, Value>, St
 ///
 /// # Errors
 /// The conversion fails: a time out of range.
-pub fn to_connect_values(column: &ArrayRef) -> Result<ArrayRef> {
+pub fn to_connect_values(column: &ArrayRef, times: ConnectTimes) -> Result<ArrayRef> {
     Ok(match column.data_type() {
         DataType::Timestamp(..) => {
+            let unit = match times {
+                ConnectTimes::Millis => TimeUnit::Millisecond,
+                ConnectTimes::Micros => TimeUnit::Microsecond,
+            };
             // Without a zone it is taken for UTC, as Connect does.
-            let millis = cast(column, &DataType::Timestamp(TimeUnit::Millisecond, None))?;
-            Arc::new(
-                millis.as_primitive::<arrow::datatypes::TimestampMillisecondType>().reinterpret_cast::<Int64Type>(),
-            )
+            cast(&cast(column, &DataType::Timestamp(unit, None))?, &DataType::Int64)?
         }
         DataType::Date32 => Arc::new(column.as_primitive::<Date32Type>().reinterpret_cast::<Int32Type>()),
         DataType::Decimal128(..) => {

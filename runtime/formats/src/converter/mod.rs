@@ -19,7 +19,7 @@ use crate::malformed::{MalformedFields, MalformedRows, Rejected};
 use envelope::Envelope;
 use number::Number;
 
-pub use connect_schema::{base64_column, to_connect_schema, to_connect_values};
+pub use connect_schema::{ConnectTimes, base64_column, to_connect_schema, to_connect_values};
 pub use envelope::envelope_schema;
 
 /// The converters' names, for definitions and messages.

@@ -215,7 +215,7 @@ fn any_number_of_schemas_may_come_in_one_batch() {
 fn columns_have_connects_schema_and_values() {
     let schema =
         parse_schema("id INT NOT NULL, at TIMESTAMP, day DATE, price DECIMAL(10,2), raw BINARY, l ARRAY<INT>").unwrap();
-    let told = to_connect_schema(schema.fields()).unwrap().to_string();
+    let told = to_connect_schema(schema.fields(), ConnectTimes::Millis).unwrap().to_string();
     for part in [
         r#"{"type":"int32","optional":false,"field":"id"}"#,
         r#"{"type":"int64","name":"org.apache.kafka.connect.data.Timestamp","version":1,"optional":true,"field":"at"}"#,
@@ -224,12 +224,12 @@ fn columns_have_connects_schema_and_values() {
     ] {
         assert!(told.contains(part), "{part}\nnot in\n{told}");
     }
-    assert!(to_connect_schema(parse_schema("a ARRAY<TIMESTAMP>").unwrap().fields()).is_err());
+    assert!(to_connect_schema(parse_schema("a ARRAY<TIMESTAMP>").unwrap().fields(), ConnectTimes::Millis).is_err());
     // What is written is what is read.
     for value in [0, 1, -1, 127, 128, -128, -129, 1234, i128::from(i64::MIN), 10i128.pow(37)] {
         let column: ArrayRef =
             Arc::new(arrow::array::Decimal128Array::from(vec![value]).with_precision_and_scale(38, 2).unwrap());
-        let text = to_connect_values(&column).unwrap();
+        let text = to_connect_values(&column, ConnectTimes::Millis).unwrap();
         let message =
             format!(r#"{{"schema":{POINT},"payload":{{"id":1,"price":"{}"}}}}"#, text.as_string::<i32>().value(0));
         let found = enveloped("price DECIMAL(38,2)", &[Some(&message)]);

@@ -69,17 +69,21 @@ impl KafkaSource {
 
     async fn ends_seen_by(&self, consumer: Arc<Closing>) -> Result<Vec<(usize, i64)>> {
         let must_be_there = self.options.fail_on_loss;
-        let places: Vec<_> = self.parts.iter().map(|part| (part.place.clone(), part.next)).collect();
+        let places: Vec<_> = self.parts.iter().map(|part| (part.place.clone(), part.next, part.gone)).collect();
         blocking(move || {
-            let together = places::ends(&consumer, places.iter().map(|(place, _)| place)).unwrap_or_default();
+            let read = places.iter().filter(|(.., gone)| !gone).map(|(place, ..)| place);
+            let together = places::ends(&consumer, read).unwrap_or_default();
             let known = |place: &Place| together.get(place).copied();
-            let alone = |(place, next): &(Place, i64)| match places::bounds(&consumer, place) {
+            let alone = |place: &Place, next: i64| match places::bounds(&consumer, place) {
                 Ok((_, end)) => Ok(end),
                 // Of a topic that is gone, nothing is left to be read.
-                Err(error) if error.kind() == ErrorKind::NotFound && !must_be_there => Ok(*next),
+                Err(error) if error.kind() == ErrorKind::NotFound && !must_be_there => Ok(next),
                 Err(error) => Err(error),
             };
-            let end = |place: &(Place, i64)| known(&place.0).map_or_else(|| alone(place), Ok);
+            let end = |(place, next, gone): &(Place, i64, bool)| match gone {
+                true => Ok(*next),
+                false => known(place).map_or_else(|| alone(place, *next), Ok),
+            };
             places.iter().enumerate().map(|(index, place)| Ok((index, end(place)?))).collect()
         })
         .await

@@ -108,6 +108,11 @@ impl KafkaSource {
                 let (consumer, place) = (self.consumer()?, self.parts.get(index).map(|part| part.place.clone()));
                 let Some(place) = place else { return Ok(()) };
                 let bounded = place.clone();
+                if self.discover().await? {
+                    // The topic is another one.
+                    self.stale = true;
+                    return Ok(());
+                }
                 let (low, high) = blocking(move || places::bounds(&consumer, &bounded)).await?;
                 let Some(part) = self.parts.get_mut(index) else { return Ok(()) };
                 let lost = places::lost(&place, part.next, low, high);
@@ -138,6 +143,6 @@ impl KafkaSource {
 }
 
 /// Where a partition must be left off.
-fn stop(until: Option<&Arc<Offsets>>, part: &Part) -> Option<i64> {
+pub(super) fn stop(until: Option<&Arc<Offsets>>, part: &Part) -> Option<i64> {
     until?.get(&part.key)?.number().and_then(|stop| i64::try_from(stop).ok())
 }

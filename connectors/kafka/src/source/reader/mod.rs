@@ -1,10 +1,11 @@
 //! The source: what is read, in which order of steps.
 
+mod anew;
 mod ends;
 mod events;
 mod options;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -20,8 +21,9 @@ use self::options::Options;
 use crate::client::{self, Closing, Consumer, Context, blocking};
 use crate::source::decode::Decoder;
 use crate::source::drain::{Assigned, Drain, Event};
+use crate::source::ids::Ids;
 use crate::source::infer;
-use crate::source::partition::{self, Part, places_of};
+use crate::source::partition::{Part, kept_in};
 use crate::source::places::{self, Place, Share, Start};
 
 /// Input that is given at once.
@@ -41,6 +43,8 @@ pub(crate) struct KafkaSource {
     /// The columns that somebody looks at.
     only: Option<Vec<String>>,
     parts: Vec<Part>,
+    /// The ids of topics, as the brokers have told them last.
+    ids: Ids,
     drain: Option<Drain>,
     /// What is read is not what should be: the drain must be started anew.
     stale: bool,
@@ -71,6 +75,7 @@ impl KafkaSource {
             tolerant: false,
             only: None,
             parts: Vec::new(),
+            ids: Ids::new(),
             drain: None,
             stale: true,
             reading: Vec::new(),
@@ -105,7 +110,7 @@ impl KafkaSource {
                     None => continue,
                 },
             };
-            if stop.is_some_and(|stop| part.next >= stop) {
+            if part.gone || stop.is_some_and(|stop| part.next >= stop) {
                 continue;
             }
             let (topic, partition) = part.place.clone();
@@ -134,27 +139,25 @@ impl KafkaSource {
         self.until = until.cloned();
         self.goal = None;
         if let Some(until) = until {
-            for (place, end) in places_of(until)? {
-                let recorded = Part::recorded_start(end);
-                match self.parts.iter_mut().find(|part| part.place == place) {
+            for kept in kept_in(until)? {
+                let recorded = Part::recorded_start(kept.offset);
+                let start = match self.parts.iter().find(|part| part.key == *kept.key) {
                     // The batch is being repeated in which reading it began.
-                    Some(part) if part.is_new() => part.restart_at(recorded.unwrap_or(part.next)),
-                    Some(_) => {}
-                    None => {
-                        let start = match recorded {
-                            Some(start) => start,
-                            None => self.first_offset(place.clone()).await?,
-                        };
-                        self.parts.push(Part::new(place, start));
-                    }
-                }
+                    Some(part) if part.is_new() => recorded.unwrap_or(part.next),
+                    Some(_) => continue,
+                    None => match recorded {
+                        Some(start) => start,
+                        None => self.first_offset(kept.place.clone()).await?,
+                    },
+                };
+                self.begin_again(&kept, start).await?;
             }
         }
         self.stale = true;
         Ok(())
     }
 
-    async fn first_offset(&self, place: Place) -> Result<i64> {
+    pub(super) async fn first_offset(&self, place: Place) -> Result<i64> {
         let consumer = self.consumer()?;
         Ok(blocking(move || places::bounds(&consumer, &place)).await?.0)
     }
@@ -165,16 +168,18 @@ impl KafkaSource {
         let (consumer, wanted) = (self.consumer()?, self.options.wanted.clone());
         let may_be_gone = !self.options.fail_on_loss;
         let found = blocking(move || places::find(&consumer, &wanted, may_be_gone)).await?;
+        let replaced = self.compare(&found).await?;
         let mut new = Vec::new();
         for place in found.into_iter().filter(|place| self.share.has(place)) {
-            if !self.parts.iter().any(|part| part.place == place) {
-                new.push(Part::new(place.clone(), self.first_offset(place).await?));
+            if !self.parts.iter().any(|part| part.place == place && !part.gone) {
+                let start = self.first_offset(place.clone()).await?;
+                new.push(self.new_part(place, start));
             }
         }
         for part in &new {
             tracing::info!(partition = %part.label, "a new partition is read, too");
         }
-        let any = !new.is_empty();
+        let any = replaced || !new.is_empty();
         self.parts.extend(new);
         Ok(any)
     }
@@ -189,8 +194,8 @@ impl KafkaSource {
     }
 
     fn goal_is_reached(&self) -> bool {
-        let seen = |index: &usize| self.parts.get(*index).map_or(i64::MAX, |part| part.seen);
-        self.goal.as_ref().is_none_or(|goal| goal.iter().all(|(index, end)| seen(index) >= *end))
+        let read = |index: &usize, end: i64| self.parts.get(*index).is_none_or(|part| part.gone || part.seen >= end);
+        self.goal.as_ref().is_none_or(|goal| goal.iter().all(|(index, end)| read(index, *end)))
     }
 
     /// Whether fewer messages have come than a micro-batch waits for.
@@ -222,6 +227,21 @@ impl KafkaSource {
             }
         }
         Ok(())
+    }
+
+    /// Offsets for the consumer group.
+    fn to_list(&self, offsets: &Offsets) -> Result<TopicPartitionList> {
+        let mut list = TopicPartitionList::with_capacity(offsets.len());
+        for kept in kept_in(offsets)? {
+            if self.parts.iter().any(|part| part.gone && part.key == *kept.key) {
+                continue;
+            }
+            let (topic, partition) = &kept.place;
+            let at = kept.offset.number().and_then(|n| i64::try_from(n).ok()).unwrap_or(0);
+            list.add_partition_offset(topic, *partition, KafkaOffset::Offset(at))
+                .map_err(|e| client::error(format!("{topic}-{partition}: offset {at}"), e))?;
+        }
+        Ok(list)
     }
 
     async fn read(&mut self, limit: &PollLimit, polled: &mut Polled) -> Result<PollStatus> {
@@ -306,11 +326,11 @@ impl Source for KafkaSource {
             config.set("client.id", format!("levada-{}-{}", context.pipeline, context.task));
         }
         let (wanted, start) = (self.options.wanted.clone(), self.options.start.clone());
-        let kept: BTreeMap<Place, _> = places_of(from)?.into_iter().map(|(place, at)| (place, at.clone())).collect();
+        let kept = from.clone();
         let own = config.clone();
         let share = Share { task: context.task, tasks: context.tasks };
         let may_be_gone = !self.options.fail_on_loss;
-        let (consumer, parts) = blocking(move || {
+        let (consumer, parts, ids) = blocking(move || {
             client::check_access(&own)?;
             let consumer: Consumer =
                 own.create_with_context(Context::default()).map_err(|e| client::error("making a consumer", e))?;
@@ -318,16 +338,8 @@ impl Source for KafkaSource {
             // What is not in the checkpoint has appeared since, and is read from its first message.
             let start = if kept.is_empty() { start } else { Start::Earliest };
             start.check(&found)?;
-            let new = |place: &Place| share.has(place) && !kept.contains_key(place);
-            let new: Vec<Place> = found.into_iter().filter(new).collect();
-            let begin = places::begin(&consumer, &new, &start)?;
-            let mut parts: Vec<Part> =
-                new.into_iter().zip(begin).map(|(place, start)| Part::new(place, start)).collect();
-            for (place, offset) in kept.into_iter().filter(|(place, _)| share.has(place)) {
-                parts.push(Part::resumed(place, &offset)?);
-            }
-            parts.sort_by(|a, b| a.place.cmp(&b.place));
-            Ok((Arc::new(Closing::new(consumer)), parts))
+            let (parts, ids) = anew::parts(&consumer, &kept, found, share, &start, !may_be_gone)?;
+            Ok((Arc::new(Closing::new(consumer)), parts, ids))
         })
         .await?;
         self.options.client = config;
@@ -344,7 +356,7 @@ impl Source for KafkaSource {
             (Some(decoder), Some(columns)) => decoder.only(columns),
             _ => {}
         }
-        self.parts = parts;
+        (self.parts, self.ids) = (parts, ids);
         Ok(())
     }
 
@@ -380,6 +392,7 @@ impl Source for KafkaSource {
         }
         if until {
             self.introduce(limit.batch_id, &mut polled)?;
+            self.pass_over(limit.batch_id, &mut polled)?;
         }
         polled.status = self.read(limit, &mut polled).await?;
         if !polled.ranges.is_empty() {
@@ -396,13 +409,13 @@ impl Source for KafkaSource {
         self.check_none_is_shorter(&ends).await?;
         let end = |(index, end): (usize, i64)| {
             let part = self.parts.get(index)?;
-            Some((part.key.clone(), partition::at_number(end.max(part.next))))
+            Some((part.key.clone(), part.offset(end.max(part.next), u64::MAX)))
         };
         Ok(ends.into_iter().filter_map(end).collect())
     }
 
     async fn commit(&mut self, offsets: &Offsets) -> Result<()> {
-        let list = to_list(offsets)?;
+        let list = self.to_list(offsets)?;
         for (key, offset) in offsets.iter() {
             self.committed.set(key.clone(), offset.clone());
         }
@@ -415,7 +428,7 @@ impl Source for KafkaSource {
     async fn close(&mut self) -> Result<()> {
         self.drain = None;
         let Some(consumer) = self.consumer.take() else { return Ok(()) };
-        let list = to_list(&self.committed)?;
+        let list = self.to_list(&self.committed)?;
         let closing = blocking(move || {
             if list.count() > 0
                 && let Err(error) = consumer.commit(&list, CommitMode::Sync)
@@ -430,14 +443,4 @@ impl Source for KafkaSource {
             Err(_) => Ok(()),
         }
     }
-}
-
-fn to_list(offsets: &Offsets) -> Result<TopicPartitionList> {
-    let mut list = TopicPartitionList::with_capacity(offsets.len());
-    for ((topic, partition), offset) in places_of(offsets)? {
-        let at = offset.number().and_then(|n| i64::try_from(n).ok()).unwrap_or(0);
-        list.add_partition_offset(&topic, partition, KafkaOffset::Offset(at))
-            .map_err(|e| client::error(format!("{topic}-{partition}: offset {at}"), e))?;
-    }
-    Ok(list)
 }
