@@ -171,6 +171,12 @@ impl Source for FilesSource {
         self.ahead.as_ref().map(Ahead::schema).ok_or_else(no_columns)
     }
 
+    fn only(&mut self, columns: &[String]) {
+        if let Some(ahead) = &mut self.ahead {
+            ahead.only(columns);
+        }
+    }
+
     async fn open(&mut self, _: &TaskContext, from: &Offsets) -> Result<()> {
         for (partition, offset) in from.iter() {
             let name = partition.text("file").ok_or_else(|| {
