@@ -31,6 +31,8 @@ const PIECE_BYTES: usize = 1 << 20;
 const PIECES: usize = 6;
 /// How long the thread waits for messages before it looks whether it should end.
 const WAIT_MS: i32 = 100;
+/// So many messages are no small piece.
+const FEW: usize = 1024;
 /// How long it gathers messages while those that came before have not been taken, unless it is asked for them.
 const GATHER: Duration = Duration::from_millis(1);
 /// How long who asks for them waits at most.
@@ -102,7 +104,7 @@ impl Drain {
                 while !state.stopped() {
                     queues.drain(state, wait);
                     // Many small pieces cost more than a few.
-                    let gathers = state.sender.capacity() < PIECES && state.has_some();
+                    let gathers = state.sender.capacity() < PIECES && (1..FEW).contains(&state.rows());
                     state.gathers.store(gathers, Ordering::Release);
                     if gathers {
                         std::thread::park_timeout(GATHER);
@@ -325,8 +327,9 @@ impl State {
         self.send(Event::Reached(place, offset.min(stop)));
     }
 
-    fn has_some(&self) -> bool {
-        self.parts.iter().any(|part| part.buffer.rows() > 0)
+    /// The rows that are not handed over.
+    fn rows(&self) -> usize {
+        self.parts.iter().map(|part| part.buffer.rows()).sum()
     }
 
     fn flush(&mut self, place: usize) {

@@ -167,11 +167,12 @@ fn out_of_range(error: ArrowError, condition: &str) -> DataFusionError {
 }
 
 fn divide(op: Binary, args: &Args<'_>, ty: &DataType, ansi: bool) -> Result<ArrayRef> {
-    let (left, right) = (args.array(0)?, args.array(1)?);
+    let (left, right) = (args.array(0)?, args.datum(1)?);
+    let (right, constant) = right.get();
     macro_rules! by_type {
         ($($arrow:pat => $type:ty),*) => {
             match ty {
-                $($arrow => quotients::<$type>(op, left.as_primitive(), right.as_primitive(), ansi),)*
+                $($arrow => quotients::<$type>(op, left.as_primitive(), right.as_primitive(), constant, ansi),)*
                 other => exec_err!("no division of {other}"),
             }
         };
@@ -186,13 +187,25 @@ fn quotients<T: ArrowPrimitiveType>(
     op: Binary,
     left: &PrimitiveArray<T>,
     right: &PrimitiveArray<T>,
+    constant: bool,
     ansi: bool,
 ) -> Result<ArrayRef> {
+    if constant && right.is_valid(0) && !right.value(0).is_zero() {
+        let y = right.value(0);
+        if op == Binary::Modulo {
+            return Ok(Arc::new(left.unary::<_, T>(|x| x.mod_wrapping(y))));
+        }
+        // Divided by any other number, the lowest whole number does not overflow.
+        if !ansi || y != T::Native::ZERO.sub_wrapping(T::Native::ONE) {
+            return Ok(Arc::new(left.unary::<_, T>(|x| x.div_wrapping(y))));
+        }
+    }
     let value = |row: usize| -> Result<Option<T::Native>> {
-        if left.is_null(row) || right.is_null(row) {
+        let of_right = if constant { 0 } else { row };
+        if left.is_null(row) || right.is_null(of_right) {
             return Ok(None);
         }
-        let (x, y) = (left.value(row), right.value(row));
+        let (x, y) = (left.value(row), right.value(of_right));
         if y.is_zero() {
             return if ansi { Err(divide_by_zero(op)) } else { Ok(None) };
         }

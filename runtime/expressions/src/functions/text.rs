@@ -59,8 +59,8 @@ pub(super) const NAMES: &[&str] = &[
 
 pub(super) fn plan(mut call: Invocation<'_>) -> Planned<Typed> {
     match call.name {
-        "upper" | "ucase" => map(call, |text| text.to_uppercase()),
-        "lower" | "lcase" => map(call, |text| text.to_lowercase()),
+        "upper" | "ucase" => fold(call, <[u8]>::make_ascii_uppercase, |text| text.to_uppercase()),
+        "lower" | "lcase" => fold(call, <[u8]>::make_ascii_lowercase, |text| text.to_lowercase()),
         "initcap" => map(call, initcap),
         "trim" | "ltrim" | "rtrim" | "btrim" => parts::trim(call),
         "length" | "char_length" | "character_length" | "len" => measure(call, |text| text.chars().count(), 1),
@@ -187,6 +187,29 @@ pub(super) fn text_literal(text: &str, call: &Invocation<'_>) -> Typed {
 fn map(mut call: Invocation<'_>, op: impl Fn(&str) -> String + Send + Sync + 'static) -> Planned<Typed> {
     let args = Vec::from(call.exactly::<1>()?);
     texts(call, args, move |parts| parts.first().map(|text| op(text)))
+}
+
+/// Upper or lower case: of ASCII all texts at once.
+fn fold(mut call: Invocation<'_>, ascii: fn(&mut [u8]), any: fn(&str) -> String) -> Planned<Typed> {
+    let [text] = call.exactly()?;
+    let text = argument(text, &DataType::Utf8, call.ansi(), call.name)?;
+    Ok(Typed::call(call.name, &[text], DataType::Utf8, call.span, move |args| {
+        let array = args.array(0)?;
+        let texts = array.as_string::<i32>();
+        let offsets = texts.value_offsets();
+        let (first, last) = (offsets.first().copied().unwrap_or(0), offsets.last().copied().unwrap_or(0));
+        let bytes = texts.value_data().get(first as usize..last as usize).unwrap_or_default();
+        if !bytes.is_ascii() {
+            return Ok(Arc::new(texts.iter().map(|text| text.map(any)).collect::<StringArray>()));
+        }
+        let mut bytes = bytes.to_vec();
+        ascii(&mut bytes);
+        let offsets = match first {
+            0 => texts.offsets().clone(),
+            _ => OffsetBuffer::new(offsets.iter().map(|offset| offset - first).collect()),
+        };
+        Ok(Arc::new(StringArray::try_new(offsets, Buffer::from_vec(bytes), texts.nulls().cloned())?))
+    }))
 }
 
 /// A function of several texts: null if one is.

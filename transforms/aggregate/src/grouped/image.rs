@@ -18,29 +18,29 @@ use crate::keys::{PREFIX, hash, with_prefix};
 /// The number of the section that is no state partition.
 const CLOSED: u32 = u32::MAX;
 
-/// With more groups than these the state partitions are written by several threads.
-const MANY: usize = 100_000;
+/// With more groups than these the state partitions are written by all of the runtime's threads.
+const MANY: usize = 10_000;
 
 /// The state, or what changed. `closed`: up to when groups were closed, in microseconds.
-pub(super) fn image(state: &State, kind: StateKind, closed: i64) -> Result<Option<StateImage>> {
+pub(super) async fn image(state: &Arc<State>, kind: StateKind, closed: i64) -> Result<Option<StateImage>> {
     let plan = &state.plan;
     let schema = schema(plan)?;
     let groups: usize = state.shards().map(|(_, shard)| shard.len()).sum();
-    let threads = if groups < MANY { 1 } else { plan.threads };
-    let of_thread = |thread: usize| -> Result<Vec<StateSection>> {
-        let own = (0..PARTITIONS).filter(|number| number % threads == thread);
-        let sections = own.filter_map(|number| section(state, &schema, number, kind).transpose());
-        sections.collect()
-    };
-    let mut sections = std::thread::scope(|scope| {
-        let others: Vec<_> = (1..threads).map(|thread| scope.spawn(move || guarded(|| of_thread(thread)))).collect();
-        let mut sections = of_thread(0)?;
-        for other in others {
-            sections.extend(other.join().map_err(|_| Error::internal("a thread that wrote state panicked"))??);
+    let mut sections = Vec::with_capacity(PARTITIONS + 1);
+    if groups < MANY {
+        for number in 0..PARTITIONS {
+            sections.extend(section(state, &schema, number, kind)?);
         }
-        Ok::<_, Error>(sections)
-    })?;
-    sections.sort_by_key(|section| section.partition);
+    } else {
+        let write = |number: usize| {
+            let (state, schema) = (state.clone(), schema.clone());
+            tokio::spawn(async move { guarded(|| section(&state, &schema, number, kind)) })
+        };
+        let tasks: Vec<_> = (0..PARTITIONS).map(write).collect();
+        for task in tasks {
+            sections.extend(task.await.map_err(|error| Error::internal(format!("writing state: {error}")))??);
+        }
+    }
     if plan.expires && closed > 0 {
         let column: ArrayRef = Arc::new(Int64Array::from(vec![closed]));
         let batch = RecordBatch::try_from_iter([("closed", column)]).map_err(|e| Error::internal(e.to_string()))?;

@@ -233,7 +233,7 @@ impl Transform for Grouped {
     }
 
     async fn checkpoint(&mut self, kind: StateKind) -> Result<Option<StateImage>> {
-        image::image(self.state()?.as_ref(), kind, micros(self.batch.watermark))
+        image::image(self.state()?, kind, micros(self.batch.watermark)).await
     }
 
     async fn restore(&mut self, image: StateImage) -> Result<()> {
