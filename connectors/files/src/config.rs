@@ -72,8 +72,9 @@ pub(crate) fn source() -> ConfigDef {
                 "multi.line",
                 Boolean,
                 Low,
-                "Whether a record may have several lines: with json a file is one record, an object or an array of objects; \
-            with csv a line end inside quotes belongs to the field. No record may be longer than `max.line.bytes`.",
+                "Whether a record may have several lines: with text a file is one record; with json, too, an object or an array \
+            of objects; with csv a line end inside quotes belongs to the field. No record may be longer than \
+            `max.line.bytes`.",
             )
             .default(false),
         )
@@ -264,8 +265,8 @@ pub(crate) fn check_source(config: &Config) -> Vec<ConfigError> {
     if format == "text" && config.is_given("column.name.of.corrupt.record") {
         errors.push(ConfigError::new("column.name.of.corrupt.record", "text has the one column 'value'"));
     }
-    if config.bool("multi.line") && (format == "text" || config.is_given("line.separator")) {
-        errors.push(ConfigError::new("multi.line", "it is for json and csv, and goes without line.separator"));
+    if config.bool("multi.line") && config.is_given("line.separator") {
+        errors.push(ConfigError::new("multi.line", "it goes without line.separator"));
     }
     if config.is_given("mode") {
         for key in ["malformed.rows", "malformed.fields"].into_iter().filter(|key| config.is_given(key)) {

@@ -38,9 +38,12 @@ impl Rows {
         Ok((Self { schema, names, corrupt, len: 0, records: 0, rejected: Vec::new() }, fields))
     }
 
-    /// Whether a column takes the text of malformed records.
-    pub(crate) fn has_corrupt(&self) -> bool {
-        self.corrupt.is_some()
+    /// The fields that records fill, and nobody who reads `columns` alone looks at: with their numbers.
+    pub(crate) fn unread(&self, columns: &[String]) -> Vec<(usize, DataType)> {
+        let corrupt = self.corrupt.as_ref().map(|(at, _)| *at);
+        let fields = self.schema.fields().iter().enumerate().filter(|(at, _)| Some(*at) != corrupt);
+        let unread = fields.enumerate().filter(|(_, (_, f))| f.is_nullable() && !columns.contains(f.name()));
+        unread.map(|(number, (_, field))| (number, field.data_type().clone())).collect()
     }
 
     /// A record begins: its ordinal.

@@ -205,7 +205,7 @@ fn map_source(source: &Source, folder: &Path) -> Result<Vec<(&'static str, Strin
             ("csv", "ignoreleadingwhitespace") => "ignore.leading.white.space",
             ("csv", "ignoretrailingwhitespace") => "ignore.trailing.white.space",
             ("csv", "enforceschema") => "enforce.schema",
-            ("csv" | "json", "multiline") => "multi.line",
+            ("csv" | "json", "multiline") | ("text", "wholetext") => "multi.line",
             (_, "linesep") => "line.separator",
             ("csv" | "json", "dateformat") => "date.format",
             ("csv" | "json", "timestampformat") => "timestamp.format",

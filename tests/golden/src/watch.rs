@@ -131,6 +131,10 @@ impl Source for WatchedSource {
         self.inner.schema().await
     }
 
+    fn only(&mut self, columns: &[String]) {
+        self.inner.only(columns);
+    }
+
     async fn open(&mut self, context: &TaskContext, from: &Offsets) -> Result<()> {
         self.inner.open(context, from).await
     }

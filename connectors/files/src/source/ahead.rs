@@ -113,6 +113,11 @@ impl Ahead {
         self.schema.clone()
     }
 
+    /// Nobody looks at other columns than these. Called before anything is cut off.
+    pub(crate) fn only(&mut self, columns: &[String]) {
+        self.idle.iter_mut().for_each(|decoder| decoder.only(columns));
+    }
+
     /// Whether something was cut off that was not given.
     pub(crate) fn holds(&self) -> bool {
         self.open.as_ref().is_some_and(|open| open.known().held_bytes > 0)

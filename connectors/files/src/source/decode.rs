@@ -149,6 +149,15 @@ impl LineDecoder {
         Ok(Self { schema, format, csv, bytes: Vec::new(), lines, block: None, rejected, gaps })
     }
 
+    /// Nobody looks at other columns than these.
+    pub(crate) fn only(&mut self, columns: &[String]) {
+        match &mut self.format {
+            Format::Text { .. } => {}
+            Format::Json(decoder) => decoder.only(columns),
+            Format::Csv(decoder) => decoder.only(columns),
+        }
+    }
+
     /// How much of a file to decode at once, in bytes.
     pub(crate) fn chunk(&self) -> usize {
         if let Format::Text { .. } = self.format { TEXT_CHUNK } else { CHUNK }

@@ -77,6 +77,7 @@ impl SourcePlugin for FilesSourcePlugin {
             config: config.clone(),
             listing: Arc::new(Listing::new(&config.string("path"), config.bool("recursive"))?),
             ahead: None,
+            only: None,
             inferred: None,
             notes: Vec::new(),
             compression: config.string("compression").to_ascii_lowercase(),
@@ -113,6 +114,8 @@ struct FilesSource {
     listing: Arc<Listing>,
     /// Decoders, and what they were given; none before the columns are known.
     ahead: Option<Ahead>,
+    /// The columns that somebody reads, if not all.
+    only: Option<Vec<String>>,
     /// The columns as DDL, if they were found in the data.
     inferred: Option<String>,
     /// What some offset says for all of them.
@@ -171,7 +174,15 @@ impl Source for FilesSource {
         self.ahead.as_ref().map(Ahead::schema).ok_or_else(no_columns)
     }
 
-    async fn open(&mut self, _: &TaskContext, from: &Offsets) -> Result<()> {
+    fn only(&mut self, columns: &[String]) {
+        self.only = Some(columns.to_vec());
+    }
+
+    async fn open(&mut self, context: &TaskContext, from: &Offsets) -> Result<()> {
+        // Dead letters show whole rows.
+        if let (Some(columns), Some(ahead), false) = (self.only.take(), &mut self.ahead, context.tolerant) {
+            ahead.only(&columns);
+        }
         for (partition, offset) in from.iter() {
             let name = partition.text("file").ok_or_else(|| {
                 Error::corrupt(format!("the checkpoint holds {partition}, which is no file"))

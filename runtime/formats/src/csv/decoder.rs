@@ -81,6 +81,8 @@ pub struct CsvDecoder {
     options: CsvOptions,
     columns: Vec<Column>,
     required: Vec<bool>,
+    /// Which columns nobody looks at; empty: none.
+    unread: Vec<bool>,
     rows: Rows,
     scratch: Vec<u8>,
 }
@@ -101,10 +103,29 @@ impl CsvDecoder {
         Ok(Self {
             columns: data.iter().map(column).collect::<Result<_>>()?,
             required: data.iter().map(|f| strict && !f.is_nullable()).collect(),
+            unread: Vec::new(),
             rows,
             scratch: Vec::new(),
             options,
         })
+    }
+
+    /// Decodes only these columns from now on; the others are null, and a line is malformed by what is decoded alone, as in
+    /// Spark: how many values it has does not matter then. Nothing is left out where a line may be a bad row. Called
+    /// before anything is decoded.
+    pub fn only(&mut self, columns: &[String]) {
+        if self.options.fields == MalformedFields::Error || self.options.rows != MalformedRows::Null {
+            return;
+        }
+        let unread = self.rows.unread(columns);
+        if !unread.is_empty() {
+            self.unread = vec![false; self.columns.len()];
+            for (at, _) in unread {
+                if let Some(unread) = self.unread.get_mut(at) {
+                    *unread = true;
+                }
+            }
+        }
     }
 
     /// The schema of the batches. Where rows or fields may become null, every column is nullable.
@@ -160,12 +181,15 @@ impl CsvDecoder {
     }
 
     fn decode(&mut self, index: usize, line: &[u8]) {
-        let Self { options, columns, required, scratch, .. } = self;
+        let Self { options, columns, required, unread, scratch, .. } = self;
         let mut count = 0;
         let mut bad = None;
         tokenize(line, options, scratch, |at, token| {
             count = at + 1;
             let Some(column) = columns.get_mut(at) else { return };
+            if unread.get(at) == Some(&true) {
+                return column.append_null();
+            }
             match token.filter(|text| *text != options.null_value.as_bytes()) {
                 Some(text) if value::push(column, text, options) => {}
                 Some(text) => {
@@ -180,8 +204,9 @@ impl CsvDecoder {
                 }
             }
         });
-        let ragged = count != columns.len();
-        if !ragged && bad.is_none() {
+        let short = count < columns.len();
+        let ragged = count != columns.len() && unread.is_empty();
+        if !ragged && !short && bad.is_none() {
             return self.rows.accept(None);
         }
         for (column, required) in columns.iter_mut().zip(required).skip(count) {
@@ -189,6 +214,9 @@ impl CsvDecoder {
             if *required {
                 bad.get_or_insert((count, None));
             }
+        }
+        if !ragged && bad.is_none() {
+            return self.rows.accept(None);
         }
         let bad_row = bad.is_some() && self.options.fields == MalformedFields::Error;
         let bad_shape = ragged && self.options.rows != MalformedRows::Null;

@@ -110,6 +110,32 @@ fn nulls_comments_and_types() {
 }
 
 #[test]
+fn what_nobody_reads_makes_no_line_malformed() {
+    let schema = Arc::new(parse_schema("id INT, name STRING, x DOUBLE, _corrupt_record STRING").unwrap());
+    let lines = ["1,a,1.5", "2,b", "bad,c,bad", "4,d,0,5,6"];
+    let decode = |wanted: &[&str], options: CsvOptions| {
+        let mut decoder = CsvDecoder::new(schema.clone(), options).unwrap();
+        decoder.only(&wanted.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>());
+        lines.iter().for_each(|line| decoder.push(line.as_bytes()));
+        let (rows, rejected) = decoder.finish().unwrap();
+        let corrupt = rows.column(3).as_string::<i32>().iter().map(|text| text.map(str::to_owned)).collect::<Vec<_>>();
+        (rows, corrupt, rejected.len())
+    };
+    let text = |line: &str| Some(line.to_owned());
+    let (rows, corrupt, _) = decode(&["name", "_corrupt_record"], CsvOptions::permissive());
+    assert_eq!(corrupt, [None, None, None, None]);
+    assert_eq!(rows.column(1).as_string::<i32>().iter().flatten().collect::<Vec<_>>(), ["a", "b", "c", "d"]);
+    assert_eq!((rows.column(0).null_count(), rows.column(2).null_count()), (4, 4));
+    let (_, corrupt, _) = decode(&["id", "_corrupt_record"], CsvOptions::permissive());
+    assert_eq!(corrupt, [None, None, text("bad,c,bad"), None]);
+    // All columns, and rows that may be bad ones: every line is judged as a whole.
+    let (_, corrupt, _) = decode(&["id", "name", "x", "_corrupt_record"], CsvOptions::permissive());
+    assert_eq!(corrupt, [None, text("2,b"), text("bad,c,bad"), text("4,d,0,5,6")]);
+    let strict = CsvOptions { rows: MalformedRows::Error, fields: MalformedFields::Error, ..CsvOptions::default() };
+    assert_eq!(decode(&["name"], strict).2, 3);
+}
+
+#[test]
 fn headers() {
     assert_eq!(parse_header(b"\xef\xbb\xbfid,\"a b\",,x", &CsvOptions::default()), ["id", "a b", "_c2", "x"]);
 }

@@ -97,15 +97,13 @@ impl JsonDecoder {
         &self.rows.schema
     }
 
-    /// Decodes only these columns from now on; the others are null. Nothing is left out where any field may make a row a
-    /// bad one. Called before anything is decoded.
+    /// Decodes only these columns from now on; the others are null, and make no record a malformed one, as in Spark.
+    /// Nothing is left out where any field may make a row a bad one. Called before anything is decoded.
     pub fn only(&mut self, columns: &[String]) {
-        if self.options.fields == MalformedFields::Error || self.rows.has_corrupt() || !self.left_out.is_empty() {
+        if self.options.fields == MalformedFields::Error || !self.left_out.is_empty() {
             return;
         }
-        let schema = self.rows.schema.clone();
-        let unread = schema.fields().iter().enumerate().filter(|(_, f)| f.is_nullable() && !columns.contains(f.name()));
-        self.left_out = unread.map(|(at, field)| (at, field.data_type().clone())).collect();
+        self.left_out = self.rows.unread(columns);
         let numbers: Vec<_> = self.left_out.iter().map(|(at, _)| *at).collect();
         self.record.leave_out(&numbers);
     }

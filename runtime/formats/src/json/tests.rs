@@ -301,3 +301,22 @@ fn columns_that_nobody_reads_are_null_and_the_others_as_ever() {
     decoder.push(br#"{"a": 1, "b": "bad"}"#);
     assert_eq!(decoder.finish().unwrap().1.len(), 1);
 }
+
+#[test]
+fn a_field_that_nobody_reads_makes_no_record_malformed() {
+    let schema = Arc::new(parse_schema("a INT, _corrupt_record STRING, b INT").unwrap());
+    let options = JsonOptions::permissive(JsonMode::Source);
+    for (wanted, corrupt) in
+        [(["a", "_corrupt_record"], [false, false, true]), (["b", "_corrupt_record"], [false, true, true])]
+    {
+        let mut decoder = JsonDecoder::new(schema.clone(), options.clone()).unwrap();
+        decoder.only(&wanted.map(str::to_owned));
+        for record in [r#"{"a": 1, "b": 2}"#, r#"{"a": 3, "b": "bad"}"#, r#"{"a": 5, "b": "#] {
+            decoder.push(record.as_bytes());
+        }
+        let (rows, _) = decoder.finish().unwrap();
+        let found: Vec<bool> = (0..3).map(|row| rows.column(1).is_valid(row)).collect();
+        assert_eq!(found, corrupt, "{wanted:?}");
+        assert_eq!(rows.column(if wanted[0] == "a" { 2 } else { 0 }).null_count(), 3);
+    }
+}

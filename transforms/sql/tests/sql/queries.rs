@@ -272,3 +272,30 @@ fn a_window_in_append_mode_needs_its_watermark() {
     let transform = make(query, &[("watermark", "5 seconds")], OutputMode::Append).unwrap();
     assert!(transform.event_time().is_some());
 }
+
+#[test]
+fn aggregates_with_constants_and_orders_of_their_own() {
+    assert_eq!(
+        run(
+            "SELECT approx_count_distinct(word) AS d, percentile_cont(0.5) WITHIN GROUP (ORDER BY n DESC) AS p, \
+             listagg(word, '-') WITHIN GROUP (ORDER BY n DESC) AS l, mode(word) AS m, regr_slope(n, n) AS s, \
+             sum(CAST(word AS INT)) FILTER (WHERE word = '1') AS f FROM input",
+            ROWS
+        ),
+        [r#"{"d":2,"p":2.0,"l":"a-b-a","m":"a","s":1.0}"#]
+    );
+    let refused = |query: &str| make(query, &[], OutputMode::Complete).err().unwrap_or_default();
+    for (call, message) in [
+        ("percentile(n, 2)", "takes shares from 0 to 1"),
+        ("percentile(n, n)", "is to be a constant number"),
+        ("percentile_cont(0.5)", "needs one value to sort by"),
+        ("sum(n) WITHIN GROUP (ORDER BY n)", "sum takes no WITHIN GROUP"),
+        ("listagg(word, word)", "what stands between is no constant"),
+        ("approx_count_distinct(n, 2)", "takes an error from"),
+        ("percentile_approx(n, 0.5, 0)", "takes an accuracy from 1"),
+        ("median(DISTINCT n)", "cannot be streamed"),
+    ] {
+        let error = refused(&format!("SELECT {call} AS x FROM input"));
+        assert!(error.contains(message), "{call}: {error}");
+    }
+}

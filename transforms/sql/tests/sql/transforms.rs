@@ -155,3 +155,48 @@ fn what_is_read_is_told() {
     assert_eq!(filter.reads(names(&["tags"]).as_deref()), names(&["tags", "age"]));
     assert_eq!(filter.reads(None), None);
 }
+
+#[tokio::test]
+async fn what_nobody_reads_is_not_computed_and_cannot_fail() {
+    for (name, key, list) in [
+        ("Select", "columns", "name, CAST(name AS INT) AS bad, age + 1 AS next"),
+        ("Sql", "query", "SELECT name, CAST(name AS INT) AS bad, age + 1 AS next FROM input"),
+    ] {
+        let (mut transform, schema) = bind(name, &[(key, list)]).unwrap();
+        let all = rows(&self::schema(), PEOPLE);
+        // Nobody said so yet: the bad cast is a bad row.
+        let emitted = transform.process(Batch::new(all.clone())).await.unwrap();
+        assert_eq!(emitted.rejected.len(), 3, "{name}");
+        let wanted = ["name".to_owned(), "next".to_owned()];
+        transform.wanted(Some(&wanted));
+        assert_eq!(transform.reads(Some(&wanted)), Some(vec!["name".to_owned(), "age".to_owned()]), "{name}");
+        let emitted = transform.process(Batch::new(all)).await.unwrap();
+        assert!(emitted.rejected.is_empty(), "{name}");
+        assert_eq!(emitted.batches[0].rows.schema(), schema, "{name}");
+        assert_eq!((emitted.batches[0].num_rows(), emitted.batches[0].rows.column(1).null_count()), (4, 4), "{name}");
+        let next = emitted.batches[0].rows.column(2).as_primitive::<Int32Type>().iter().collect::<Vec<_>>();
+        assert_eq!(next, [Some(18), Some(19), None, Some(20)], "{name}");
+    }
+}
+
+#[test]
+fn an_explode_of_a_column_gives_its_condition_away_once() {
+    let same = |column: &str| Some(format!("`{column}`"));
+    for (list, moved) in [
+        ("name, explode(tags) AS tag", 1),
+        ("name, explode_outer(tags) AS tag", 0),
+        ("name, explode(split(name, ' ')) AS word", 0),
+        ("name", 0),
+    ] {
+        let (mut transform, _) = bind("Select", &[("columns", list)]).unwrap();
+        assert_eq!(transform.split_off(1, &same).len(), moved, "{list}");
+        assert!(transform.split_off(1, &same).is_empty(), "{list}");
+        let query = format!("SELECT {list} FROM input");
+        let (mut transform, _) = bind("Sql", &[("query", &query)]).unwrap();
+        assert_eq!(transform.split_off(1, &same).len(), moved, "{query}");
+        assert!(transform.split_off(1, &same).is_empty(), "{query}");
+    }
+    // The column is unknown below.
+    let (mut transform, _) = bind("Select", &[("columns", "explode(tags) AS tag")]).unwrap();
+    assert!(transform.split_off(1, &|_| None).is_empty());
+}
