@@ -270,7 +270,6 @@ fn a_zombie_is_fenced() {
     assert_eq!(found.len(), all, "rows were doubled");
 }
 
-/// The broker is killed and comes back while a pipeline runs.
 /// Nobody knows then which batch was the last: nothing is written again, and nothing is left out.
 #[test]
 fn progress_that_was_deleted_is_an_error() {
@@ -290,6 +289,7 @@ fn progress_that_was_deleted_is_an_error() {
     }
 }
 
+/// The broker is killed and comes back while a pipeline runs.
 #[test]
 fn a_broker_that_is_killed_loses_nothing() {
     let Some(mut own) = Kafka::start() else { return };
