@@ -185,13 +185,17 @@ impl Case {
     }
 
     fn killed_at_random(&self, seed: u64) {
-        let alone = self.place();
-        let said = Kills::timed([&alone.site]).rounds(if long() { 100 } else { 6 }, seed, |kills, random| {
-            let place = self.place();
-            kills.kill(&place.site, random);
-            kills.kill(&place.site, random);
-            self.finish(&place)
-        });
+        let alone = [self.place(), self.place(), self.place()];
+        let said = Kills::timed(alone.iter().map(|place| &place.site)).rounds(
+            if long() { 100 } else { 6 },
+            seed,
+            |kills, random| {
+                let place = self.place();
+                kills.kill(&place.site, random);
+                kills.kill(&place.site, random);
+                self.finish(&place)
+            },
+        );
         self.report(&said);
     }
 
