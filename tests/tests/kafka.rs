@@ -185,13 +185,17 @@ impl Case {
     }
 
     fn killed_at_random(&self, seed: u64) {
-        let alone = self.place();
-        let said = Kills::timed([&alone.site]).rounds(if long() { 100 } else { 6 }, seed, |kills, random| {
-            let place = self.place();
-            kills.kill(&place.site, random);
-            kills.kill(&place.site, random);
-            self.finish(&place)
-        });
+        let alone = [self.place(), self.place(), self.place()];
+        let said = Kills::timed(alone.iter().map(|place| &place.site)).rounds(
+            if long() { 100 } else { 6 },
+            seed,
+            |kills, random| {
+                let place = self.place();
+                kills.kill(&place.site, random);
+                kills.kill(&place.site, random);
+                self.finish(&place)
+            },
+        );
         self.report(&said);
     }
 
@@ -270,7 +274,6 @@ fn a_zombie_is_fenced() {
     assert_eq!(found.len(), all, "rows were doubled");
 }
 
-/// The broker is killed and comes back while a pipeline runs.
 /// Nobody knows then which batch was the last: nothing is written again, and nothing is left out.
 #[test]
 fn progress_that_was_deleted_is_an_error() {
@@ -290,6 +293,7 @@ fn progress_that_was_deleted_is_an_error() {
     }
 }
 
+/// The broker is killed and comes back while a pipeline runs.
 #[test]
 fn a_broker_that_is_killed_loses_nothing() {
     let Some(mut own) = Kafka::start() else { return };

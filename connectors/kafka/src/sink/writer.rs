@@ -309,7 +309,9 @@ impl Sink for KafkaSink {
         });
         // The brokers do not always say which topic they mean.
         committing.await.map_err(|error| match (error.kind(), topic) {
-            (ErrorKind::Config, Some(topic)) => error.context(format!("topic '{topic}'")),
+            (ErrorKind::Config | ErrorKind::Unavailable | ErrorKind::NotFound, Some(topic)) => {
+                error.context(format!("topic '{topic}'"))
+            }
             _ => error,
         })?;
         let open = self.opened()?;
