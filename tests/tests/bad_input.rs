@@ -212,7 +212,7 @@ fn a_column_that_is_taken_away_is_told_and_nothing_is_lost() {
     place.site.set("trigger", "100 ms");
     let mut running = place.site.spawn(&[]);
     let since = Instant::now();
-    while place.table.rows().len() < 1 {
+    while place.table.rows().is_empty() {
         assert!(since.elapsed() < Duration::from_secs(60) && running.try_wait().unwrap().is_none(), "no row came");
         std::thread::sleep(Duration::from_millis(20));
     }
