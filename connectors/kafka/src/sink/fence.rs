@@ -7,7 +7,7 @@ use rdkafka::ClientConfig;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::producer::Producer as _;
 
-use super::producer::Producer;
+use super::producer::{self, Producer};
 use crate::client::{self, blocking};
 
 /// The brokers' patience with a transaction, where the configuration names none: librdkafka's default.
@@ -43,7 +43,7 @@ impl Judge {
         let cause = std::error::Error::source(&error).and_then(|cause| cause.downcast_ref::<KafkaError>());
         if error.kind() != ErrorKind::Fenced && cause.and_then(client::code) == Some(Code::InvalidTransactionalState) {
             // The partition's leader knows of no transaction of ours; whether another's is why, the coordinator knows.
-            let _ = self.producer.abort_transaction(ASKING);
+            let _ = producer::while_served(&self.producer, || self.producer.abort_transaction(ASKING));
         }
         let fatal = self.producer.client().fatal_error();
         let is_fence = |code| matches!(code, Code::Fenced | Code::ProducerFenced | Code::InvalidProducerEpoch);

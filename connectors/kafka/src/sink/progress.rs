@@ -66,6 +66,12 @@ impl Track {
         creation: &Creation,
         faults: &Faults,
     ) -> Result<Option<Note>> {
+        if let Some(batch) = self.pending
+            && topics.partitions(&self.topic).await?.is_none()
+        {
+            // Not made anew: the next start is to say the same.
+            return Err(self.lost(batch, "the topic was deleted"));
+        }
         let created = topics.ensure_compacted(&self.topic, creation).await?;
         for producer in producers {
             topics::show(producer, &self.topic).await?;
@@ -74,15 +80,11 @@ impl Track {
         blocking(move || {
             // Before anybody is fenced: it must not be us who are too old.
             this.check(read(&config, &this.topic, &this.key, false)?)?;
-            // All of them: what is read after that is the last.
-            std::thread::scope(|scope| {
-                let inits = producers.iter().map(|producer| scope.spawn(|| producer.init_transactions(INIT)));
-                let inits: Vec<_> = inits.collect();
-                inits.into_iter().try_for_each(|init| match init.join() {
-                    Ok(taken) => taken.map_err(|e| client::error("taking over a transactional id", e)),
-                    Err(panic) => Err(Error::panicked("taking over a transactional id", panic.as_ref())),
-                })
-            })?;
+            // All of them: what is read after that is the last. One after the other: of two runs that do this at a time, the
+            // one that comes second to the last of them must have fenced the other at all.
+            for producer in &producers {
+                producer.init_transactions(INIT).map_err(|e| client::error("taking over a transactional id", e))?;
+            }
             faults.at("kafka.sink.fenced")?;
             let found = read(&config, &this.topic, &this.key, true)?;
             this.is_there(&found, created)?;
@@ -99,14 +101,18 @@ impl Track {
             Found { cut: true, .. } => "records were deleted from the topic, or have expired",
             _ => return Ok(()),
         };
+        Err(self.lost(batch, why))
+    }
+
+    fn lost(&self, batch: u64, why: &str) -> Error {
         let message = format!(
             "whether batch {batch} of task '{}' was committed is not known any more: its progress record would be in '{}', but {why}",
             self.key, self.topic
         );
-        Err(Error::corrupt(message).hint(
+        Error::corrupt(message).hint(
             "look into the target whether the rows of this batch are there; then start anew with another checkpoint.location, and with \
              starting.offsets behind or before them",
-        ))
+        )
     }
 
     fn check(&self, found: Found) -> Result<Option<Note>> {

@@ -154,8 +154,14 @@ impl Committer {
                 watermarks,
                 state: state?,
             };
-            self.checkpoint.prepare(prepared, self.flushes_first).await?;
-            if self.flushes_first {
+            // Dead letters are durable after it, and must be those of this very batch.
+            let flush = self.flushes_first || counts.rejected_rows > 0;
+            if flush {
+                // A flush that fails says so to one of those who wait, and it may be that one.
+                self.flushes.wait(&self.committed).await?;
+            }
+            self.checkpoint.prepare(prepared, flush).await?;
+            if flush {
                 // That has flushed the commits before it, too.
                 self.flushes.tell(&self.committed);
             }

@@ -55,18 +55,27 @@ impl Flushes {
         checkpoint: &mut Checkpoint,
         to: &mpsc::UnboundedSender<Committed>,
     ) -> Result<()> {
-        if let Some((flush, _)) = &mut self.under_way {
-            let flushed = flush.await;
-            let committed = self.under_way.take().map(|(_, committed)| committed).unwrap_or_default();
-            flushed?;
-            for committed in committed {
-                let _ = to.send(committed);
-            }
-            return Ok(());
+        if self.under_way.is_some() {
+            return self.wait(to).await;
         }
         if let Some(since) = self.since {
             tokio::time::sleep_until(since + PATIENCE).await;
             self.begin(checkpoint)?;
+        }
+        Ok(())
+    }
+
+    /// Waits for the flush that is under way, if one is. May be dropped at any time and called again.
+    ///
+    /// # Errors
+    /// As [`turn`](Self::turn).
+    pub(crate) async fn wait(&mut self, to: &mpsc::UnboundedSender<Committed>) -> Result<()> {
+        let Some((flush, _)) = &mut self.under_way else { return Ok(()) };
+        let flushed = flush.await;
+        let committed = self.under_way.take().map(|(_, committed)| committed).unwrap_or_default();
+        flushed?;
+        for committed in committed {
+            let _ = to.send(committed);
         }
         Ok(())
     }
@@ -80,14 +89,11 @@ impl Flushes {
         checkpoint: &mut Checkpoint,
         to: &mpsc::UnboundedSender<Committed>,
     ) -> Result<()> {
-        if self.under_way.is_some() {
-            self.turn(checkpoint, to).await?;
-        }
+        self.wait(to).await?;
         if self.since.is_some() {
             self.begin(checkpoint)?;
-            self.turn(checkpoint, to).await?;
         }
-        Ok(())
+        self.wait(to).await
     }
 
     fn begin(&mut self, checkpoint: &mut Checkpoint) -> Result<()> {

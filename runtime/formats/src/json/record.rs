@@ -194,8 +194,8 @@ impl Names {
         let mut lead = self.learnt.get(self.at)?;
         self.at += 1;
         if !lead.is_at(cursor) {
-            // A field may be missing.
-            match self.learnt.get(self.at).filter(|next| next.is_at(cursor)) {
+            // A field may be missing, but for the first: what stands before the second begins with a comma.
+            match self.learnt.get(self.at).filter(|next| self.at > 1 && next.is_at(cursor)) {
                 Some(next) => (lead, self.at) = (next, self.at + 1),
                 None => {
                     self.at -= 1;

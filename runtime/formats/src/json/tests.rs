@@ -320,3 +320,21 @@ fn a_field_that_nobody_reads_makes_no_record_malformed() {
         assert_eq!(rows.column(if wanted[0] == "a" { 2 } else { 0 }).null_count(), 3);
     }
 }
+
+/// What stands before a value is compared with what stood there in the record before: that must change nothing.
+#[test]
+fn the_record_before_does_not_change_what_a_record_means() {
+    let records = [
+        r#"{"a":1,"b":2}"#,
+        r#"{,"b":3}"#,
+        r#"{"b":4}"#,
+        r#"{"a":5}"#,
+        r#"{"a":6,,"b":7}"#,
+        r#"{"a": 8, "b":  9}"#,
+        r#"{"b":10,"a":11}"#,
+        r#"{"a":12,"b":13,}"#,
+        r#"{"x":0,"a":14,"b":15}"#,
+    ];
+    let alone: String = records.iter().map(|record| source("a int, b int", &[record])).collect();
+    assert_eq!(source("a int, b int", &records), alone);
+}
