@@ -33,7 +33,7 @@ const PIECES: usize = 6;
 const WAIT_MS: i32 = 100;
 /// So many messages are no small piece.
 const FEW: usize = 1024;
-/// How long it gathers messages at first while those that came before have not been taken, unless it is asked for them.
+/// How long it gathers messages while those that came before have not been taken, unless it is asked for them.
 const GATHER: Duration = Duration::from_millis(1);
 /// How long who asks for them waits at most.
 const GATHERED: Duration = Duration::from_millis(2);
@@ -100,18 +100,16 @@ impl Drain {
             .spawn(move || {
                 // Taken whole: a closure would take the fields one by one, and their pointers may not change threads.
                 let (queues, state) = (queues, &mut state);
-                let (mut wait, mut pause) = (WAIT_MS, GATHER);
+                let mut wait = WAIT_MS;
                 while !state.stopped() {
                     queues.drain(state, wait);
                     // Many small pieces cost more than a few.
                     let gathers = state.sender.capacity() < PIECES && (1..FEW).contains(&state.rows());
                     state.gathers.store(gathers, Ordering::Release);
                     if gathers {
-                        std::thread::park_timeout(pause);
-                        pause = (pause * 2).min(GATHERED * 8);
+                        std::thread::park_timeout(GATHER);
                     } else {
                         (0..state.parts.len()).for_each(|place| state.flush(place));
-                        pause = GATHER;
                     }
                     wait = if gathers { 0 } else { WAIT_MS };
                 }
