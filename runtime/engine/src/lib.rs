@@ -5,7 +5,8 @@
 //! in the task's [checkpoint](checkpoint) log:
 //!
 //! 1. `prepare N`: the ranges of source offsets that the batch covers, and what the batch changed in the state. It is
-//!    durable before the sink is told to commit. From then on `N` means exactly these rows.
+//!    durable before the sink is told to commit, unless the sink promises no more than at least once and the batch has no
+//!    dead letters: then it outlives the process, but perhaps not the machine. From then on `N` means exactly these rows.
 //! 2. the sink commits.
 //! 3. `commit N`. After it `N` is history; the source is told.
 //!
