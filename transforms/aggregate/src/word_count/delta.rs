@@ -15,7 +15,7 @@ use super::split::load;
 use super::state::{State, WordId};
 
 /// The longest word that is packed.
-const SHORT: usize = 15;
+pub(super) const SHORT: usize = 15;
 
 /// Bytes of long words for each word that the table may have.
 const LONG_BYTES: usize = 8;
@@ -23,19 +23,30 @@ const LONG_BYTES: usize = 8;
 /// Slots of a new table.
 const FIRST_SLOTS: usize = 1 << 10;
 
-/// Short words that are counted together: while one is waited for, the slots of the others come from memory, too.
-const TOGETHER: usize = 32;
+/// The bits of a word's two halves that are its own, by its length.
+const KEPT: [(u64, u64); SHORT + 1] = {
+    let mut kept = [(0, 0); SHORT + 1];
+    let mut len = 0;
+    while len <= SHORT {
+        let bits = (1u128 << (8 * len)) - 1;
+        kept[len] = (bits as u64, (bits >> 64) as u64);
+        len += 1;
+    }
+    kept
+};
 
-/// A short word that is still to be counted.
+/// A short word.
 #[derive(Clone, Copy, Default)]
-struct Word {
+pub(super) struct Word {
     low: u64,
     high: u64,
     hash: u64,
 }
 
 /// A short word and its count. A slot with `high == 0` is free: a packed word has its length plus one in the top byte.
+/// Two share a line of the cache, and none lies on two.
 #[derive(Clone, Copy, Default)]
+#[repr(C, align(32))]
 struct Slot {
     low: u64,
     high: u64,
@@ -61,9 +72,6 @@ pub(super) struct Delta {
     /// Slots with a count.
     touched: Vec<u32>,
     seeds: [u64; 2],
-    /// The first `waiting` of them are still to be counted.
-    words: [Word; TOGETHER],
-    waiting: usize,
     long: Longs,
     /// At most how many words have been counted.
     counted: u64,
@@ -89,8 +97,6 @@ impl Delta {
             used: 0,
             touched: Vec::new(),
             seeds,
-            words: [Word::default(); TOGETHER],
-            waiting: 0,
             long: Longs::default(),
             counted: 0,
         }
@@ -109,43 +115,44 @@ impl Delta {
         }
     }
 
-    /// Counts a word. It is sure to be in the table after [`settle`](Self::settle).
+    /// Counts a word.
     pub(super) fn add(&mut self, word: &[u8]) {
         if word.len() <= SHORT {
-            self.add_short(load(word, 0), word.len());
+            self.count(&[self.pack(load(word, 0), word.len())]);
         } else {
             self.add_long(word);
         }
     }
 
-    /// Counts the word of the first `len` of `bytes`, at most fifteen, as [`add`](Self::add) does.
-    #[inline]
-    #[allow(clippy::indexing_slicing, reason = "fewer words wait than there is room for")]
-    pub(super) fn add_short(&mut self, bytes: u128, len: usize) {
+    /// The word of the first `len` of `bytes`, at most fifteen. The memory of its slot is asked for: it is best counted
+    /// some words later.
+    #[inline(always)]
+    #[allow(clippy::indexing_slicing, reason = "the length is cut to that of the table, a power of two")]
+    pub(super) fn pack(&self, bytes: u128, len: usize) -> Word {
         debug_assert!(len <= SHORT && !self.slots.is_empty());
-        let word = bytes & ((1 << (8 * len)) - 1);
-        let (low, high) = (word as u64, (word >> 64) as u64 | (len as u64 + 1) << 56);
+        let (of_low, of_high) = KEPT[len % KEPT.len()];
+        let (low, high) = (bytes as u64 & of_low, (bytes >> 64) as u64 & of_high | (len as u64 + 1) << 56);
         let hash = self.hash(low, high);
-        self.words[self.waiting % TOGETHER] = Word { low, high, hash };
         fetch(&self.slots, (hash >> self.shift) as usize);
-        self.waiting += 1;
-        if self.waiting == TOGETHER {
-            self.settle();
-        }
+        Word { low, high, hash }
     }
 
-    /// Counts the words that wait.
+    /// Counts words.
     #[inline(never)]
-    pub(super) fn settle(&mut self) {
-        let words = self.words;
-        for word in words.into_iter().take(std::mem::take(&mut self.waiting)) {
-            self.count(word);
+    pub(super) fn count(&mut self, words: &[Word]) {
+        words.iter().for_each(|word| self.count_one(*word, 1));
+    }
+
+    /// Counts a word of no bytes `count` times.
+    pub(super) fn add_empty(&mut self, count: u64) {
+        if let (Ok(count @ 1..), false) = (u32::try_from(count), self.slots.is_empty()) {
+            self.count_one(self.pack(0, 0), count);
         }
     }
 
     #[inline(always)]
     #[allow(clippy::indexing_slicing, reason = "the slot's number is cut to their count, a power of two")]
-    fn count(&mut self, Word { low, high, hash }: Word) {
+    fn count_one(&mut self, Word { low, high, hash }: Word, count: u32) {
         let mut at = (hash >> self.shift) as usize;
         let mask = self.slots.len() - 1;
         loop {
@@ -154,11 +161,11 @@ impl Delta {
                 if slot.count == 0 {
                     self.touched.push((at & mask) as u32);
                 }
-                slot.count += 1;
+                slot.count += count;
                 return;
             }
             if slot.high == 0 {
-                return self.insert(at & mask, low, high);
+                return self.insert(at & mask, Slot { low, high, count, id: None });
             }
             at += 1;
         }
@@ -173,8 +180,8 @@ impl Delta {
     #[cold]
     #[inline(never)]
     #[allow(clippy::indexing_slicing, reason = "the slot's number is below their count")]
-    fn insert(&mut self, at: usize, low: u64, high: u64) {
-        self.slots[at] = Slot { low, high, count: 1, id: None };
+    fn insert(&mut self, at: usize, slot: Slot) {
+        self.slots[at] = slot;
         self.touched.push(at as u32);
         self.used += 1;
         // Three quarters: beyond, words are looked for in too many slots.
@@ -214,7 +221,6 @@ impl Delta {
     /// The state cannot take them.
     #[allow(clippy::indexing_slicing, reason = "touched slots are below the slots' count")]
     pub(super) fn take_into(&mut self, state: &mut State, limit: usize) -> Result<()> {
-        self.settle();
         for at in self.touched.drain(..) {
             let slot = &mut self.slots[at as usize];
             let id = match slot.id {
@@ -263,13 +269,8 @@ fn fetch(slots: &[Slot], at: usize) {
     #[cfg(target_arch = "x86_64")]
     if let Some(slot) = slots.get(at) {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        // A slot may lie on two lines of the cache.
-        let (first, last) = (std::ptr::from_ref(&slot.low).cast::<i8>(), std::ptr::from_ref(&slot.id).cast::<i8>());
-        // SAFETY: a prefetch is a hint: it reads nothing that the program sees, and both places are those of a live slot.
-        unsafe {
-            _mm_prefetch::<_MM_HINT_T0>(first);
-            _mm_prefetch::<_MM_HINT_T0>(last);
-        }
+        // SAFETY: a prefetch is a hint: it reads nothing that the program sees, and the place is that of a live slot.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(slot).cast::<i8>()) };
     }
     #[cfg(not(target_arch = "x86_64"))]
     let _ = (slots, at);

@@ -1,28 +1,29 @@
 //! Finds the words of lines.
 //!
-//! A word is looked for in the sixteen bytes from its beginning, which are loaded as one number: most words end within
-//! them, and then the same number, cut off at the word's end, is the key that the word is counted by.
+//! No step waits for the one before, and hardly a branch depends on the text: for some hundred bytes at a time, first the
+//! places are written down where a separator stands or a line ends, sixty-four bytes compared at once; then the words
+//! between them are packed into keys, and the memory of their slots asked for; then they are counted. A word of up to
+//! fifteen bytes is loaded as one number of sixteen, which, cut off at its end, is the key that it is counted by.
 
 use arrow::array::{Array, StringArray};
 
 use super::config::Split;
-use super::delta::Delta;
+use super::delta::{Delta, SHORT, Word};
 
-/// Each byte 0x01.
-const ONES: u128 = u128::from_ne_bytes([0x01; 16]);
-/// Each byte 0x80.
-const HIGHS: u128 = u128::from_ne_bytes([0x80; 16]);
+/// Bytes that are compared at once.
+const BLOCK: usize = 64;
+/// Bytes whose words are looked for before they are counted.
+const CHUNK: usize = 1024;
+/// Words whose bounds are written down at once: about as many as end in a block.
+const GROUP: usize = 12;
 
 /// A set of bytes that separate words.
 trait Separators {
     /// Whether there is a word between two separators that have nothing between them.
     const EMPTY_WORDS: bool;
 
-    /// The high bit of the first byte of `bytes` that is a separator; bits above it mean nothing.
-    fn mark(bytes: u128) -> u128;
-
-    /// Where the first separator is.
-    fn find(bytes: &[u8]) -> Option<usize>;
+    /// A bit for each byte that is a separator, the lowest for the first.
+    fn marks(bytes: &[u8; BLOCK]) -> u64;
 }
 
 struct Space;
@@ -30,15 +31,9 @@ struct Space;
 impl Separators for Space {
     const EMPTY_WORDS: bool = true;
 
-    #[inline]
-    fn mark(bytes: u128) -> u128 {
-        // A zero byte borrows from its high bit. Only bytes above the first zero byte can be marked wrongly.
-        let zero_at_space = bytes ^ (ONES * 0x20);
-        zero_at_space.wrapping_sub(ONES) & !zero_at_space & HIGHS
-    }
-
-    fn find(bytes: &[u8]) -> Option<usize> {
-        memchr::memchr(b' ', bytes)
+    #[inline(always)]
+    fn marks(bytes: &[u8; BLOCK]) -> u64 {
+        simd::spaces(bytes)
     }
 }
 
@@ -48,20 +43,105 @@ struct AsciiWhitespace;
 impl Separators for AsciiWhitespace {
     const EMPTY_WORDS: bool = false;
 
-    #[inline]
-    fn mark(bytes: u128) -> u128 {
-        // Seven bits and a sum below 256 for each byte: nothing is carried into its neighbour.
-        let low = bytes & !HIGHS;
-        let from_tab = low + ONES * (0x80 - 0x09);
-        let after_return = low + ONES * (0x80 - 0x0e);
-        let not_space = (low ^ (ONES * 0x20)) + ONES * 0x7f;
-        ((from_tab & !after_return) | !not_space) & !bytes & HIGHS
-    }
-
-    fn find(bytes: &[u8]) -> Option<usize> {
-        bytes.iter().position(|byte| matches!(byte, b'\t'..=b'\r' | b' '))
+    #[inline(always)]
+    fn marks(bytes: &[u8; BLOCK]) -> u64 {
+        simd::white_space(bytes)
     }
 }
+
+/// Sixteen bytes at once by the instructions that every processor of this architecture has.
+#[cfg(target_arch = "x86_64")]
+mod simd {
+    use std::arch::x86_64::{
+        __m128i, _mm_cmpeq_epi8, _mm_min_epu8, _mm_movemask_epi8, _mm_or_si128, _mm_set_epi64x, _mm_set1_epi8,
+        _mm_sub_epi8,
+    };
+
+    use super::BLOCK;
+
+    #[inline(always)]
+    pub(super) fn spaces(bytes: &[u8; BLOCK]) -> u64 {
+        marks(bytes, |bytes| {
+            // SAFETY: every processor of this architecture has SSE2.
+            #[allow(unsafe_code, reason = "the compiler asks for it whatever the processors have")]
+            unsafe {
+                is_space(bytes)
+            }
+        })
+    }
+
+    #[inline(always)]
+    pub(super) fn white_space(bytes: &[u8; BLOCK]) -> u64 {
+        marks(bytes, |bytes| {
+            // SAFETY: every processor of this architecture has SSE2.
+            #[allow(unsafe_code, reason = "the compiler asks for it whatever the processors have")]
+            unsafe {
+                is_white(bytes)
+            }
+        })
+    }
+
+    #[inline(always)]
+    fn marks(bytes: &[u8; BLOCK], of_sixteen: impl Fn(&[u8; 16]) -> u64) -> u64 {
+        let (parts, _) = bytes.as_chunks::<16>();
+        parts.iter().rev().fold(0, |marks, part| marks << 16 | of_sixteen(part))
+    }
+
+    #[inline]
+    #[target_feature(enable = "sse2")]
+    fn is_space(bytes: &[u8; 16]) -> u64 {
+        mask(_mm_cmpeq_epi8(vector(bytes), all(b' ')))
+    }
+
+    #[inline]
+    #[target_feature(enable = "sse2")]
+    fn is_white(bytes: &[u8; 16]) -> u64 {
+        let bytes = vector(bytes);
+        let from_tab = _mm_sub_epi8(bytes, all(b'\t'));
+        let controls = _mm_cmpeq_epi8(_mm_min_epu8(from_tab, all(b'\r' - b'\t')), from_tab);
+        mask(_mm_or_si128(controls, _mm_cmpeq_epi8(bytes, all(b' '))))
+    }
+
+    #[inline]
+    #[target_feature(enable = "sse2")]
+    fn vector(bytes: &[u8; 16]) -> __m128i {
+        let bytes = u128::from_le_bytes(*bytes);
+        _mm_set_epi64x((bytes >> 64) as i64, bytes as i64)
+    }
+
+    #[inline]
+    #[target_feature(enable = "sse2")]
+    fn all(byte: u8) -> __m128i {
+        _mm_set1_epi8(byte.cast_signed())
+    }
+
+    #[inline]
+    #[target_feature(enable = "sse2")]
+    fn mask(found: __m128i) -> u64 {
+        u64::from(_mm_movemask_epi8(found).cast_unsigned())
+    }
+}
+
+/// The same in plain Rust.
+#[cfg_attr(target_arch = "x86_64", allow(dead_code, reason = "tested on every processor"))]
+mod portable {
+    use super::BLOCK;
+
+    pub(super) fn spaces(bytes: &[u8; BLOCK]) -> u64 {
+        marks(bytes, |byte| byte == b' ')
+    }
+
+    pub(super) fn white_space(bytes: &[u8; BLOCK]) -> u64 {
+        marks(bytes, |byte| byte == b' ' || byte.wrapping_sub(b'\t') <= b'\r' - b'\t')
+    }
+
+    fn marks(bytes: &[u8; BLOCK], is_separator: impl Fn(u8) -> bool) -> u64 {
+        bytes.iter().enumerate().fold(0, |marks, (at, byte)| marks | u64::from(is_separator(*byte)) << at)
+    }
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+use portable as simd;
 
 /// Counts the words of `lines`. A null line has none.
 pub(super) fn count_lines(lines: &StringArray, split: Split, delta: &mut Delta) {
@@ -75,7 +155,6 @@ pub(super) fn count_lines(lines: &StringArray, split: Split, delta: &mut Delta) 
             }
         }
     }
-    delta.settle();
 }
 
 /// How much work lines are: their bytes, and one more each. It is never less than the number of their words.
@@ -91,48 +170,142 @@ fn values(lines: &StringArray) -> &[u8] {
 }
 
 fn count_all<S: Separators>(lines: &StringArray, delta: &mut Delta) {
-    let buffer = lines.value_data();
-    let mut bounds = lines.value_offsets().iter().map(|offset| *offset as usize);
-    let mut start = bounds.next().unwrap_or(0);
     match lines.nulls() {
-        None => {
-            for end in bounds {
-                count_line::<S>(buffer, start, end, delta);
-                start = end;
-            }
-        }
+        None => count_run::<S>(lines.value_data(), lines.value_offsets(), delta),
         Some(nulls) => {
-            for (end, valid) in bounds.zip(nulls.iter()) {
-                if valid {
-                    count_line::<S>(buffer, start, end, delta);
-                }
-                start = end;
+            for (from, to) in nulls.valid_slices() {
+                count_run::<S>(lines.value_data(), lines.value_offsets().get(from..=to).unwrap_or_default(), delta);
             }
         }
     }
 }
 
-#[inline]
-fn count_line<S: Separators>(buffer: &[u8], start: usize, end: usize, delta: &mut Delta) {
-    let mut at = start;
-    loop {
-        let bytes = load(buffer, at);
-        // Without a separator in the number there are sixteen.
-        let before = (S::mark(bytes).trailing_zeros() / 8) as usize;
-        let mut len = before.min(end - at);
-        if len < 16 {
-            if S::EMPTY_WORDS || len > 0 {
-                delta.add_short(bytes, len);
+/// Counts the words of lines that follow each other and of which none is null: `offsets` are their bounds in `buffer`.
+fn count_run<S: Separators>(buffer: &[u8], offsets: &[i32], delta: &mut Delta) {
+    let ([first, ends @ ..], Some(last)) = (offsets, offsets.last()) else { return };
+    let (mut chunk, last) = (*first as usize, *last as usize);
+    let mut ends = ends.iter().map(|end| *end as usize).peekable();
+    let mut found = Found::new(chunk);
+    let mut words = [Word::default(); CHUNK];
+    while chunk < last {
+        let until = (chunk + CHUNK).min(last);
+        let mut line_ends = [0; CHUNK / BLOCK];
+        while let Some(end) = ends.next_if(|end| *end < until) {
+            let at = end - chunk;
+            if let Some(bits) = line_ends.get_mut(at / BLOCK) {
+                let bit = 1 << (at % BLOCK);
+                // A line that ends where the one before did has nothing in it.
+                found.empty += u64::from(*bits & bit != 0);
+                *bits |= bit;
             }
-        } else {
-            let rest = buffer.get(at + 16..end).unwrap_or_default();
-            len += S::find(rest).unwrap_or(rest.len());
-            delta.add_long(buffer.get(at..at + len).unwrap_or_default());
         }
-        at += len + 1;
-        if at > end {
-            return;
+        found.find::<S>(buffer.get(chunk..until).unwrap_or_default(), chunk, &line_ends);
+        let packed = found.pack::<S>(buffer, delta, &mut words);
+        delta.count(words.get(..packed).unwrap_or_default());
+        chunk = until;
+    }
+    // The last line, and those behind it that have nothing in them.
+    let behind = ends.count() as u64;
+    if behind > 0 {
+        count_word::<S>(buffer.get(found.start()..last).unwrap_or_default(), delta);
+        found.empty += behind - 1;
+    }
+    if S::EMPTY_WORDS {
+        delta.add_empty(found.empty);
+    }
+}
+
+fn count_word<S: Separators>(word: &[u8], delta: &mut Delta) {
+    if S::EMPTY_WORDS || !word.is_empty() {
+        delta.add(word);
+    }
+}
+
+/// Where words begin and end.
+struct Found {
+    /// How many words there are.
+    count: usize,
+    /// Where each begins; the last is where the word begins whose end is not yet known.
+    starts: [u32; CHUNK + 1 + GROUP],
+    ends: [u32; CHUNK + GROUP],
+    /// Words of no bytes that have no place here.
+    empty: u64,
+}
+
+impl Found {
+    fn new(start: usize) -> Self {
+        let mut starts = [0; CHUNK + 1 + GROUP];
+        starts[0] = start as u32;
+        Self { count: 0, starts, ends: [0; CHUNK + GROUP], empty: 0 }
+    }
+
+    /// Where the word begins whose end is not yet known.
+    fn start(&self) -> usize {
+        self.starts.get(self.count).map_or(0, |start| *start as usize)
+    }
+
+    /// Writes down the words that end in `bytes`, which begin at `from`. `line_ends` has a bit for each byte that a line
+    /// ends before.
+    #[inline(always)]
+    fn find<S: Separators>(&mut self, bytes: &[u8], from: usize, line_ends: &[u64; CHUNK / BLOCK]) {
+        self.starts[0] = self.start() as u32;
+        self.count = 0;
+        let (blocks, rest) = bytes.as_chunks::<BLOCK>();
+        let mut from = from as u32;
+        let mut line_ends = line_ends.iter();
+        for (block, line_ends) in blocks.iter().zip(line_ends.by_ref()) {
+            self.write_down(S::marks(block), *line_ends, from);
+            from += BLOCK as u32;
         }
+        if let (false, Some(line_ends)) = (rest.is_empty(), line_ends.next()) {
+            let mut block = [0; BLOCK];
+            block.iter_mut().zip(rest).for_each(|(to, from)| *to = *from);
+            self.write_down(S::marks(&block), *line_ends, from);
+        }
+    }
+
+    /// Writes down the words that end in the block that begins at `from`.
+    #[inline(always)]
+    fn write_down(&mut self, separators: u64, line_ends: u64, from: u32) {
+        // A line that begins with a separator begins with a word of no bytes.
+        self.empty += u64::from((separators & line_ends).count_ones());
+        let mut marks = separators | line_ends;
+        let count = marks.count_ones() as usize;
+        let mut at = self.count;
+        self.count += count;
+        // Whole groups, since where a loop over single ones ends is hard to foresee. The rest of one is overwritten.
+        for _ in 0..count.div_ceil(GROUP) {
+            let starts = self.starts.get_mut(at + 1..).and_then(<[u32]>::first_chunk_mut::<GROUP>);
+            let ends = self.ends.get_mut(at..).and_then(<[u32]>::first_chunk_mut::<GROUP>);
+            let (Some(starts), Some(ends)) = (starts, ends) else { return };
+            for (start, end) in starts.iter_mut().zip(ends) {
+                let bit = marks.trailing_zeros();
+                *end = from + bit;
+                // What a line ends before is itself part of the next word.
+                *start = *end + (separators.wrapping_shr(bit) & 1) as u32;
+                marks &= marks.wrapping_sub(1);
+            }
+            at += GROUP;
+        }
+    }
+
+    /// Packs the words into keys, and says how many; those that are too long for it are counted.
+    #[inline(always)]
+    fn pack<S: Separators>(&self, buffer: &[u8], delta: &mut Delta, words: &mut [Word; CHUNK]) -> usize {
+        let mut packed = 0;
+        for (start, end) in self.starts.iter().zip(self.ends.iter()).take(self.count) {
+            let (start, end) = (*start as usize, *end as usize);
+            let len = end - start;
+            if len > SHORT {
+                delta.add_long(buffer.get(start..end).unwrap_or_default());
+                continue;
+            }
+            if let Some(word) = words.get_mut(packed) {
+                *word = delta.pack(load(buffer, start), len);
+            }
+            packed += usize::from(S::EMPTY_WORDS || len > 0);
+        }
+        packed
     }
 }
 
@@ -154,23 +327,50 @@ fn load_end(end: &[u8]) -> u128 {
 
 #[cfg(test)]
 mod tests {
+    use super::super::state::State;
     use super::*;
     use proptest::prelude::*;
 
-    fn first<S: Separators>(bytes: [u8; 16]) -> usize {
-        (S::mark(u128::from_le_bytes(bytes)).trailing_zeros() / 8) as usize
-    }
-
     proptest! {
         #[test]
-        fn the_first_separator_is_found_among_any_bytes(
-            bytes in prop::array::uniform16(prop_oneof![any::<u8>(), 8u8..=15, 31u8..=33, Just(b' ' | 0x80)]),
+        fn separators_are_found_among_any_bytes(
+            bytes in prop::array::uniform32(prop_oneof![any::<u8>(), 8u8..=15, 31u8..=33, Just(b' ' | 0x80)]),
         ) {
-            let space = bytes.iter().position(|b| *b == b' ').unwrap_or(16);
-            prop_assert_eq!(first::<Space>(bytes), space);
-            let white = bytes.iter().position(|b| b.is_ascii() && char::from(*b).is_whitespace()).unwrap_or(16);
-            prop_assert_eq!(first::<AsciiWhitespace>(bytes), white);
-            prop_assert_eq!(AsciiWhitespace::find(&bytes).unwrap_or(16), white);
+            let mut block = [b'x'; BLOCK];
+            block[20..52].copy_from_slice(&bytes);
+            let is = |test: fn(u8) -> bool| (0..BLOCK).filter(|at| test(block[*at])).fold(0, |all, at| all | 1 << at);
+            let space = is(|byte| byte == b' ');
+            prop_assert_eq!((Space::marks(&block), portable::spaces(&block)), (space, space));
+            let white = is(|byte| byte.is_ascii() && char::from(byte).is_whitespace());
+            prop_assert_eq!((AsciiWhitespace::marks(&block), portable::white_space(&block)), (white, white));
+        }
+
+        #[test]
+        fn words_are_those_of_the_standard_library(
+            lines in prop::collection::vec(prop::option::of("( |[a-c]{1,3}|\t|[d-f]{14,18}|\n){0,40}"), 0..40),
+            from in 0usize..8, repeated in 1usize..12,
+        ) {
+            let lines: Vec<Option<String>> = lines.into_iter().map(|l| l.map(|l| l.repeat(repeated))).collect();
+            let array = StringArray::from(lines.clone());
+            let from = from.min(lines.len());
+            let array = array.slice(from, lines.len() - from);
+            for (split, empty) in [(Split::Space, true), (Split::Whitespace, false)] {
+                let mut expected = std::collections::BTreeMap::<&str, i64>::new();
+                for line in lines[from..].iter().flatten() {
+                    let separator = |c: char| c == ' ' || (!empty && c.is_ascii_whitespace());
+                    for word in line.split(separator).filter(|word| empty || !word.is_empty()) {
+                        *expected.entry(word).or_default() += 1;
+                    }
+                }
+                let (mut delta, mut state) = (Delta::new(), State::new());
+                delta.reserve(weight(&array));
+                count_lines(&array, split, &mut delta);
+                delta.take_into(&mut state, usize::MAX).unwrap();
+                state.end_batch();
+                let counted: Vec<_> = state.all().iter().map(|at| (state.word(*at), state.count(*at))).collect();
+                let expected: Vec<_> = expected.iter().map(|(word, count)| (word.as_bytes(), *count)).collect();
+                prop_assert_eq!(counted, expected);
+            }
         }
     }
 }
