@@ -13,6 +13,7 @@ mod lower;
 mod pool;
 mod split;
 mod state;
+mod table;
 mod transform;
 
 #[cfg(test)]

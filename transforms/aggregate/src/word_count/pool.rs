@@ -50,9 +50,10 @@ impl Counting {
         delta.reserve(weight);
         count_lines(lines, self.split, delta);
         if delta.is_over(self.limit) {
-            delta.take_into(&mut lock(state), self.limit)?;
+            delta.take_into(&mut lock(state), self.limit)
+        } else {
+            delta.number(&mut lock(state))
         }
-        Ok(())
     }
 }
 

@@ -8,7 +8,8 @@
 use arrow::array::{Array, StringArray};
 
 use super::config::Split;
-use super::delta::{Delta, SHORT, Word};
+use super::delta::Delta;
+use super::table::{NARROW, SHORT, Word};
 
 /// Bytes that are compared at once.
 const BLOCK: usize = 64;
@@ -186,7 +187,7 @@ fn count_run<S: Separators>(buffer: &[u8], offsets: &[i32], delta: &mut Delta) {
     let (mut chunk, last) = (*first as usize, *last as usize);
     let mut ends = ends.iter().map(|end| *end as usize).peekable();
     let mut found = Found::new(chunk);
-    let mut words = [Word::default(); CHUNK];
+    let mut packed = Packed::new();
     while chunk < last {
         let until = (chunk + CHUNK).min(last);
         let mut line_ends = [0; CHUNK / BLOCK];
@@ -200,8 +201,8 @@ fn count_run<S: Separators>(buffer: &[u8], offsets: &[i32], delta: &mut Delta) {
             }
         }
         found.find::<S>(buffer.get(chunk..until).unwrap_or_default(), chunk, &line_ends);
-        let packed = found.pack::<S>(buffer, delta, &mut words);
-        delta.count(words.get(..packed).unwrap_or_default());
+        packed.pack::<S>(buffer, &found, delta);
+        packed.count(delta);
         chunk = until;
     }
     // The last line, and those behind it that have nothing in them.
@@ -211,7 +212,8 @@ fn count_run<S: Separators>(buffer: &[u8], offsets: &[i32], delta: &mut Delta) {
         found.empty += behind - 1;
     }
     if S::EMPTY_WORDS {
-        delta.add_empty(found.empty);
+        // No more than there are bytes and lines.
+        delta.add_empty(found.empty as u32);
     }
 }
 
@@ -288,24 +290,50 @@ impl Found {
             at += GROUP;
         }
     }
+}
 
-    /// Packs the words into keys, and says how many; those that are too long for it are counted.
+/// Words that are still to be counted.
+struct Packed {
+    narrow: [Word; CHUNK],
+    narrow_count: usize,
+    wide: [Word; CHUNK],
+    wide_count: usize,
+}
+
+impl Packed {
+    fn new() -> Self {
+        Self { narrow: [Word::default(); CHUNK], narrow_count: 0, wide: [Word::default(); CHUNK], wide_count: 0 }
+    }
+
+    /// Packs the words that were found; those that are too long for it are counted at once.
     #[inline(always)]
-    fn pack<S: Separators>(&self, buffer: &[u8], delta: &mut Delta, words: &mut [Word; CHUNK]) -> usize {
-        let mut packed = 0;
-        for (start, end) in self.starts.iter().zip(self.ends.iter()).take(self.count) {
+    fn pack<S: Separators>(&mut self, buffer: &[u8], found: &Found, delta: &mut Delta) {
+        (self.narrow_count, self.wide_count) = (0, 0);
+        for (start, end) in found.starts.iter().zip(found.ends.iter()).take(found.count) {
             let (start, end) = (*start as usize, *end as usize);
             let len = end - start;
             if len > SHORT {
                 delta.add_long(buffer.get(start..end).unwrap_or_default());
                 continue;
             }
-            if let Some(word) = words.get_mut(packed) {
-                *word = delta.pack(load(buffer, start), len);
+            let word = delta.seeds.pack(load(buffer, start), len);
+            // Which of the two it is cannot be foreseen in every language: it is written to both.
+            if let (Some(narrow), Some(wide)) =
+                (self.narrow.get_mut(self.narrow_count), self.wide.get_mut(self.wide_count))
+            {
+                (*narrow, *wide) = (word, word);
             }
-            packed += usize::from(S::EMPTY_WORDS || len > 0);
+            delta.narrow.fetch(&word);
+            self.narrow_count += usize::from(len <= NARROW && (S::EMPTY_WORDS || len > 0));
+            self.wide_count += usize::from(len > NARROW);
         }
-        packed
+    }
+
+    fn count(&self, delta: &mut Delta) {
+        let wide = self.wide.get(..self.wide_count).unwrap_or_default();
+        wide.iter().for_each(|word| delta.wide.fetch(word));
+        delta.narrow.count(self.narrow.get(..self.narrow_count).unwrap_or_default(), 1);
+        delta.wide.count(wide, 1);
     }
 }
 
