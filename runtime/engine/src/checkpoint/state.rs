@@ -8,14 +8,12 @@ use arrow::ipc::reader::StreamReader;
 use arrow::ipc::writer::{IpcWriteOptions, StreamWriter};
 use bytes::Bytes;
 use levada_connector_api::{Error, Result, StateImage, StateKind, StateSection};
-use levada_storage::{Background, blocking};
+use levada_storage::Background;
 
 use super::record::{SectionEntry, StateEntry};
 
 /// Fewer rows are encoded sooner than another thread could begin to.
 const FEW: usize = 4096;
-/// The sections of more rows are encoded by all of the runtime's threads; fewer leave those to the transforms.
-const MANY: usize = 100_000;
 
 /// Encodes the state of the transform `transform`.
 ///
@@ -30,7 +28,6 @@ pub async fn encode_image(transform: &str, image: StateImage) -> Result<StateEnt
     let (kind, fingerprint) = (image.kind, image.fingerprint);
     let encoded = match all {
         ..FEW => encode_sections(&image.sections)?,
-        FEW..MANY => blocking(move || encode_sections(&image.sections)).await?,
         _ => {
             let encode = |section| Background::compute(async move { encode_section(&section) });
             let work: Vec<_> = image.sections.into_iter().map(encode).collect();

@@ -5,14 +5,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use levada_connector_api::{
-    BadRow, Commit, DeadLetter, Error, EventTime, Result, Sink, Stage, StateImage, StateStats, TaskContext,
+    BadRow, Commit, DeadLetter, Error, EventTime, Result, Sink, Stage, StateStats, TaskContext,
 };
 use tokio::sync::{mpsc, watch};
 
 use super::flushes::Flushes;
 use super::inputs::of_source;
 use super::messages::{BatchDone, BatchRead, Committed, Work};
-use crate::checkpoint::{Checkpoint, Prepared, StateEntry, encode_image};
+use crate::checkpoint::{Checkpoint, Prepared};
 use crate::dead_letters::{DeadLetters, refusal};
 use crate::progress::{Durations, EventTimeProgress, Progress, SinkProgress, SourceProgress, StateProgress};
 use crate::{Observer, PipelineSpec};
@@ -52,13 +52,16 @@ impl Committer {
         let mut partial = None;
         while let Some(message) = self.next().await? {
             match message {
-                Work::Rows { batch_id, batch } => {
+                Work::Rows { batch_id, batches, room } => {
                     partial = Some(batch_id);
-                    counts.output_rows += batch.num_rows() as u64;
                     let before = Instant::now();
-                    self.context.faults.at("sink.write.before")?;
-                    self.sink.write(batch_id, batch).await.map_err(|e| self.at_sink(e))?;
-                    self.context.faults.at("sink.write.after")?;
+                    for batch in batches {
+                        counts.output_rows += batch.num_rows() as u64;
+                        self.context.faults.at("sink.write.before")?;
+                        self.sink.write(batch_id, batch).await.map_err(|e| self.at_sink(e))?;
+                        self.context.faults.at("sink.write.after")?;
+                    }
+                    drop(room);
                     counts.writing += before.elapsed();
                 }
                 Work::Rejected { batch_id, stage, source, rows } => {
@@ -125,9 +128,7 @@ impl Committer {
 
         let before = Instant::now();
         faults.at("sink.prepare.before")?;
-        // A batch that is repeated has its state in the checkpoint.
-        let deltas = if read.repeated { Vec::new() } else { deltas };
-        let (refused, state) = tokio::join!(self.sink.prepare(batch_id), encode(deltas));
+        let refused = self.sink.prepare(batch_id).await;
         let refused = refused.map_err(|e| self.at_sink(e).context(format!("batch {batch_id}")))?;
         faults.at("sink.prepare.after")?;
         if let Some(first) = refused.first() {
@@ -152,7 +153,7 @@ impl Committer {
                 rows: read.num_rows(),
                 ranges: read.ranges.clone(),
                 watermarks,
-                state: state?,
+                state: deltas.wait().await?,
             };
             // Dead letters are durable after it, and must be those of this very batch.
             let flush = self.flushes_first || counts.rejected_rows > 0;
@@ -187,7 +188,7 @@ impl Committer {
         faults.at("commit.after")?;
         if let Some(state) = snapshot {
             faults.at("roll.before")?;
-            self.checkpoint.roll(encode(state).await?).await?;
+            self.checkpoint.roll(state.wait().await?).await?;
             faults.at("roll.after")?;
         } else if self.checkpoint.roll_due() {
             self.snapshot_due.store(true, Ordering::Release);
@@ -278,14 +279,4 @@ fn iso8601(ms: i64) -> String {
     chrono::DateTime::from_timestamp_millis(ms)
         .map(|time| time.to_rfc3339_opts(chrono::SecondsFormat::Millis, true))
         .unwrap_or_default()
-}
-
-/// Encodes states while the worker goes on.
-async fn encode(images: Vec<(String, StateImage)>) -> Result<Vec<StateEntry>> {
-    let mut entries = Vec::with_capacity(images.len());
-    for (alias, image) in images {
-        let entry = encode_image(&alias, image).await;
-        entries.push(entry.map_err(|e| e.context(format!("transform '{alias}'")))?);
-    }
-    Ok(entries)
 }

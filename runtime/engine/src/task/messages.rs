@@ -2,9 +2,12 @@
 
 use std::time::Duration;
 
-use levada_connector_api::{BadRow, Batch, EventTime, OffsetRanges, Offsets, Stage, StateImage, StateStats};
+use levada_connector_api::{BadRow, Batch, EventTime, OffsetRanges, Offsets, Stage, StateStats};
+use levada_storage::Background;
 
-use crate::checkpoint::Watermarks;
+use tokio::sync::OwnedSemaphorePermit;
+
+use crate::checkpoint::{StateEntry, Watermarks};
 
 /// From the reader to the worker.
 pub(crate) enum Read {
@@ -45,8 +48,8 @@ pub(crate) struct Worked {
 
 /// From the worker to the committer.
 pub(crate) enum Work {
-    /// Rows for the sink.
-    Rows { batch_id: u64, batch: Batch },
+    /// Rows for the sink, which take room until they are written.
+    Rows { batch_id: u64, batches: Vec<Batch>, room: OwnedSemaphorePermit },
     /// Rows for the dead letters; for those of a source, its number.
     Rejected { batch_id: u64, stage: Stage, source: usize, rows: Vec<BadRow> },
     /// The micro-batch is complete.
@@ -57,9 +60,9 @@ pub(crate) enum Work {
 pub(crate) struct BatchDone {
     pub(crate) read: BatchRead,
     /// What the batch changed in the state.
-    pub(crate) deltas: Vec<(String, StateImage)>,
+    pub(crate) deltas: Background<Vec<StateEntry>>,
     /// All of the state, when a new segment is due.
-    pub(crate) snapshot: Option<Vec<(String, StateImage)>>,
+    pub(crate) snapshot: Option<Background<Vec<StateEntry>>>,
     pub(crate) stats: Vec<StateStats>,
     /// Transforms' metrics, by alias.
     pub(crate) metrics: serde_json::Map<String, serde_json::Value>,

@@ -15,7 +15,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use levada_connector_api::{Error, ErrorKind, Guarantee, Result, TaskContext};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -153,6 +153,7 @@ impl Task {
             spec: spec.clone(),
             input: read_in,
             out: work_out,
+            room: Arc::new(Semaphore::new(worker::ROWS_WAITING as usize)),
             snapshot_due: snapshot_due.clone(),
         };
         let released = checkpoint.released();

@@ -8,12 +8,13 @@ use futures::FutureExt as _;
 use levada_connector_api::{
     BadRow, Batch, BatchInfo, Emitted, Error, EventTime, Result, Stage, StateImage, StateKind, TaskContext,
 };
-use tokio::sync::{mpsc, watch};
+use levada_storage::Background;
+use tokio::sync::{Semaphore, mpsc, watch};
 
 use super::messages::{BatchDone, BatchRead, Read, Work, Worked};
 use super::plan::{Port, Step};
 use super::watermark::Tracker;
-use crate::checkpoint::Watermarks;
+use crate::checkpoint::{StateEntry, Watermarks, encode_image};
 use crate::dead_letters::refusal;
 use crate::{ErrorTolerance, PipelineSpec};
 
@@ -33,9 +34,15 @@ pub(crate) struct Worker {
     pub(crate) spec: Arc<PipelineSpec>,
     pub(crate) input: mpsc::Receiver<Read>,
     pub(crate) out: mpsc::Sender<Work>,
+    /// For rows that wait for the sink.
+    pub(crate) room: Arc<Semaphore>,
     /// Set by the committer when a new segment, and so all of the state, is due.
     pub(crate) snapshot_due: Arc<AtomicBool>,
 }
+
+/// How many rows may wait for the sink. More than these wait alone: of a result that is larger, one is being written
+/// while the next is made.
+pub(crate) const ROWS_WAITING: u32 = 1 << 18;
 
 /// A panic is told with the transform's name. The transform is not used again: the run ends with it.
 async fn process(step: &mut Step, input: usize, batch: Batch) -> Result<Emitted> {
@@ -89,11 +96,7 @@ impl Worker {
         let mut waiting = vec![(from, batches)];
         while let Some((port, batches)) = waiting.pop() {
             if port == self.output {
-                for batch in &batches {
-                    if batch.num_rows() > 0 {
-                        self.send(Work::Rows { batch_id, batch: batch.clone() }).await?;
-                    }
-                }
+                self.give(batch_id, batches.clone()).await?;
             }
             let behind = waiting.len();
             for at in 0..self.steps.len() {
@@ -120,6 +123,19 @@ impl Worker {
         Ok(())
     }
 
+    /// Hands rows to the committer, all at once: they are in memory in any case, and the next micro-batch is worked on
+    /// while they are written.
+    async fn give(&mut self, batch_id: u64, mut batches: Vec<Batch>) -> Result<()> {
+        batches.retain(|batch| batch.num_rows() > 0);
+        if batches.is_empty() {
+            return Ok(());
+        }
+        let rows: usize = batches.iter().map(Batch::num_rows).sum();
+        let weight = u32::try_from(rows).map_or(ROWS_WAITING, |rows| rows.min(ROWS_WAITING));
+        let room = self.room.clone().acquire_many_owned(weight).await.map_err(|_| super::stage_ended())?;
+        self.send(Work::Rows { batch_id, batches, room }).await
+    }
+
     async fn finish(&mut self, read: BatchRead) -> Result<()> {
         let batch_id = read.batch_id;
         self.context.faults.at("finish.before")?;
@@ -131,9 +147,12 @@ impl Worker {
                 self.push(batch_id, Port::Step(at), emitted.batches).await?;
             }
         }
+        // Encoded while the rows are written and the next micro-batch is worked on. One that is repeated has its state in
+        // the checkpoint.
         let deltas = self.images(StateKind::Delta).await?;
+        let deltas = Background::compute(encode(if read.repeated { Vec::new() } else { deltas }));
         let snapshot = match self.snapshot_due.swap(false, Ordering::AcqRel) {
-            true => Some(self.images(StateKind::Snapshot).await?),
+            true => Some(Background::compute(encode(self.images(StateKind::Snapshot).await?))),
             false => None,
         };
         let seen: Vec<EventTime> = self.steps.iter().filter_map(|step| step.transform.event_time()).collect();
@@ -173,6 +192,15 @@ impl Worker {
     async fn send(&mut self, message: Work) -> Result<()> {
         self.out.send(message).await.map_err(|_| super::stage_ended())
     }
+}
+
+async fn encode(images: Vec<(String, StateImage)>) -> Result<Vec<StateEntry>> {
+    let mut entries = Vec::with_capacity(images.len());
+    for (alias, image) in images {
+        let entry = encode_image(&alias, image).await;
+        entries.push(entry.map_err(|e| in_step(&alias, e))?);
+    }
+    Ok(entries)
 }
 
 fn in_step(alias: &str, error: Error) -> Error {

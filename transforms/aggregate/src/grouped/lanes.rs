@@ -12,7 +12,6 @@ use levada_connector_api::{Error, ErrorKind, Result};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 
-use super::PARTITIONS;
 use super::plan::Plan;
 use super::state::{Delta, Merge};
 
@@ -25,7 +24,7 @@ type Merged = Vec<(usize, Vec<RecordBatch>)>;
 enum Job {
     Rows { batch: RecordBatch, times: Vec<i64>, late: i64 },
     Take(oneshot::Sender<Result<Delta>>),
-    Merge { merge: Arc<Merge>, partitions: Vec<usize>, done: oneshot::Sender<Result<Merged>> },
+    Merge { merge: Arc<Merge>, done: oneshot::Sender<Result<Merged>> },
 }
 
 /// The lanes. They end when this is dropped, after what they are at.
@@ -80,12 +79,10 @@ impl Lanes {
 
     /// Merges all state partitions, and gives out their rows in order.
     pub(super) async fn merge(&mut self, merge: &Arc<Merge>) -> Result<Vec<RecordBatch>> {
-        let count = self.queues.len().max(1);
         let mut answers = Vec::new();
-        for (lane, queue) in self.queues.iter().enumerate() {
+        for queue in &self.queues {
             let (done, receiver) = oneshot::channel();
-            let partitions = (0..PARTITIONS).filter(|partition| partition % count == lane).collect();
-            queue.send(Job::Merge { merge: merge.clone(), partitions, done }).await.map_err(|_| gone())?;
+            queue.send(Job::Merge { merge: merge.clone(), done }).await.map_err(|_| gone())?;
             answers.push(receiver);
         }
         let mut all: Merged = Vec::new();
@@ -116,10 +113,16 @@ async fn run(plan: Arc<Plan>, mut delta: Delta, mut queue: mpsc::Receiver<Job>) 
                 // Whoever no longer waits has ended.
                 let _ = answer.send(taken);
             }
-            Job::Merge { merge, partitions, done } => {
-                let merged = guarded(|| {
-                    partitions.iter().map(|number| Ok((*number, merge.partition(*number)?))).collect::<Result<Merged>>()
-                });
+            Job::Merge { merge, done } => {
+                let mut merged: Result<Merged> = Ok(Vec::new());
+                // Each lane takes the next partition when it has done one: they begin at different times.
+                while let (Ok(all), Some(number)) = (&mut merged, merge.claim()) {
+                    match guarded(|| merge.partition(number)) {
+                        Ok(rows) => all.push((number, rows)),
+                        Err(error) => merged = Err(error),
+                    }
+                    tokio::task::yield_now().await;
+                }
                 drop(merge);
                 let _ = done.send(merged);
             }

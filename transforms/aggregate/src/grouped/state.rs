@@ -1,5 +1,6 @@
 //! Deltas and state partitions of either kind.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arrow::array::RecordBatch;
@@ -122,12 +123,20 @@ pub(super) struct Merge {
     /// In microseconds.
     pub(super) late: i64,
     pub(super) watermark: i64,
+    /// The next state partition to be merged.
+    next: AtomicUsize,
 }
 
 impl Merge {
     pub(super) fn new(state: Arc<State>, deltas: Vec<Delta>, late: i64, watermark: i64) -> Self {
         let partitions = deltas.iter().map(Delta::partitions).collect();
-        Self { state, deltas, partitions, late, watermark }
+        Self { state, deltas, partitions, late, watermark, next: AtomicUsize::new(0) }
+    }
+
+    /// A state partition that nobody has claimed yet.
+    pub(super) fn claim(&self) -> Option<usize> {
+        let next = self.next.fetch_add(1, Ordering::Relaxed);
+        (next < PARTITIONS).then_some(next)
     }
 
     /// Merges one state partition and gives out what the mode wants of it.

@@ -17,6 +17,7 @@ pub(super) const NARROW: usize = 11;
 const FIRST_SLOTS: usize = 1 << 10;
 
 /// The bits of a word's two halves that are its own, by its length.
+#[allow(clippy::indexing_slicing, reason = "evaluated by the compiler")]
 const KEPT: [(u64, u64); SHORT + 1] = {
     let mut kept = [(0, 0); SHORT + 1];
     let mut len = 0;
