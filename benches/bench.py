@@ -4,6 +4,7 @@ See README.md beside this file. Standard library only; the peer's scripts need p
 """
 
 import argparse
+import concurrent.futures
 import json
 import os
 import shutil
@@ -24,7 +25,9 @@ MB, GB = 1_000_000, 1_000_000_000
 class Used:
     """What a process took: seconds on the clock and of CPU, memory at its peak, and what it printed."""
 
-    def __init__(self, command):
+    def __init__(self, command, cores=None):
+        if cores:
+            command = ["taskset", "-c", ",".join(map(str, cores)), *command]
         before = time.monotonic()
         with tempfile.TemporaryFile() as stdout, tempfile.TemporaryFile() as stderr:
             # Files, not pipes: nobody has to read along, and wait4 tells the use of exactly this process.
@@ -58,8 +61,8 @@ class Bench:
         folder.mkdir(parents=True)
         return folder
 
-    def levada(self, name, config):
-        """Runs a pipeline from nothing to its end."""
+    def levada(self, name, config, cores=None):
+        """Runs a pipeline from nothing to its end, on these cores."""
         folder = self.fresh(f"levada-{name}")
         config = {
             "name": name,
@@ -70,7 +73,7 @@ class Bench:
         }
         (folder / "pipeline.json").write_text(json.dumps(config, indent=2))
         progress = folder / "progress.jsonl"
-        used = Used([self.args.binary, "run", "--progress", str(progress), str(folder / "pipeline.json")])
+        used = Used([self.args.binary, "run", "--progress", str(progress), str(folder / "pipeline.json")], cores)
         batches = [json.loads(line) for line in progress.read_text().splitlines()]
         used.folder, used.progress = folder, batches
         used.rows = sum(batch["numInputRows"] for batch in batches)
@@ -89,8 +92,12 @@ class Bench:
 
     def median(self, run):
         """The run of median duration."""
-        runs = sorted((run() for _ in range(self.args.runs)), key=lambda used: used.seconds)
-        return runs[len(runs) // 2]
+        return middle([run() for _ in range(self.args.runs)])
+
+
+def middle(runs):
+    """The run of median duration."""
+    return sorted(runs, key=lambda used: used.seconds)[len(runs) // 2]
 
 
 def show(what, unit, count, used, seconds=None):
@@ -106,12 +113,17 @@ def show(what, unit, count, used, seconds=None):
 def compare(bench, unit, count, run, script, *args, kept=None):
     """Levada's whole process against the peer's query alone, its start left out: the peer's better half.
 
-    Both must have read `count` rows, or written `kept`: the peer does not count rows that it filters while it parses.
+    Both must have read `count` rows, or written `kept`: the peer does not count rows that it filters while it parses. As
+    many of Levada's runs come before the peer's as behind it: a machine's speed may change within a minute.
     """
-    ours = show("levada", unit, count, used := bench.median(run))
+    runs = [run() for _ in range(bench.args.runs)]
+    peer = bench.peer(script, *args) if bench.args.peer else None
+    if peer:
+        runs += [run() for _ in range(bench.args.runs)]
+    used = middle(runs)
     check("levada", used, count, kept)
-    if bench.args.peer:
-        peer = bench.peer(script, *args)
+    ours = show("levada", unit, count, used)
+    if peer:
         check("the peer", peer, count, kept)
         theirs = show("spark", unit, count, peer, peer.query_seconds)
         print(f"  ratio    {ours / theirs:14.1f} x; CPU {peer.cpu / used.cpu:.1f} x; memory {peer.peak_mb / used.peak_mb:.1f} x")
@@ -146,11 +158,8 @@ def word_count(bench):
     compare(bench, "lines", said["lines"], run, "spark_word_count.py", folder)
 
 
-def json_parquet(bench):
-    """JSON lines, filtered, into Parquet: 5 M rows."""
-    folder, said = inputs.json_rows(bench.data, bench.scaled(5_000_000))
-    print(f"JSON lines -> filter -> Parquet: {said['lines']:,} rows, {said['bytes'] / MB:,.0f} MB")
-    config = {
+def json_parquet_config(folder):
+    return {
         "source.class": "Files",
         "source.path": str(folder),
         "source.format": "json",
@@ -162,7 +171,13 @@ def json_parquet(bench):
         "sink.path": "{work}/out",
         "sink.format": "parquet",
     }
-    run = lambda: bench.levada("json-parquet", config)  # noqa: E731
+
+
+def json_parquet(bench):
+    """JSON lines, filtered, into Parquet: 5 M rows."""
+    folder, said = inputs.json_rows(bench.data, bench.scaled(5_000_000))
+    print(f"JSON lines -> filter -> Parquet: {said['lines']:,} rows, {said['bytes'] / MB:,.0f} MB")
+    run = lambda: bench.levada("json-parquet", json_parquet_config(folder))  # noqa: E731
     script = "spark_json_filter_parquet.py"
     compare(bench, "rows", said["lines"], run, script, folder, inputs.JSON_SCHEMA, inputs.JSON_FILTER, kept=said["kept"])
 
@@ -200,6 +215,39 @@ def windows(bench):
         print(f"{shape} windows -> Parquet: {said['lines']:,} JSON rows, {said['bytes'] / MB:,.0f} MB")
         run = lambda: bench.levada(shape, windows_config(folder, shape))  # noqa: B023, E731
         compare(bench, "rows", said["lines"], run, "spark_windows.py", folder, inputs.EVENTS_SCHEMA, shape)
+
+
+def cores(bench):
+    """The same on one core and on two, in turns, and two processes at once with a core each: what the machine can give."""
+    if len(os.sched_getaffinity(0)) < 2:
+        print("cores: there is only one")
+        return
+    one, other = sorted(os.sched_getaffinity(0))[:2]
+    text, text_said = inputs.text(bench.data, bench.scaled(200 * MB))
+    rows, rows_said = inputs.json_rows(bench.data, bench.scaled(5_000_000))
+    events, events_said = inputs.events(bench.data, bench.scaled(5_000_000))
+    work = {
+        "word-count": (word_count_config(text), text_said["lines"]),
+        "json-parquet": (json_parquet_config(rows), rows_said["lines"]),
+        **{shape: (windows_config(events, shape), events_said["lines"]) for shape in SHAPES},
+    }
+    print(f"two cores beside one: medians of {2 * bench.args.runs + 1} in turns")
+    for name, (config, count) in work.items():
+        seconds = {"one": [], "two": [], "both": []}
+        for _ in range(2 * bench.args.runs + 1):
+            for which, at in (("one", [one]), ("two", [one, other])):
+                used = bench.levada(name, config, at)
+                check("levada", used, count, None)
+                seconds[which].append(used.seconds)
+            with concurrent.futures.ThreadPoolExecutor() as pool:
+                both = [pool.submit(bench.levada, f"{name}-{at}", config, [at]) for at in (one, other)]
+                seconds["both"].append(max(used.result().seconds for used in both))
+        one_core, two_cores, both = (statistics.median(seconds[which]) for which in ("one", "two", "both"))
+        print(
+            f"  {name:13} one core {one_core:7.3f} s, two {two_cores:7.3f} s: {one_core / two_cores:5.2f} x; two processes, "
+            f"a core each: {2 * one_core / both:5.2f} x",
+            flush=True,
+        )
 
 
 def keys(bench):
@@ -300,6 +348,7 @@ BENCHES = {
     "word-count": word_count,
     "json-parquet": json_parquet,
     "windows": windows,
+    "cores": cores,
     "keys": keys,
     "first-commit": first_commit,
     "empty-batch": empty_batch,

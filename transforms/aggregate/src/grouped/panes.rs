@@ -16,6 +16,9 @@ use super::windows::Windows;
 use crate::accumulate::Accumulator;
 use crate::keys::{KeyCodec, Keys};
 
+/// Windows that are put together at once.
+const TOGETHER: usize = 2048;
+
 /// A pane of a key, and the group that it is counted in.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Pane {
@@ -54,6 +57,8 @@ pub(super) struct Shard {
     /// Panes that changed since the last checkpoint, and which groups these are.
     changed: Vec<Pane>,
     is_changed: Vec<bool>,
+    /// How many windows the last micro-batch gave out: the next may have as many.
+    emitted: usize,
     pub(super) dropped: u64,
     pub(super) updated: u64,
     pub(super) removed: u64,
@@ -81,6 +86,7 @@ impl Shard {
             touched: Vec::new(),
             changed: Vec::new(),
             is_changed: Vec::new(),
+            emitted: 0,
             dropped: 0,
             updated: 0,
             removed: 0,
@@ -170,7 +176,9 @@ impl Shard {
         }
         // In the order of keys, so that what is touched is a few runs in order.
         own.sort_unstable();
-        let (mut from, mut to) = (Vec::new(), Vec::new());
+        let count = own.iter().map(|(_, key)| delta.slots[*key as usize].0.len()).sum();
+        let (mut from, mut to) = (Vec::with_capacity(count), Vec::with_capacity(count));
+        self.touched.reserve(count);
         for (id, key) in own {
             delta.slots[key as usize].0.each(i64::MIN, i64::MAX, |pane, number| {
                 if windows.closes(pane) > late {
@@ -208,7 +216,7 @@ impl Shard {
             self.touched_in.iter_mut().for_each(|batch| *batch = 0);
             1
         });
-        let mut wanted: Vec<(u32, i64)> = Vec::new();
+        let mut wanted: Vec<(u32, i64)> = Vec::with_capacity(self.emitted);
         let updates = plan.mode == OutputMode::Update;
         self.updated = 0;
         for panes in touched.chunk_by(|one, other| one.key == other.key) {
@@ -252,6 +260,7 @@ impl Shard {
                 });
             }
         }
+        self.emitted = wanted.len();
         let mut emitted = Vec::with_capacity(wanted.len().div_ceil(super::ROWS));
         for wanted in wanted.chunks(super::ROWS) {
             emitted.push(self.results(plan, windows, wanted)?);
@@ -323,34 +332,48 @@ impl Shard {
         let ends = starts.iter().map(|start| start + windows.size).collect();
         let mut columns = vec![plan.window_column(starts, ends)];
         columns.extend(self.codec.decode(&keys)?);
-        let (mut from, mut to) = (Vec::with_capacity(wanted.len()), Vec::new());
+        let named =
+            |result: Result<ArrayRef>, name: &str| result.map_err(|e| e.context(format!("aggregate \"{name}\"")));
+        if windows.whole() {
+            let (mut groups, mut to) = (Vec::with_capacity(wanted.len()), Vec::with_capacity(wanted.len()));
+            self.panes_of(wanted, 0, 1, &mut groups, &mut to);
+            for (accumulator, call) in self.accumulators.iter().zip(plan.grouping.calls()) {
+                columns.push(named(accumulator.evaluate(&groups), &call.name)?);
+            }
+        } else {
+            let mut whole = plan.accumulators()?;
+            whole.iter_mut().for_each(|whole| whole.grow(wanted.len()));
+            // As many at a time as stay in the cache while one aggregate after the other is put together.
+            let (mut from, mut to) = (Vec::new(), Vec::new());
+            for (part, wanted) in wanted.chunks(TOGETHER).enumerate() {
+                from.clear();
+                to.clear();
+                self.panes_of(wanted, part * TOGETHER, windows.size, &mut from, &mut to);
+                for ((whole, part), call) in whole.iter_mut().zip(&self.accumulators).zip(plan.grouping.calls()) {
+                    let merged = whole.merge(part.as_ref(), &from, &to);
+                    merged.map_err(|e| e.context(format!("aggregate \"{}\"", call.name)))?;
+                }
+            }
+            let numbers: Vec<u32> = (0..wanted.len() as u32).collect();
+            for (whole, call) in whole.iter().zip(plan.grouping.calls()) {
+                columns.push(named(whole.evaluate(&numbers), &call.name)?);
+            }
+        }
+        plan.grouping.finish(columns, wanted.len())
+    }
+
+    /// The groups of the panes of windows of keys, and at their side the windows' numbers, from `first` on.
+    fn panes_of(&self, wanted: &[(u32, i64)], first: usize, length: i64, from: &mut Vec<u32>, to: &mut Vec<u32>) {
         let (mut last, mut place) = (u32::MAX, 0);
-        let length = if windows.whole() { 1 } else { windows.size };
         for (number, (key, start)) in wanted.iter().enumerate() {
             if *key != last {
                 (last, place) = (*key, 0);
             }
             self.slots[*key as usize].each_next(&mut place, *start, start + length, |_, group| {
                 from.push(group);
-                to.push(number as u32);
+                to.push((first + number) as u32);
             });
         }
-        let named =
-            |result: Result<ArrayRef>, name: &str| result.map_err(|e| e.context(format!("aggregate \"{name}\"")));
-        if windows.whole() {
-            for (accumulator, call) in self.accumulators.iter().zip(plan.grouping.calls()) {
-                columns.push(named(accumulator.evaluate(&from), &call.name)?);
-            }
-        } else {
-            let numbers: Vec<u32> = (0..wanted.len() as u32).collect();
-            let mut whole = plan.accumulators()?;
-            for ((whole, part), call) in whole.iter_mut().zip(&self.accumulators).zip(plan.grouping.calls()) {
-                whole.grow(wanted.len());
-                let merged = whole.merge(part.as_ref(), &from, &to);
-                columns.push(named(merged.and_then(|()| whole.evaluate(&numbers)), &call.name)?);
-            }
-        }
-        plan.grouping.finish(columns, wanted.len())
     }
 
     /// The panes that changed since the last call.

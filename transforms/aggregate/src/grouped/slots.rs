@@ -77,6 +77,15 @@ impl Slots {
         }
     }
 
+    /// How many panes there are.
+    pub(super) fn len(&self) -> usize {
+        match self {
+            Self::Few(one) => usize::from(one.is_some()),
+            Self::Queue(queue) => queue.len(),
+            Self::Tree(tree) => tree.len(),
+        }
+    }
+
     /// The first pane.
     pub(super) fn oldest(&self) -> Option<i64> {
         match self {
