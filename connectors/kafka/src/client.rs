@@ -109,6 +109,9 @@ impl<T: Send + 'static> Drop for Closing<T> {
     }
 }
 
+/// What has a default of ours and two names, librdkafka's and Java's.
+const TWO_NAMES: [[&str; 2]; 1] = [["fetch.message.max.bytes", "max.partition.fetch.bytes"]];
+
 /// The client's configuration: `defaults`, above them what the user hands through, above all `fixed`.
 pub(crate) fn client(
     config: &Config,
@@ -125,6 +128,10 @@ pub(crate) fn client(
     }
     for prefix in prefixes {
         for (key, value) in config.below(prefix) {
+            // Under another name, a default of ours would be in its way.
+            for other in TWO_NAMES.iter().filter(|names| names.contains(&key)).flatten().filter(|name| **name != key) {
+                client.remove(other);
+            }
             client.set(key, value);
         }
     }
@@ -380,6 +387,17 @@ mod tests {
         let text = error.to_string();
         for part in ["looking for topic 't': ", "127.0.0.1:1/", "refused", "check bootstrap.servers"] {
             assert!(text.contains(part), "{part} is not in {text}");
+        }
+    }
+
+    #[test]
+    fn a_default_gives_way_under_either_name() {
+        for key in TWO_NAMES[0] {
+            let given = [(format!("kafka.{key}"), "7".to_owned())].into_iter().collect();
+            let config = crate::config::source().parse(&given, "").unwrap();
+            let client = client(&config, &["kafka."], &[("fetch.message.max.bytes", "9")], &[]);
+            let found: Vec<_> = TWO_NAMES[0].iter().filter_map(|name| client.get(name)).collect();
+            assert_eq!(found, ["7"], "{key}");
         }
     }
 

