@@ -2,7 +2,6 @@
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{Read as _, Write as _};
-use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -14,13 +13,14 @@ use levada_connector_api::{Error, ErrorKind, Result};
 use levada_storage::{Location, blocking};
 use tokio_util::sync::CancellationToken;
 
+use super::segment::{Segment, read_mark};
 use super::store::SegmentStore;
 
 /// Holds the folder's lock as long as it lives, or something that it has begun still runs.
 pub(crate) struct LocalStore {
     folder: PathBuf,
     lock: Arc<Lock>,
-    open: Option<Open>,
+    open: Option<Segment>,
 }
 
 /// The folder's lock. Whatever writes on another thread has a share of it: who asked may be gone before the write is done,
@@ -35,21 +35,6 @@ impl Drop for Lock {
         drop(self.file.take());
         self.released.cancel();
     }
-}
-
-struct Open {
-    segment: u64,
-    file: File,
-    path: PathBuf,
-    /// Where the records end, and the next one goes.
-    length: u64,
-    /// Up to where the file has room: zeros behind the records. See [`make_room`](Self::make_room).
-    room: u64,
-    /// How much was appended where there was no room.
-    grown: u64,
-    /// How many bytes are known to be durable; kept in a small file beside the segments, so that a segment which was cut
-    /// behind our back is told from one whose last record was torn by a crash.
-    mark: File,
 }
 
 impl LocalStore {
@@ -107,12 +92,11 @@ impl LocalStore {
         self.folder.join(format!("{segment:010}.log"))
     }
 
-    fn mark_path(folder: &Path) -> PathBuf {
-        folder.join("durable")
-    }
-
     /// Runs `work` on the open segment on a thread that may block.
-    async fn with_open(&mut self, work: impl FnOnce(&mut Open) -> std::io::Result<()> + Send + 'static) -> Result<()> {
+    async fn with_open(
+        &mut self,
+        work: impl FnOnce(&mut Segment) -> std::io::Result<()> + Send + 'static,
+    ) -> Result<()> {
         let Some(mut open) = self.open.take() else {
             return Err(Error::internal("no checkpoint segment is open"));
         };
@@ -126,78 +110,6 @@ impl LocalStore {
         self.open = result.is_ok().then_some(open);
         result
     }
-}
-
-/// How much room is made at once.
-const ROOM: u64 = 1 << 20;
-/// A log that has grown by so much in small records gets room.
-const SMALL: u64 = 64 << 10;
-
-impl Open {
-    /// Writes behind the last record.
-    fn append(&mut self, bytes: &[Bytes]) -> std::io::Result<()> {
-        let size: u64 = bytes.iter().map(|part| part.len() as u64).sum();
-        if self.length + size > self.room {
-            // Large records are flushed with their size in any case.
-            self.grown = if size < SMALL { self.grown + size } else { 0 };
-            if self.grown >= SMALL || (size < SMALL && self.room > self.length) {
-                self.make_room();
-            }
-        }
-        for part in bytes {
-            self.file.write_all_at(part, self.length)?;
-            self.length += part.len() as u64;
-        }
-        Ok(())
-    }
-
-    /// Makes the file longer than it need be. A flush of what lies within the file's size is one of these very bytes; one
-    /// that has to make a new size durable waits for the file system's journal, and with it for whatever others have
-    /// written: on ext4 every few seconds for up to a second.
-    fn make_room(&mut self) {
-        let zeros = vec![0; ROOM as usize];
-        match self.file.write_all_at(&zeros, self.length).and_then(|()| self.file.sync_all()) {
-            Ok(()) => self.room = self.length + ROOM,
-            // The disk may still have room for the record itself.
-            Err(_) => {
-                let _ = self.file.set_len(self.length);
-                self.room = 0;
-            }
-        }
-        self.grown = 0;
-    }
-
-    /// The same segment as it is now, for another thread. When that one's mark comes last it is an older one.
-    fn share(&self) -> std::io::Result<Self> {
-        let (file, mark) = (self.file.try_clone()?, self.mark.try_clone()?);
-        Ok(Self { file, mark, path: self.path.clone(), ..*self })
-    }
-
-    fn acknowledge(&mut self) -> std::io::Result<()> {
-        let mut mark = [0u8; 24];
-        let parts = [self.segment.to_le_bytes(), self.length.to_le_bytes()];
-        for (to, from) in mark.iter_mut().zip(parts.iter().flatten()) {
-            *to = *from;
-        }
-        let crc = u64::from(crc32fast::hash(mark.get(..16).unwrap_or_default())).to_le_bytes();
-        for (to, from) in mark.iter_mut().skip(16).zip(crc) {
-            *to = from;
-        }
-        // Not flushed: after a power cut an older mark only checks less.
-        self.mark.write_all_at(&mark, 0)
-    }
-}
-
-fn read_mark(folder: &Path) -> Option<(u64, u64)> {
-    let bytes = fs::read(LocalStore::mark_path(folder)).ok()?;
-    let word = |at: usize| Some(u64::from_le_bytes(bytes.get(at..at + 8)?.try_into().ok()?));
-    let crc = u64::from(crc32fast::hash(bytes.get(..16)?));
-    (word(16)? == crc).then_some(())?;
-    Some((word(0)?, word(8)?))
-}
-
-fn open_mark(folder: &Path) -> std::io::Result<File> {
-    OpenOptions::new().write(true).create(true).truncate(false).open(LocalStore::mark_path(folder))
 }
 
 fn list(folder: &Path) -> Result<Vec<String>> {
@@ -246,30 +158,12 @@ impl SegmentStore for LocalStore {
     }
 
     async fn create(&mut self, segment: u64, content: Vec<Bytes>) -> Result<()> {
-        let (path, folder) = (self.path(segment), self.folder.clone());
+        let path = self.path(segment);
         // The log will go on as it went.
-        let with_room = self.open.as_ref().is_some_and(|open| open.room > 0);
+        let with_room = self.open.as_ref().is_some_and(Segment::has_room);
         let open = self
             .locked(move || {
-                let staged = path.with_extension("staged");
-                let write = || {
-                    let file = OpenOptions::new().write(true).create_new(true).open(&staged)?;
-                    let mark = open_mark(&folder)?;
-                    let mut open = Open { segment, file, path: path.clone(), length: 0, room: 0, grown: 0, mark };
-                    open.append(&content)?;
-                    if with_room {
-                        open.make_room();
-                    }
-                    open.file.sync_all()?;
-                    fs::rename(&staged, &path)?;
-                    File::open(&folder)?.sync_all()?;
-                    open.acknowledge()?;
-                    Ok(open)
-                };
-                write().map_err(|e| {
-                    let _ = fs::remove_file(&staged);
-                    Error::io(path.display(), e)
-                })
+                Segment::create(segment, &path, &content, with_room).map_err(|e| Error::io(path.display(), e))
             })
             .await?;
         self.open = Some(open);
@@ -277,21 +171,9 @@ impl SegmentStore for LocalStore {
     }
 
     async fn resume(&mut self, segment: u64, whole: usize) -> Result<()> {
-        let (path, folder) = (self.path(segment), self.folder.clone());
+        let path = self.path(segment);
         let open = self
-            .locked(move || {
-                let resume = || {
-                    let file = OpenOptions::new().write(true).open(&path)?;
-                    // What is behind the records may be room, or torn.
-                    file.set_len(whole as u64)?;
-                    file.sync_all()?;
-                    let (length, mark) = (whole as u64, open_mark(&folder)?);
-                    let mut open = Open { segment, file, path: path.clone(), length, room: 0, grown: 0, mark };
-                    open.acknowledge()?;
-                    Ok(open)
-                };
-                resume().map_err(|e| Error::io(path.display(), e))
-            })
+            .locked(move || Segment::resume(segment, &path, whole as u64).map_err(|e| Error::io(path.display(), e)))
             .await?;
         self.open = Some(open);
         Ok(())
@@ -300,11 +182,7 @@ impl SegmentStore for LocalStore {
     async fn append(&mut self, bytes: Vec<Bytes>, sync: bool) -> Result<()> {
         self.with_open(move |open| {
             open.append(&bytes)?;
-            if sync {
-                open.file.sync_data()?;
-                open.acknowledge()?;
-            }
-            Ok(())
+            if sync { open.sync() } else { Ok(()) }
         })
         .await
     }
@@ -313,10 +191,10 @@ impl SegmentStore for LocalStore {
         let Some(open) = &self.open else {
             return Err(Error::internal("no checkpoint segment is open"));
         };
-        let mut open = open.share().map_err(|e| Error::io(open.path.display(), e))?;
+        let open = open.share().map_err(|e| Error::io(open.path.display(), e))?;
         let lock = self.lock.clone();
         let work = blocking(move || {
-            let synced = open.file.sync_data().and_then(|()| open.acknowledge());
+            let synced = open.sync();
             drop(lock);
             synced.map_err(|e| Error::io(open.path.display(), e))
         });
@@ -366,7 +244,10 @@ mod tests {
                     let (content, durable) = store.read(1).await.unwrap();
                     let frames = super::super::frame::decode("1", &content, durable).unwrap();
                     assert_eq!(frames.payloads.len(), written as usize);
-                    assert!(content.len() as u64 > frames.whole as u64 + ROOM / 2, "there was room");
+                    assert!(
+                        content.len() as u64 > frames.whole as u64 + super::super::segment::ROOM / 2,
+                        "there was room"
+                    );
                     store.resume(1, frames.whole).await.unwrap();
                     assert_eq!(length(&store), frames.whole as u64);
                 }

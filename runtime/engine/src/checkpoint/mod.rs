@@ -17,6 +17,7 @@ mod local;
 mod log;
 mod record;
 mod remote;
+mod segment;
 mod state;
 mod store;
 

@@ -11,9 +11,10 @@ use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 use levada_connector_api::Result;
 
+use super::slot::{NARROW, Narrow, SHORT, Seeds, Wide};
 use super::split::load;
 use super::state::{State, WordId};
-use super::table::{NARROW, Narrow, SHORT, Seeds, Table, Wide};
+use super::table::Table;
 
 /// Bytes of long words for each word that the table may have.
 const LONG_BYTES: usize = 8;
