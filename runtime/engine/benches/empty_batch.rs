@@ -26,6 +26,7 @@ fn main() {
             let from = (batch_id > 0).then(|| Offset::at(batch_id));
             ranges.push(Partition::named("p", 0), OffsetRange::new(from, Offset::at(batch_id + 1)).unwrap()).unwrap();
             let prepared = Prepared {
+                flushed: true,
                 batch_id,
                 epoch: 1,
                 timestamp: 0,
@@ -34,7 +35,7 @@ fn main() {
                 watermarks: Watermarks::default(),
                 state: Vec::new(),
             };
-            checkpoint.prepare(prepared, true).await.unwrap();
+            checkpoint.prepare(prepared).await.unwrap();
             checkpoint.commit(batch_id, &ranges).await.unwrap();
             checkpoint.sync().unwrap().await.unwrap();
             times.push(start.elapsed());

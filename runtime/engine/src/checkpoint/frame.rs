@@ -47,8 +47,10 @@ pub(crate) struct Frames {
 }
 
 /// Reads a segment of which `acknowledged` bytes are known to have been durable. What was being written when the process or
-/// the machine died is left out: the last record, or the commit before it together with it, since a commit is not flushed
-/// before the next record is written, and a power cut may leave any part of both. Anything else that does not fit is damage.
+/// the machine died is left out. That is the last record; or the commit before it together with it, since a commit is not
+/// flushed before the next record is written, and a power cut may leave any part of both; or, where batches are prepared
+/// without a flush, any of these and what follows. Zeros behind the records are room for more. Anything else that does not
+/// fit is damage.
 ///
 /// # Errors
 /// [`Corrupt`](levada_connector_api::ErrorKind::Corrupt), naming the place.
@@ -89,7 +91,7 @@ pub(crate) fn decode(name: &str, content: &Bytes, acknowledged: usize) -> Result
             }
             // Zeros are room for what would have come.
             let rest = content.get(at..).unwrap_or_default();
-            if !rest.chunks(ZEROS.len()).all(|part| ZEROS.starts_with(part)) && !is_torn(content, at) {
+            if !rest.chunks(ZEROS.len()).all(|part| ZEROS.starts_with(part)) && !is_torn(content, at, &payloads) {
                 return Err(damaged(at, "the checksum does not match, and whole records follow"));
             }
             break;
@@ -108,11 +110,16 @@ fn frame_at(content: &Bytes, at: usize) -> Option<Bytes> {
     (checksum(length, [payload.as_ref()]) == crc).then_some(payload)
 }
 
-/// Whether what is broken at `at` was being written at the end: nothing whole follows, or the one record that is flushed
-/// together with the one before it.
-fn is_torn(content: &Bytes, at: usize) -> bool {
-    /// How every record begins.
-    const RECORD: &[u8] = br#"{"type":""#;
+/// How every record begins, and some of them.
+const RECORD: &[u8] = br#"{"type":""#;
+const COMMIT: &[u8] = br#"{"type":"commit""#;
+const PREPARE: &[u8] = br#"{"type":"prepare""#;
+const UNFLUSHED: &[u8] = br#"{"type":"prepare","flushed":false"#;
+const SEAL: &[u8] = br#"{"type":"seal""#;
+
+/// Whether what is broken at `at`, behind the whole records `before`, was being written at the end: nothing whole follows
+/// that was written later than it was durable.
+fn is_torn(content: &Bytes, at: usize, before: &[Bytes]) -> bool {
     let mut behind = Vec::new();
     let mut from = at + 8;
     while let Some(found) = content.get(from..).and_then(|rest| rest.windows(RECORD.len()).position(|w| w == RECORD)) {
@@ -126,15 +133,17 @@ fn is_torn(content: &Bytes, at: usize) -> bool {
             None => payload + RECORD.len(),
         };
     }
-    let takes_along = |next: &Bytes| {
-        let kind = next.get(RECORD.len()..).unwrap_or_default();
-        kind.starts_with(b"prepare\"") || kind.starts_with(b"seal\"")
-    };
-    match behind.as_slice() {
-        [] => true,
-        [last] => takes_along(last),
-        _ => false,
+    let Some((last, others)) = behind.split_last() else { return true };
+    let is = |record: &Bytes, kind: &[u8]| record.starts_with(kind);
+    // The broken one is then a commit, and the one behind it was flushed together with it.
+    if others.is_empty() && (is(last, PREPARE) || is(last, SEAL)) {
+        return true;
     }
+    let mut prepared = before.iter().chain(&behind).filter(|record| is(record, PREPARE)).peekable();
+    let unflushed = prepared.peek().is_none() || prepared.any(|record| is(record, UNFLUSHED));
+    unflushed
+        && others.iter().all(|record| is(record, COMMIT) || is(record, UNFLUSHED))
+        && [COMMIT, PREPARE, SEAL].iter().any(|kind| is(last, kind))
 }
 
 fn read_u32(content: &[u8], at: usize) -> Option<u32> {
@@ -202,7 +211,7 @@ mod tests {
                 assert_eq!(frames.whole, whole, "{next} {zeroed:?}");
             }
         }
-        // What follows cannot have been written before the broken record was durable.
+        // What follows cannot have been written before the broken record was durable: batches are flushed when prepared.
         for records in [
             vec![record("prepare", 0), record("commit", 0)],
             vec![record("commit", 0), record("start", 0)],
@@ -211,6 +220,37 @@ mod tests {
             let error = decode("s", &torn(&records, from..from + 10).into(), 8).err().unwrap();
             assert!(error.to_string().contains(&format!("damaged at byte {from}")), "{error}");
         }
+    }
+
+    /// Where batches are prepared without a flush, a power cut may leave any pages of many records.
+    #[test]
+    fn any_of_many_records_that_were_not_flushed_may_be_torn() {
+        let commit = br#"{"type":"commit","x":1}"#.to_vec();
+        let prepare = |flushed: bool| format!(r#"{{"type":"prepare","flushed":{flushed},"x":1}}"#).into_bytes();
+        let start = br#"{"type":"start","x":1}"#.to_vec();
+        let torn = |before: &[Vec<u8>], records: &[Vec<u8>]| {
+            let durable = segment(before);
+            let from = durable.len();
+            let mut content = [durable, records.iter().flat_map(|record| encode(record)).collect()].concat();
+            content[from..from + 10].fill(0);
+            content.extend([0; 5000]);
+            decode("s", &content.into(), 8).map(|frames| (frames.whole, from))
+        };
+        let unflushed =
+            [prepare(false), commit.clone(), prepare(false), commit.clone(), prepare(false), commit.clone()];
+        for before in [vec![], vec![prepare(false), commit.clone()], vec![prepare(true), commit.clone()]] {
+            for count in 1..=unflushed.len() {
+                let seen = !before.is_empty() && before[0] == prepare(true) && count < 3;
+                match torn(&before, &unflushed[..count]) {
+                    Ok((whole, from)) => assert_eq!(whole, from),
+                    // Nothing says that the broken one was not flushed.
+                    Err(error) => assert!(seen, "{count}: {error}"),
+                }
+            }
+        }
+        // A flushed one that is not the last, and what is always flushed, come after what is durable.
+        assert!(torn(&[prepare(false)], &[commit.clone(), prepare(true), commit.clone()]).is_err());
+        assert!(torn(&[prepare(false)], &[commit.clone(), start]).is_err());
     }
 
     proptest! {

@@ -221,7 +221,7 @@ impl Checkpoint {
             let content = self.snapshot(recovered.state.clone(), Some(&start))?;
             self.create_segment(content).await?;
             if let Some(pending) = &recovered.pending {
-                self.append(&Record::Prepare(pending.clone()), true).await?;
+                self.append(&Record::Prepare(Prepared { flushed: true, ..pending.clone() }), true).await?;
             }
             return Ok(());
         }
@@ -230,15 +230,15 @@ impl Checkpoint {
         self.append(&start, true).await
     }
 
-    /// Fixes a batch, and everything before it; durably if `sync`. Without it the record outlives the process, but not the
-    /// machine: enough where a batch may reach the sink twice.
+    /// Fixes a batch, and everything before it; durably if it says so.
     ///
     /// # Errors
     /// The log cannot be written; the batch is then not fixed, or its record is torn and will be left out.
-    pub async fn prepare(&mut self, prepared: Prepared, sync: bool) -> Result<()> {
+    pub async fn prepare(&mut self, prepared: Prepared) -> Result<()> {
         self.pending = prepared.watermarks;
-        self.append(&Record::Prepare(prepared), sync).await?;
-        self.unsynced = !sync;
+        let flushed = prepared.flushed;
+        self.append(&Record::Prepare(prepared), flushed).await?;
+        self.unsynced = !flushed;
         Ok(())
     }
 

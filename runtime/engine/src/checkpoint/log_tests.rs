@@ -11,6 +11,7 @@ fn ranges(from: u64, to: u64) -> OffsetRanges {
 
 fn prepared(batch_id: u64, epoch: u64, state: Vec<StateEntry>) -> Prepared {
     Prepared {
+        flushed: true,
         batch_id,
         epoch,
         timestamp: 0,
@@ -43,9 +44,9 @@ async fn what_was_committed_is_found_and_what_was_prepared_is_pending() {
     let location = folder.path().to_str().unwrap();
     let (mut checkpoint, recovered) = begun(location).await;
     assert_eq!((recovered.last, recovered.epoch), (None, 0));
-    checkpoint.prepare(prepared(0, 1, vec![entry(10, false)]), true).await.unwrap();
+    checkpoint.prepare(prepared(0, 1, vec![entry(10, false)])).await.unwrap();
     checkpoint.commit(0, &ranges(0, 1)).await.unwrap();
-    checkpoint.prepare(prepared(1, 1, vec![]), true).await.unwrap();
+    checkpoint.prepare(prepared(1, 1, vec![])).await.unwrap();
     drop(checkpoint);
 
     let (checkpoint, mut recovered) = begun(location).await;
@@ -76,7 +77,7 @@ async fn segments_roll_with_a_snapshot_and_old_ones_go() {
     let (mut checkpoint, _) = begun(location).await;
     let mut rolls = 0;
     for batch in 0..20 {
-        checkpoint.prepare(prepared(batch, 1, vec![entry(400_000, false)]), true).await.unwrap();
+        checkpoint.prepare(prepared(batch, 1, vec![entry(400_000, false)])).await.unwrap();
         checkpoint.commit(batch, &ranges(batch, batch + 1)).await.unwrap();
         if checkpoint.roll_due() {
             checkpoint.roll(vec![entry(1_000, true)]).await.unwrap();
@@ -99,7 +100,7 @@ async fn a_torn_end_is_cut_off_and_a_cut_segment_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let location = folder.path().to_str().unwrap();
     let (mut checkpoint, _) = begun(location).await;
-    checkpoint.prepare(prepared(0, 1, vec![]), true).await.unwrap();
+    checkpoint.prepare(prepared(0, 1, vec![])).await.unwrap();
     drop(checkpoint);
     let log = folder.path().join("0000000001.log");
     let whole = std::fs::read(&log).unwrap();
@@ -156,7 +157,7 @@ async fn in_an_object_store_the_second_run_fences_the_first() {
         (checkpoint, recovered)
     };
     let (mut first, _) = open().await;
-    first.prepare(prepared(0, 1, vec![entry(5, false)]), true).await.unwrap();
+    first.prepare(prepared(0, 1, vec![entry(5, false)])).await.unwrap();
     let (mut second, recovered) = open().await;
     assert_eq!((recovered.epoch, recovered.pending.unwrap().state[0].clone()), (1, entry(5, false)));
     let error = first.commit(0, &ranges(0, 1)).await.err().unwrap();
@@ -175,7 +176,7 @@ async fn a_segment_that_was_taken_away_is_missed() {
     let folder = tempfile::tempdir().unwrap();
     let location = folder.path().to_str().unwrap();
     let (mut checkpoint, _) = begun(location).await;
-    checkpoint.prepare(prepared(0, 1, vec![]), true).await.unwrap();
+    checkpoint.prepare(prepared(0, 1, vec![])).await.unwrap();
     checkpoint.commit(0, &ranges(0, 1)).await.unwrap();
     checkpoint.roll(vec![]).await.unwrap();
     drop(checkpoint);

@@ -83,6 +83,9 @@ pub struct Start {
 /// A batch that is fixed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Prepared {
+    /// Whether it is durable before the sink's commit begins. The first field: [`frame`](super::frame) looks for it. Without
+    /// it the record outlives the process, but not the machine: enough where a batch may reach the sink twice.
+    pub flushed: bool,
     /// The micro-batch.
     pub batch_id: u64,
     /// The run that prepared it.

@@ -23,6 +23,8 @@ pub(super) struct Segment {
     room: u64,
     /// How much was appended where there was no room.
     grown: u64,
+    /// Whether the disk had none: it is not asked again, since others need what it has left.
+    full: bool,
     /// How many bytes are known to be durable; kept in a small file beside the segments, so that a segment which was cut
     /// behind our back is told from one whose last record was torn by a crash.
     mark: File,
@@ -62,7 +64,7 @@ impl Segment {
 
     fn at(number: u64, file: File, path: &Path, length: u64) -> Result<Self> {
         let mark = OpenOptions::new().write(true).create(true).truncate(false).open(mark_path(folder(path)))?;
-        Ok(Self { number, file, path: path.to_owned(), length, room: 0, grown: 0, mark })
+        Ok(Self { number, file, path: path.to_owned(), length, room: 0, grown: 0, full: false, mark })
     }
 
     /// Whether there is room behind the records, as there is when they are small.
@@ -76,7 +78,7 @@ impl Segment {
         if self.length + size > self.room {
             // Large records are flushed with their size in any case.
             self.grown = if size < SMALL { self.grown + size } else { 0 };
-            if self.grown >= SMALL || (size < SMALL && self.room > self.length) {
+            if !self.full && (self.grown >= SMALL || (size < SMALL && self.room > self.length)) {
                 self.make_room()?;
             }
         }
@@ -95,7 +97,7 @@ impl Segment {
         let zeros = vec![0; ROOM as usize];
         if self.file.write_all_at(&zeros, self.length).is_err() {
             // The disk may have room for the record itself.
-            self.room = 0;
+            (self.room, self.full) = (0, true);
             return self.file.set_len(self.length);
         }
         // What fails here may be records that were to be flushed later: nobody would hear of it again.

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use levada_connector_api::{
-    BadRow, Commit, DeadLetter, Error, EventTime, Result, Sink, Stage, StateStats, TaskContext,
+    BadRow, Batch, Commit, DeadLetter, Error, EventTime, Result, Sink, Stage, StateStats, TaskContext,
 };
 use tokio::sync::{mpsc, watch};
 
@@ -58,7 +58,7 @@ impl Committer {
                     for batch in batches {
                         counts.output_rows += batch.num_rows() as u64;
                         self.context.faults.at("sink.write.before")?;
-                        self.sink.write(batch_id, batch).await.map_err(|e| self.at_sink(e))?;
+                        self.write(batch_id, batch).await?;
                         self.context.faults.at("sink.write.after")?;
                     }
                     drop(room);
@@ -95,6 +95,20 @@ impl Committer {
                 message = self.input.recv() => return Ok(message),
             }
         }
+    }
+
+    /// Hands a batch to the sink; meanwhile the log is flushed, too.
+    async fn write(&mut self, batch_id: u64, batch: Batch) -> Result<()> {
+        let mut write = self.sink.write(batch_id, batch);
+        let written = loop {
+            tokio::select! {
+                biased;
+                flushed = self.flushes.turn(&mut self.checkpoint, &self.committed), if self.flushes.is_due() => flushed?,
+                written = &mut write => break written,
+            }
+        };
+        drop(write);
+        written.map_err(|e| self.at_sink(e))
     }
 
     async fn reject(&mut self, batch_id: u64, stage: Stage, source: usize, rows: Vec<BadRow>) -> Result<()> {
@@ -146,7 +160,10 @@ impl Committer {
         let before = Instant::now();
         if !read.repeated {
             faults.at("prepare.before")?;
+            // Dead letters are durable after it, and must be those of this very batch.
+            let flushed = self.flushes_first || counts.rejected_rows > 0;
             let prepared = Prepared {
+                flushed,
                 batch_id,
                 epoch: self.context.epoch,
                 timestamp: read.timestamp_ms,
@@ -155,14 +172,12 @@ impl Committer {
                 watermarks,
                 state: deltas.wait().await?,
             };
-            // Dead letters are durable after it, and must be those of this very batch.
-            let flush = self.flushes_first || counts.rejected_rows > 0;
-            if flush {
+            if flushed {
                 // A flush that fails says so to one of those who wait, and it may be that one.
                 self.flushes.wait(&self.committed).await?;
             }
-            self.checkpoint.prepare(prepared, flush).await?;
-            if flush {
+            self.checkpoint.prepare(prepared).await?;
+            if flushed {
                 // That has flushed the commits before it, too.
                 self.flushes.tell(&self.committed);
             }

@@ -44,23 +44,24 @@ fn values(lines: &StringArray) -> &[u8] {
 }
 
 fn count_all<S: Separators>(lines: &StringArray, delta: &mut Delta) {
+    let (mut found, mut packed) = (Found::new(), Packed::new());
+    let mut count = |offsets: &[i32]| count_run::<S>(lines.value_data(), offsets, &mut found, &mut packed, delta);
     match lines.nulls() {
-        None => count_run::<S>(lines.value_data(), lines.value_offsets(), delta),
+        None => count(lines.value_offsets()),
         Some(nulls) => {
             for (from, to) in nulls.valid_slices() {
-                count_run::<S>(lines.value_data(), lines.value_offsets().get(from..=to).unwrap_or_default(), delta);
+                count(lines.value_offsets().get(from..=to).unwrap_or_default());
             }
         }
     }
 }
 
 /// Counts the words of lines that follow each other and of which none is null: `offsets` are their bounds in `buffer`.
-fn count_run<S: Separators>(buffer: &[u8], offsets: &[i32], delta: &mut Delta) {
+fn count_run<S: Separators>(buffer: &[u8], offsets: &[i32], found: &mut Found, packed: &mut Packed, delta: &mut Delta) {
     let ([first, ends @ ..], Some(last)) = (offsets, offsets.last()) else { return };
     let (mut chunk, last) = (*first as usize, *last as usize);
     let mut ends = ends.iter().map(|end| *end as usize).peekable();
-    let mut found = Found::new(chunk);
-    let mut packed = Packed::new();
+    found.begin(chunk);
     while chunk < last {
         let until = (chunk + CHUNK).min(last);
         let mut line_ends = [0; CHUNK / BLOCK];
@@ -74,7 +75,7 @@ fn count_run<S: Separators>(buffer: &[u8], offsets: &[i32], delta: &mut Delta) {
             }
         }
         found.find::<S>(buffer.get(chunk..until).unwrap_or_default(), chunk, &line_ends);
-        packed.pack::<S>(buffer, &found, delta);
+        packed.pack::<S>(buffer, found, delta);
         packed.count(delta);
         chunk = until;
     }
@@ -108,10 +109,13 @@ struct Found {
 }
 
 impl Found {
-    fn new(start: usize) -> Self {
-        let mut starts = [0; CHUNK + 1 + GROUP];
-        starts[0] = start as u32;
-        Self { count: 0, starts, ends: [0; CHUNK + GROUP], empty: 0 }
+    fn new() -> Self {
+        Self { count: 0, starts: [0; CHUNK + 1 + GROUP], ends: [0; CHUNK + GROUP], empty: 0 }
+    }
+
+    /// Forgets what was found; the next word begins at `start`.
+    fn begin(&mut self, start: usize) {
+        (self.count, self.empty, self.starts[0]) = (0, 0, start as u32);
     }
 
     /// Where the word begins whose end is not yet known.
