@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use levada_connector_api::{BadRow, Batch, EventTime, OffsetRanges, Offsets, Stage, StateStats};
 use levada_storage::Background;
-
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::checkpoint::{StateEntry, Watermarks};

@@ -1,8 +1,9 @@
 //! Open hash tables of short words and their counts.
 //!
 //! A word and its count stand in one slot, which lies in one line of the cache: counting a word reads no other. What is
-//! needed less often, the words' numbers in the [`State`], stands beside. Most texts' words fit the [`Narrow`](super::slot::Narrow) slots, of
-//! which four share a line: with tens of thousands of words the table's size decides how fast they are counted.
+//! needed less often, the words' numbers in the [`State`], stands beside. Most texts' words fit the slots called
+//! [`Narrow`](super::slot::Narrow), of which four share a line: with tens of thousands of words the table's size decides how
+//! fast they are counted.
 
 use levada_connector_api::Result;
 
