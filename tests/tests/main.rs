@@ -5,6 +5,7 @@
 //! - [`kafka`]: the same from and to a real Kafka;
 //! - [`topics`]: the same from a topic into a table and into files;
 //! - [`broken`]: full disks, unwritable folders, damaged checkpoints, a second process;
+//! - [`full_broker`]: a broker whose disk is full;
 //! - [`bad_rows`]: rows that cannot be decoded;
 //! - [`bad_input`]: messages of every bad kind, and servers that refuse;
 //! - [`dead_letters`]: bad rows of every stage in a topic;
@@ -25,6 +26,8 @@ mod broken;
 mod crash;
 #[cfg(test)]
 mod dead_letters;
+#[cfg(test)]
+mod full_broker;
 #[cfg(test)]
 mod kafka;
 #[cfg(test)]

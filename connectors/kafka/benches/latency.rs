@@ -3,7 +3,8 @@
 //!
 //! Starts a broker and, once for each guarantee, `target/release/levada run` with Kafka at both ends. A message says when it
 //! was sent; a reader of committed messages says when it came. The first fifth of the time is not counted. Before that the
-//! same is done with nothing between sender and reader.
+//! same is done with nothing between sender and reader. What each micro-batch spent its time on is written to the folder
+//! that `LATENCY_PROGRESS` names.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -48,6 +49,9 @@ fn pipeline(kafka: &Kafka, folder: &Path, guarantee: &str, from: &str, to: &str)
     let binary = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/release/levada");
     let mut command = Command::new(binary);
     command.args(["run", "--log-level", "warn"]).arg(file).stdout(Stdio::null());
+    if let Some(progress) = std::env::var_os("LATENCY_PROGRESS") {
+        command.arg("--progress").arg(Path::new(&progress).join(format!("{guarantee}.jsonl")));
+    }
     command.spawn().expect("cargo build --release comes first")
 }
 
@@ -122,6 +126,8 @@ fn main() {
     let seconds = std::env::args().skip(1).find_map(|arg| arg.parse().ok()).unwrap_or(20);
     let Some(kafka) = Kafka::start() else { return };
     let folder = tempfile::tempdir().unwrap();
+    // What a build has just written would otherwise be what the checkpoint's flushes wait for.
+    Command::new("sync").status().unwrap();
     topics(&kafka, &["straight"]);
     let mut straight = Reader::new(&kafka, "straight");
     report("no pipeline", timed(&kafka, "straight", &mut straight, Instant::now(), seconds));

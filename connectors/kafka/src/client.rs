@@ -17,6 +17,10 @@ use rdkafka::{ClientContext, TopicPartitionList};
 /// How long a request to the brokers may take before it is an error that may pass.
 pub(crate) const REQUEST: Duration = Duration::from_secs(30);
 
+/// librdkafka's 100 ms keep each new client waiting for half of it before it connects for the first time. Whoever cannot be
+/// reached is asked more and more seldom.
+const BACKOFF_MS: &str = "20";
+
 /// How often the same trouble is told.
 const AGAIN: Duration = Duration::from_secs(60);
 
@@ -27,8 +31,8 @@ pub(crate) struct Context(Arc<Mutex<Heard>>);
 /// What the client has told of its troubles.
 #[derive(Default)]
 struct Heard {
-    /// The last that says something.
-    last: Option<String>,
+    /// The last that says something, and when.
+    last: Option<(String, Instant)>,
     /// When each was told.
     told: HashMap<String, Instant>,
 }
@@ -36,6 +40,22 @@ struct Heard {
 impl Context {
     fn heard(&self) -> MutexGuard<'_, Heard> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The last trouble of which the client has told.
+    fn told(&self) -> Option<String> {
+        self.heard().last.as_ref().map(|(told, _)| told.clone())
+    }
+
+    /// Says of an error why the brokers cannot be reached, where the client has told so lately.
+    pub(crate) fn explain(&self, error: Error) -> Error {
+        let recent = |(told, at): &(String, Instant)| (at.elapsed() < AGAIN).then(|| told.clone());
+        match self.heard().last.as_ref().and_then(recent) {
+            Some(told) if error.kind() == ErrorKind::Unavailable && error.remedy().is_none() => {
+                error.hint(format!("{told}; look into the brokers' logs: one whose disk is full, for one, shuts down"))
+            }
+            _ => error,
+        }
     }
 }
 
@@ -60,7 +80,7 @@ impl ClientContext for Context {
         let mut heard = self.heard();
         // That no broker is left is no cause.
         if !matches!(error, KafkaError::Global(Code::AllBrokersDown)) {
-            heard.last = Some(text.clone());
+            heard.last = Some((text.clone(), Instant::now()));
         }
         heard.told.retain(|_, at| at.elapsed() < AGAIN);
         if heard.told.contains_key(&text) {
@@ -120,6 +140,7 @@ pub(crate) fn client(
     fixed: &[(&str, &str)],
 ) -> ClientConfig {
     let mut client = ClientConfig::new();
+    client.set("reconnect.backoff.ms", BACKOFF_MS);
     for (key, value) in defaults {
         client.set(*key, *value);
     }
@@ -209,7 +230,7 @@ pub(crate) fn check_access(config: &ClientConfig) -> Result<()> {
             let Err(refused) = answer else { continue };
             match code(&refused) {
                 Some(Code::Authentication | Code::SaslAuthenticationFailed) => {
-                    let told = consumer.context().heard().last.clone().unwrap_or_default();
+                    let told = consumer.context().told().unwrap_or_default();
                     let error = error(format!("the brokers refuse the user: {told}"), refused);
                     return Err(match told.to_ascii_lowercase().contains("unsupported") {
                         true => error.hint("check kafka.sasl.mechanism"),
@@ -253,7 +274,7 @@ fn metadata_within(patience: Duration, consumer: &Consumer, topic: Option<&str>,
         answer
     });
     answer.map_err(|failed| {
-        let told = consumer.context().heard().last.clone();
+        let told = consumer.context().told();
         let error = error(what, failed);
         match told.filter(|_| error.kind() == ErrorKind::Unavailable) {
             Some(told) => Error::new(ErrorKind::Unavailable, format!("{what}: {told}")).source(error).hint(
@@ -408,7 +429,7 @@ mod tests {
         context.error(code.clone(), "b:1/1: Connect failed (after 1ms in state CONNECT)");
         context.error(code, "b:1/1: Connect failed (after 7ms in state CONNECT, 3 identical error(s) suppressed)");
         context.error(KafkaError::Global(Code::AllBrokersDown), "1/1 brokers are down");
-        let heard = context.heard();
-        assert_eq!((heard.told.len(), heard.last.as_deref()), (2, Some("b:1/1: Connect failed")));
+        let told = context.heard().told.len();
+        assert_eq!((told, context.told().as_deref()), (2, Some("b:1/1: Connect failed")));
     }
 }

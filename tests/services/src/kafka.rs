@@ -45,11 +45,21 @@ impl Kafka {
         let libs = libraries()?;
         // A port that was free may be taken before the broker binds it.
         for _ in 0..2 {
-            if let Some(kafka) = Self::attempt(&libs, None) {
+            if let Some(kafka) = Self::attempt(&libs, None, None) {
                 return Some(kafka);
             }
         }
-        Some(Self::attempt(&libs, None).unwrap_or_else(|| panic!("Kafka did not start three times in a row")))
+        Some(Self::attempt(&libs, None, None).unwrap_or_else(|| panic!("Kafka did not start three times in a row")))
+    }
+
+    /// Starts a broker whose topics lie in a folder of somebody else's.
+    ///
+    /// # Panics
+    /// As [`start`](Self::start).
+    pub fn start_in(topics: &Path) -> Option<Self> {
+        let libs = libraries()?;
+        let mut attempts = (0..2).filter_map(|_| Self::attempt(&libs, None, Some(topics)));
+        Some(attempts.next().unwrap_or_else(|| panic!("Kafka did not start twice in a row")))
     }
 
     /// Starts a broker that also listens for encrypted connections, as `localhost`, with this key and certificate (PEM), and
@@ -62,7 +72,7 @@ impl Kafka {
         for _ in 0..2 {
             let [port] = free_ports();
             let secure = Secure { port, key_and_certificate };
-            if let Some(kafka) = Self::attempt(&libs, Some(&secure)) {
+            if let Some(kafka) = Self::attempt(&libs, Some(&secure), None) {
                 return Some((kafka, format!("localhost:{port}")));
             }
         }
@@ -149,11 +159,16 @@ impl Kafka {
         }
     }
 
-    fn attempt(libs: &Path, secure: Option<&Secure<'_>>) -> Option<Self> {
+    fn attempt(libs: &Path, secure: Option<&Secure<'_>>, topics: Option<&Path>) -> Option<Self> {
         let folder = tempfile::tempdir().expect("a temporary folder can be made");
         let [port, controller] = free_ports();
         let properties = folder.path().join("server.properties");
         let mut settings = server_properties(folder.path(), port, controller);
+        if let Some(topics) = topics {
+            let own = format!("log.dirs={}/logs\n", folder.path().display());
+            let apart = format!("log.dirs={}\nmetadata.log.dir={}/logs\n", topics.display(), folder.path().display());
+            settings = settings.replace(&own, &apart);
+        }
         if let Some(secure) = secure {
             settings = secure.add_to(&settings, folder.path());
         }

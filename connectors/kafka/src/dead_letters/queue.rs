@@ -53,6 +53,7 @@ impl Queue {
     pub(super) fn new(config: &Config) -> Self {
         // The brokers say what is too large.
         let defaults = [("partitioner", "murmur2_random"), ("linger.ms", "50"), ("message.max.bytes", "1000000000")];
+        let defaults = [&defaults[..], &[("allow.auto.create.topics", "false")]].concat();
         Self {
             client: client::client(config, &PREFIXES, &defaults, &SINK_FIXED),
             topic: config.string("topic.name").into(),
@@ -71,11 +72,12 @@ impl Queue {
         let begin = open.begun.is_none();
         let begun = *open.begun.get_or_insert_with(Instant::now);
         let lasts = fence::transaction_timeout(&self.client);
-        let judge = Judge { producer: producer.clone(), transaction: Some((begun, lasts)) };
+        let judge = Judge { producer: producer.clone(), track: open.track.clone(), transaction: Some((begun, lasts)) };
         let sending = judge.blocking(move || {
             if begin {
                 producer.begin_transaction().map_err(|e| transaction_error("beginning a transaction", e))?;
             }
+            producer.context().writes_to(&topic);
             // A letter that the brokers refuse is told by its place.
             let places = letters.iter().map(|letter| letter.row.position.clone()).collect();
             let origin = Origin::unknown().with_records(Arc::new(Places(places)));
@@ -123,15 +125,15 @@ impl DeadLetterQueue for Queue {
         let topic = self.progress_topic.clone().unwrap_or_else(|| format!("levada-progress-{}", context.pipeline));
         let key = format!("{}/{}/dead-letters/{checkpoint}", context.pipeline, context.task);
         // What is not known to be there is written: rather twice than never.
-        let track = Track { topic, key, epoch: context.epoch, pending: None };
+        let client = Arc::new(self.client.clone());
+        let track = Track { client, topic, key, epoch: context.epoch, pending: None, begins: false };
         let creation = Creation { replication: -1, ..creation };
-        let held =
-            track.take_over(&self.client, std::slice::from_ref(&producer), &topics, &creation, &Faults::none()).await?;
+        let held = track.take_over(std::slice::from_ref(&producer), &topics, &creation, &Faults::none()).await?;
         self.open = Some(Open {
             producer,
             track,
             context: context.clone(),
-            held: held.map(|note| (note.commit.batch_id, note.digest)),
+            held: held.and_then(|note| Some((note.commit?.batch_id, note.digest))),
             begun: None,
             digest: 0,
             waiting: Vec::new(),
@@ -165,11 +167,11 @@ impl DeadLetterQueue for Queue {
         let Some(begun) = open.begun.take() else { return Ok(()) };
         let lasts = fence::transaction_timeout(&self.client);
         let commit = Commit { batch_id, epoch: open.context.epoch, offsets: Offsets::new() };
-        let note = Note { commit, digest: Some(digest) };
+        let note = Note { epoch: commit.epoch, commit: Some(commit), digest: Some(digest) };
         let (producer, track, faults) = (open.producer.clone(), open.track.clone(), Faults::none());
         open.held = Some((batch_id, Some(digest)));
         let topic = self.topic.clone();
-        let judge = Judge { producer: producer.clone(), transaction: Some((begun, lasts)) };
+        let judge = Judge { producer: producer.clone(), track: open.track.clone(), transaction: Some((begun, lasts)) };
         let finishing = judge.blocking(move || finish(&producer, &track, &note, &faults));
         finishing.await.map_err(|error| match error.kind() {
             ErrorKind::Data => error.hint(format!("raise max.message.bytes of the topic '{topic}'")),

@@ -16,6 +16,7 @@ use rdkafka::util::IntoOpaque as _;
 
 use super::producer::{PATIENCE, Producer, is_for_the_row};
 use super::rows::Messages;
+use super::stall::Stall;
 use crate::client;
 
 /// Messages that are handed over together.
@@ -42,6 +43,12 @@ impl Turns {
     /// The topic has so many partitions now.
     pub(super) fn set(&mut self, partitions: i32) {
         self.partitions = partitions;
+    }
+
+    /// Whether the topic had all partitions that messages name when they were counted last. librdkafka never forgets one of many
+    /// for a partition that it does not know: it would wait for that for ever.
+    pub(super) fn know_all_of(&self, messages: &Messages) -> bool {
+        messages.all_partitions(|partition| (0..self.partitions).contains(&partition))
     }
 
     fn next(&self) -> i32 {
@@ -95,7 +102,7 @@ pub(super) fn send(
     let mut refused = Vec::new();
     let run = if messages.find_any_place() { turns.run(messages.rows) } else { CHUNK };
     let mut chunk: Vec<sys::rd_kafka_message_t> = Vec::with_capacity(run.min(messages.rows));
-    let (mut next, mut since) = (0, Instant::now());
+    let (mut next, mut since, mut stall) = (0, Instant::now(), Stall::begin());
     while next < messages.rows {
         chunk.clear();
         chunk.extend((next..messages.rows.min(next + run)).map(|row| message(messages, row, first)));
@@ -124,12 +131,15 @@ pub(super) fn send(
         }
         producer.poll(Duration::from_millis(if sent < chunk.len() { 5 } else { 0 }));
         if sent > 0 {
-            since = Instant::now();
-        } else if since.elapsed() > PATIENCE || producer.context().is_spoilt() {
+            (since, stall) = (Instant::now(), Stall::begin());
+            next += sent;
+            continue;
+        }
+        stall.go_on(producer)?;
+        if since.elapsed() > PATIENCE || producer.context().is_given_up() {
             let error = KafkaError::MessageProduction(Code::QueueFull);
             return Err(client::error(format!("topic '{name}'"), error).context(origin.of(next)));
         }
-        next += sent;
     }
     Ok(refused)
 }

@@ -8,6 +8,8 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::producer::Producer as _;
 
 use super::producer::{self, Producer};
+use super::progress::Track;
+use super::stall;
 use crate::client::{self, blocking};
 
 /// The brokers' patience with a transaction, where the configuration names none: librdkafka's default.
@@ -24,6 +26,7 @@ pub(crate) fn transaction_timeout(client: &ClientConfig) -> Duration {
 /// What errors of a transactional producer mean.
 pub(crate) struct Judge {
     pub(crate) producer: Producer,
+    pub(crate) track: Track,
     /// When the transaction began, and how long it may take.
     pub(crate) transaction: Option<(Instant, Duration)>,
 }
@@ -51,11 +54,22 @@ impl Judge {
             Some((code, text)) if is_fence(code) && error.kind() != ErrorKind::Fenced => {
                 client::error(text, KafkaError::Global(code)).context(error.to_string())
             }
+            // A transaction that a topic has spoilt says of every call that it is not allowed in this state.
+            _ if error.kind() == ErrorKind::Unavailable => match stall::is_gone(&self.producer) {
+                Some(topic) => stall::gone(&self.producer, &topic).source(error),
+                None => self.producer.context().explain(error),
+            },
             _ => error,
         };
         match self.transaction {
             // The brokers give up a transaction that takes too long, and lock out who began it, as if another had taken over.
+            // Whether one has, they do not say; but it has left a record as soon as it has written anything.
             Some((begun, lasts)) if error.kind() == ErrorKind::Fenced && begun.elapsed() >= lasts => {
+                match self.track.is_overtaken() {
+                    Ok(true) => return error,
+                    Ok(false) => {}
+                    Err(why) => tracing::debug!(%why, "whether another run has taken over is not known"),
+                }
                 let message = format!(
                     "the transaction has taken longer than the {} s that the brokers allow",
                     lasts.as_secs_f64()

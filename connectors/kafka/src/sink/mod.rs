@@ -7,6 +7,7 @@ pub(crate) mod producer;
 pub(crate) mod progress;
 mod rows;
 mod settle;
+mod stall;
 pub(crate) mod topics;
 pub(crate) mod transaction;
 mod writer;

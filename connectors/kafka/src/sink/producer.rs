@@ -11,6 +11,7 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use super::bulk::Turns;
 pub(crate) use super::deliveries::{Deliveries, NO_ROW};
 use super::rows::Messages;
+use super::stall::Stall;
 use crate::client;
 
 /// How long what is sent may take to arrive before the micro-batch is given up and repeated.
@@ -21,6 +22,9 @@ const STEP: Duration = Duration::from_millis(200);
 /// How often what has become of messages is asked for while it is waited for: at first, and when it takes long.
 const SERVED: Duration = Duration::from_micros(50);
 const SELDOM: Duration = Duration::from_millis(1);
+
+/// How long brokers may take to say which partitions a topic has.
+const ASKED: Duration = Duration::from_secs(5);
 
 /// How long a report may take that explains why a call has failed.
 const REPORTS: Duration = Duration::from_millis(500);
@@ -43,7 +47,7 @@ pub(super) fn send(
 ) -> Result<Vec<(usize, String)>> {
     let first = producer.context().expect(messages.rows, origin);
     let sent = match topic.zip(turns) {
-        Some((topic, turns)) if messages.are_plain() => {
+        Some((topic, turns)) if messages.are_plain() && turns.know_all_of(messages) => {
             super::bulk::send(producer, topic, messages, first, origin, tolerant, turns)
         }
         _ => each(producer, topic, messages, first, origin, tolerant),
@@ -116,18 +120,49 @@ pub(super) fn is_for_the_row(error: &Error) -> bool {
 
 /// Sends one message.
 pub(crate) fn enqueue(producer: &Producer, mut record: Record<'_>) -> Result<()> {
-    let since = Instant::now();
+    // Most messages find room at once, and need no clock.
+    let (mut waits, mut asked) = (None, false);
     loop {
         match producer.send(record) {
             Ok(()) => return Ok(()),
             Err((error, back)) if client::code(&error) == Some(Code::QueueFull) => {
-                if since.elapsed() > PATIENCE || producer.context().is_spoilt() {
+                let (since, stall) = waits.get_or_insert_with(|| (Instant::now(), Stall::begin()));
+                if since.elapsed() > PATIENCE || producer.context().is_given_up() {
                     return Err(client::error(format!("topic '{}'", back.topic), error));
                 }
                 record = back;
                 producer.poll(Duration::from_millis(10));
+                stall.go_on(producer)?;
             }
-            Err((error, back)) => return Err(client::error(format!("topic '{}'", back.topic), error)),
+            // A topic may have got partitions since the client has counted them.
+            Err((error, back))
+                if client::code(&error) == Some(Code::UnknownPartition)
+                    && !asked
+                    && producer.context().may_ask_for(back.topic) =>
+            {
+                if producer.context().is_given_up() {
+                    // Whether the row is wrong nobody needs to know, nor does this say so.
+                    let message = format!("topic '{}': what is sent is not wanted any more", back.topic);
+                    return Err(Error::new(ErrorKind::Unavailable, message).source(error));
+                }
+                asked = true;
+                // Without an answer it is not known whether the row is wrong.
+                let failed = |e| client::error(format!("topic '{}': asking for its partitions", back.topic), e);
+                producer.client().fetch_metadata(Some(back.topic), ASKED).map_err(failed)?;
+                record = back;
+            }
+            Err((error, back)) => {
+                let unknown = back.partition.filter(|_| client::code(&error) == Some(Code::UnknownPartition));
+                if asked && unknown.is_some() {
+                    producer.context().asked_in_vain(back.topic);
+                }
+                return Err(match unknown {
+                    Some(partition) => Error::data(format!("topic '{}' has no partition {partition}", back.topic))
+                        .hint("correct the column that partition.column names, or give the topic more partitions")
+                        .source(error),
+                    None => client::error(format!("topic '{}'", back.topic), error),
+                });
+            }
         }
     }
 }
@@ -142,14 +177,14 @@ pub(crate) fn flush(producer: &Producer) -> Result<()> {
     waited
 }
 
-/// Waits until it is known of everything whether it has arrived, or until the transaction is spoilt. Blocks.
+/// Waits until it is known of everything whether it has arrived, or until it does not matter any more. Blocks.
 pub(super) fn wait(producer: &Producer) -> Result<()> {
-    let since = Instant::now();
+    let (since, mut stall) = (Instant::now(), Stall::begin());
     loop {
         match flush_for(producer, STEP) {
             Code::NoError => return Ok(()),
-            Code::OperationTimedOut if producer.context().is_spoilt() => return Ok(()),
-            Code::OperationTimedOut if since.elapsed() < PATIENCE => {}
+            Code::OperationTimedOut if producer.context().is_given_up() => return Ok(()),
+            Code::OperationTimedOut if since.elapsed() < PATIENCE => stall.go_on(producer)?,
             code => return Err(client::error("waiting for messages to arrive", KafkaError::Flush(code))),
         }
     }
@@ -166,12 +201,23 @@ fn flush_for(producer: &Producer, time: Duration) -> Code {
     Code::from(answer)
 }
 
-/// Gives what is on its way a moment to arrive. The brokers refuse to end a transaction whose first messages they have not
-/// seen, and the client takes that for the end of it all. Blocks.
+/// Gives what is on its way a moment to arrive, as long as anything does. The brokers refuse to end a transaction whose first
+/// messages they have not seen, and the client takes that for the end of it all. Blocks.
 pub(super) fn let_arrive(producer: &Producer) {
     const MOMENT: Duration = Duration::from_secs(5);
-    let answer = flush_for(producer, MOMENT);
-    tracing::debug!(?answer, "before a transaction is aborted");
+    const NOTHING: Duration = Duration::from_secs(1);
+    let (begun, mut since, mut left) = (Instant::now(), Instant::now(), producer.in_flight_count());
+    loop {
+        let answer = flush_for(producer, STEP);
+        let now = producer.in_flight_count();
+        if now < left {
+            (since, left) = (Instant::now(), now);
+        }
+        if answer != Code::OperationTimedOut || begun.elapsed() >= MOMENT || since.elapsed() >= NOTHING {
+            tracing::debug!(?answer, left = now, "before a transaction is aborted");
+            return;
+        }
+    }
 }
 
 /// Does what waits for messages to arrive, while somebody else asks for what became of them, as librdkafka wants it.

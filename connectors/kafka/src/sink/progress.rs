@@ -1,5 +1,6 @@
 //! Progress records: which micro-batch a task has committed last, in the same transaction as its rows.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use levada_connector_api::{Commit, Error, ErrorKind, Faults, Result};
@@ -9,8 +10,9 @@ use rdkafka::message::Message as _;
 use rdkafka::producer::Producer as _;
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
-use super::producer::Producer;
+use super::producer::{Producer, transaction_error};
 use super::topics::{self, Creation, Topics};
+use super::transaction::finish;
 use crate::client::{self, Closing, Context, blocking};
 use crate::source::places;
 
@@ -23,7 +25,10 @@ const PATIENCE: Duration = Duration::from_secs(75);
 /// A progress record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Note {
-    pub(crate) commit: Commit,
+    /// The run that has written it. 0: whichever; it says that the task has begun, and may be followed by one of any run.
+    pub(crate) epoch: u64,
+    /// The last micro-batch; `None`: none is committed so far.
+    pub(crate) commit: Option<Commit>,
     /// What tells the content of the micro-batch apart from another, where that may differ.
     pub(crate) digest: Option<u64>,
 }
@@ -31,13 +36,21 @@ pub(crate) struct Note {
 impl Note {
     fn decode(payload: &[u8]) -> serde_json::Result<Self> {
         let value: serde_json::Value = serde_json::from_slice(payload)?;
-        let digest = value.get("digest").and_then(serde_json::Value::as_u64);
-        Ok(Self { commit: serde_json::from_value(value)?, digest })
+        let number = |key: &str| value.get(key).and_then(serde_json::Value::as_u64);
+        let (digest, begun) = (number("digest"), number("begun"));
+        if let Some(epoch) = begun {
+            return Ok(Self { epoch, commit: None, digest });
+        }
+        let commit: Commit = serde_json::from_value(value)?;
+        Ok(Self { epoch: commit.epoch, commit: Some(commit), digest })
     }
 
     pub(crate) fn encode(&self) -> Result<Vec<u8>> {
         let failed = |e| Error::internal(format!("a progress record cannot be written: {e}"));
-        let mut value = serde_json::to_value(&self.commit).map_err(failed)?;
+        let mut value = match &self.commit {
+            Some(commit) => serde_json::to_value(Commit { epoch: self.epoch, ..commit.clone() }).map_err(failed)?,
+            None => serde_json::json!({ "begun": self.epoch }),
+        };
         if let (Some(digest), Some(map)) = (self.digest, value.as_object_mut()) {
             map.insert("digest".to_owned(), digest.into());
         }
@@ -48,19 +61,22 @@ impl Note {
 /// The progress of a task: where its records are, and which.
 #[derive(Debug, Clone)]
 pub(crate) struct Track {
+    /// How the brokers are reached.
+    pub(crate) client: Arc<ClientConfig>,
     pub(crate) topic: String,
     pub(crate) key: String,
     /// The run that asks.
     pub(crate) epoch: u64,
     /// A micro-batch that is in the topic or not, which only its record can tell.
     pub(crate) pending: Option<u64>,
+    /// Whether a record says from the first run on that the task has begun: that there is none means later that it is gone.
+    pub(crate) begins: bool,
 }
 
 impl Track {
     /// Takes over the producers' transactional ids, and asks what is committed. Whoever had them before is fenced.
     pub(crate) async fn take_over(
         &self,
-        client: &ClientConfig,
         producers: &[Producer],
         topics: &Topics,
         creation: &Creation,
@@ -76,21 +92,41 @@ impl Track {
         for producer in producers {
             topics::show(producer, &self.topic).await?;
         }
-        let (config, producers, faults, this) = (client.clone(), producers.to_vec(), faults.clone(), self.clone());
+        let (producers, faults, this) = (producers.to_vec(), faults.clone(), self.clone());
         blocking(move || {
             // Before anybody is fenced: it must not be us who are too old.
-            this.check(read(&config, &this.topic, &this.key, false)?)?;
+            this.check(this.read(Until::Now)?)?;
             // All of them: what is read after that is the last. One after the other: of two runs that do this at a time, the
             // one that comes second to the last of them must have fenced the other at all.
             for producer in &producers {
                 producer.init_transactions(INIT).map_err(|e| client::error("taking over a transactional id", e))?;
             }
             faults.at("kafka.sink.fenced")?;
-            let found = read(&config, &this.topic, &this.key, true)?;
+            let found = this.read(Until::TheEnd)?;
             this.is_there(&found, created)?;
-            this.check(found)
+            let note = this.check(found)?;
+            if let (None, true, Some(producer)) = (&note, this.begins, producers.last()) {
+                faults.at("kafka.sink.begun.before")?;
+                producer.begin_transaction().map_err(|e| transaction_error("beginning a transaction", e))?;
+                let note = Note { epoch: 0, commit: None, digest: None };
+                finish(producer, &this, &note, &Faults::none())?;
+                faults.at("kafka.sink.begun.after")?;
+            }
+            Ok(note)
         })
         .await
+    }
+
+    /// Whether a later run has written a record, committed or not. Blocks.
+    ///
+    /// # Errors
+    /// The brokers do not answer.
+    pub(crate) fn is_overtaken(&self) -> Result<bool> {
+        Ok(self.read(Until::Undecided)?.latest > self.epoch)
+    }
+
+    fn read(&self, until: Until) -> Result<Found> {
+        read(&self.client, &self.topic, &self.key, until)
     }
 
     /// Where a record may have been, none must have been taken away.
@@ -99,7 +135,12 @@ impl Track {
         let why = match found {
             _ if created => "the topic was deleted",
             Found { cut: true, .. } => "records were deleted from the topic, or have expired",
-            _ => return Ok(()),
+            _ if !self.begins => return Ok(()),
+            // Who has prepared a batch had a record before.
+            _ => {
+                "it has none of this task: either the topic was deleted and made anew, or it is another one than when the batch was \
+                 prepared (progress.topic, bootstrap.servers)"
+            }
         };
         Err(self.lost(batch, why))
     }
@@ -118,9 +159,9 @@ impl Track {
     fn check(&self, found: Found) -> Result<Option<Note>> {
         let found = found.note;
         match &found {
-            Some(Note { commit, .. }) if commit.epoch > self.epoch => Err(Error::new(
+            Some(Note { epoch, .. }) if *epoch > self.epoch => Err(Error::new(
                 ErrorKind::Fenced,
-                format!("run {} of task '{}' has committed; this is run {}", commit.epoch, self.key, self.epoch),
+                format!("run {epoch} of task '{}' has committed; this is run {}", self.key, self.epoch),
             )
             .hint("another run of this task has taken over")),
             _ => Ok(found),
@@ -131,15 +172,26 @@ impl Track {
 /// What the topic has of a task.
 pub(crate) struct Found {
     note: Option<Note>,
+    /// The latest run that has written one.
+    latest: u64,
     /// Whether records are missing that compaction has not removed.
     cut: bool,
 }
 
-/// The last progress record with this key, of those that are committed. Blocks.
-///
-/// With `to_the_end` it waits until nothing is undecided: no record of ours can come after it, if no other producer with
-/// our transactional id is left.
-pub(crate) fn read(config: &ClientConfig, topic: &str, key: &str, to_the_end: bool) -> Result<Found> {
+/// Which records are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Until {
+    /// Those that are committed now.
+    Now,
+    /// Those that are committed once nothing is undecided: no record of ours can come after it, if no other producer with our
+    /// transactional id is left.
+    TheEnd,
+    /// All that there are, of whatever transaction.
+    Undecided,
+}
+
+/// The last progress record with this key. Blocks.
+fn read(config: &ClientConfig, topic: &str, key: &str, until: Until) -> Result<Found> {
     let failed = |e| client::error(format!("reading the progress in '{topic}'"), e);
     let consumer = |isolation: &str| -> Result<Closing> {
         let mut own = client::access(config);
@@ -147,10 +199,10 @@ pub(crate) fn read(config: &ClientConfig, topic: &str, key: &str, to_the_end: bo
         own.set("auto.offset.reset", "earliest").set("isolation.level", isolation).set("fetch.wait.max.ms", "10");
         own.create_with_context(Context::default()).map(Closing::new).map_err(failed)
     };
-    let committed = consumer("read_committed")?;
+    let committed = consumer(if until == Until::Undecided { "read_uncommitted" } else { "read_committed" })?;
     let place = (topic.to_owned(), 0);
     let bounds = |consumer: &Closing| places::bounds(consumer, &place);
-    if to_the_end {
+    if until == Until::TheEnd {
         let written = bounds(&consumer("read_uncommitted")?)?.1;
         let since = Instant::now();
         while bounds(&committed)?.1 < written {
@@ -161,7 +213,7 @@ pub(crate) fn read(config: &ClientConfig, topic: &str, key: &str, to_the_end: bo
         }
     }
     let (low, high) = bounds(&committed)?;
-    let mut found = Found { note: None, cut: low > 0 };
+    let mut found = Found { note: None, latest: 0, cut: low > 0 };
     if low == high {
         return Ok(found);
     }
@@ -180,6 +232,7 @@ pub(crate) fn read(config: &ClientConfig, topic: &str, key: &str, to_the_end: bo
                     };
                     // A tombstone has deleted what was before it, compacted or not.
                     found.note = message.payload().map(read).transpose()?;
+                    found.latest = found.latest.max(found.note.as_ref().map_or(0, |note| note.epoch));
                     found.cut = found.cut || found.note.is_none();
                 }
                 if message.offset() + 1 >= high {

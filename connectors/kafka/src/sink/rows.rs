@@ -295,6 +295,11 @@ impl Messages {
         self.topics.as_ref().filter(|topics| topics.is_valid(row)).map(|topics| topics.value(row))
     }
 
+    /// Whether all partitions that are named are such.
+    pub(super) fn all_partitions(&self, are: impl Fn(i32) -> bool) -> bool {
+        self.partitions.as_ref().is_none_or(|partitions| partitions.iter().flatten().all(are))
+    }
+
     pub(super) fn partition(&self, row: usize) -> Option<i32> {
         self.partitions.as_ref().filter(|partitions| partitions.is_valid(row)).map(|partitions| partitions.value(row))
     }

@@ -1,7 +1,7 @@
 //! Topics that must be there.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use levada_connector_api::{Error, ErrorKind, Result};
 use rdkafka::ClientConfig;
@@ -21,6 +21,9 @@ pub(crate) struct Creation {
     pub(crate) partitions: i32,
     pub(crate) replication: i32,
 }
+
+/// How long a topic that was created may take to be known to the broker that is asked.
+const SEEN: Duration = Duration::from_secs(5);
 
 /// The client's own size of batches.
 const BATCH_SIZE: usize = 1_000_000;
@@ -81,11 +84,14 @@ impl Topics {
             None => return Err(Error::internal(format!("creating the topic '{topic}' had no answer"))),
         }
         // The brokers learn of it one after the other.
-        for _ in 0..100 {
+        let since = Instant::now();
+        let mut pause = Duration::from_millis(2);
+        while since.elapsed() < SEEN {
             if let Some(count) = self.partitions(topic).await? {
                 return Ok((count, true));
             }
-            tokio::time::sleep(Duration::from_millis(50)).await;
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(Duration::from_millis(50));
         }
         Err(Error::new(ErrorKind::Unavailable, format!("the topic '{topic}' was created, but is not seen")))
     }

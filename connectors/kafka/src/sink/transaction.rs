@@ -11,6 +11,8 @@ use super::progress::{Note, Track};
 
 /// How long the brokers may take to end a transaction.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// How long, where nobody needs to know that it has ended.
+const SOON: Duration = Duration::from_secs(5);
 
 /// Sends the progress record, waits until everything has arrived, and commits the transaction. Blocks.
 pub(crate) fn finish(producer: &Producer, track: &Track, note: &Note, faults: &Faults) -> Result<()> {
@@ -18,13 +20,14 @@ pub(crate) fn finish(producer: &Producer, track: &Track, note: &Note, faults: &F
     producer::flush(producer).map_err(uncertain)?;
     faults.at("kafka.sink.flushed")?;
     end(producer)?;
-    producer.context().forget();
+    producer.context().end();
     faults.at("kafka.sink.committed")
 }
 
 /// Sends a progress record. Blocks.
 pub(super) fn announce(producer: &Producer, track: &Track, note: &Note) -> Result<()> {
     let note = note.encode()?;
+    producer.context().announces_in(&track.topic);
     let record = Record::with_opaque_to(&track.topic, NO_ROW).key(track.key.as_bytes());
     producer::enqueue(producer, record.payload(&note).partition(0)).map_err(|error| {
         producer::await_reports(producer, &error);
@@ -36,6 +39,23 @@ pub(super) fn abort(producer: &Producer) -> Result<()> {
     let aborted = producer::while_served(producer, || producer.abort_transaction(PATIENCE));
     producer.context().forget();
     aborted.map_err(|e| transaction_error("aborting a transaction", e))
+}
+
+/// Aborts a transaction that nobody waits for. Answers whether that is done: brokers that cannot be reached give it up by
+/// themselves, or when the next run takes over, and this client when it is asked once more. Blocks for a few seconds at most.
+pub(super) fn abandon(producer: &Producer) -> Result<bool> {
+    producer::let_arrive(producer);
+    let aborted = producer::while_served(producer, || producer.abort_transaction(SOON));
+    producer.context().forget();
+    let done = match aborted {
+        Err(KafkaError::Transaction(error)) if error.is_retriable() && !error.is_fatal() => {
+            tracing::warn!(%error, "a transaction could not be aborted: the brokers give it up by themselves");
+            false
+        }
+        aborted => aborted.map(|()| true).map_err(|e| transaction_error("aborting a transaction", e))?,
+    };
+    producer.context().end();
+    Ok(done)
 }
 
 /// Commits the transaction.
@@ -61,9 +81,9 @@ fn end(producer: &Producer) -> Result<()> {
 }
 
 /// Whatever did not arrive: the transaction is not committed, and the next run begins with an abort.
-fn uncertain(error: Error) -> Error {
+pub(super) fn uncertain(error: Error) -> Error {
     match error.kind() {
-        ErrorKind::Fenced | ErrorKind::Config | ErrorKind::Data => error,
+        ErrorKind::Fenced | ErrorKind::Config | ErrorKind::Data | ErrorKind::NotFound => error,
         _ => error.with_retry(Retry::Retriable),
     }
 }

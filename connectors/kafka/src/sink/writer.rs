@@ -21,7 +21,7 @@ use super::progress::{Note, Track};
 use super::rows::Layout;
 use super::settle::{Kept, Way};
 use super::topics::{self, Creation, Topics};
-use super::transaction::{abort, announce, finish};
+use super::transaction::{abandon, abort, announce, finish, uncertain};
 use crate::client::{self, blocking};
 use crate::config::{SINK_FIXED, SINK_PREFIXES};
 
@@ -56,6 +56,8 @@ struct Open {
     last: Option<Commit>,
     /// Since when there is a transaction.
     in_transaction: Option<Instant>,
+    /// Whether one before it could not be aborted: that is to be done first.
+    unfinished: bool,
     /// How long the brokers let it be.
     lasts: Duration,
     /// Whether no batch of several messages is too large for the brokers.
@@ -75,16 +77,24 @@ impl Open {
 
     fn judge(&self) -> Result<Judge> {
         let transaction = self.in_transaction.map(|begun| (begun, self.lasts));
-        Ok(Judge { producer: self.producer()?, transaction })
+        Ok(Judge { producer: self.producer()?, track: self.track.clone(), transaction })
     }
 
-    /// Waits until nobody else uses the producer.
-    async fn sent(&mut self) {
-        if let Some(sending) = self.sending.take() {
-            // Who commits waits once more, and is told.
-            let sent = sending.await;
-            tracing::trace!(?sent, "what was written is sent");
+    /// Waits until nobody else uses the producer. Answers whether what was written is known to have arrived or not.
+    async fn sent(&mut self) -> Result<()> {
+        match self.sending.take() {
+            Some(sending) => {
+                sending.await.map_err(|error| Error::internal(format!("waiting for messages: {error}")))?
+            }
+            None => Ok(()),
         }
+    }
+
+    /// Ends what still waits for messages that are thrown away.
+    async fn give_up(&mut self) -> Result<()> {
+        self.producer()?.context().give_up();
+        let _ = self.sent().await;
+        Ok(())
     }
 }
 
@@ -94,6 +104,8 @@ impl KafkaSink {
         let compression = config.string("compression").to_ascii_lowercase();
         let defaults = [
             ("compression.codec", compression.as_str()),
+            // A topic that is deleted while it is written to must not come back by itself, without what it had of the micro-batch.
+            ("allow.auto.create.topics", "false"),
             // Java's partitioner: equal keys go where Java's clients send them.
             ("partitioner", "murmur2_random"),
             // A transaction is flushed at its end, so waiting for fuller batches costs nothing.
@@ -178,11 +190,18 @@ impl Sink for KafkaSink {
         let progress_topic =
             self.config.string_opt("progress.topic").unwrap_or_else(|| format!("levada-progress-{}", context.pipeline));
         let key = format!("{}/{}", context.pipeline, context.task);
-        let track = Track { topic: progress_topic, key, epoch: context.epoch, pending: context.pending };
+        let track = Track {
+            client: Arc::new(self.client.clone()),
+            topic: progress_topic,
+            key,
+            epoch: context.epoch,
+            pending: context.pending,
+            begins: true,
+        };
         let last = match self.exactly_once {
             true => {
-                let held = track.take_over(&self.client, &producers, &topics, &self.creation, &self.faults).await?;
-                held.map(|note| note.commit)
+                let held = track.take_over(&producers, &topics, &self.creation, &self.faults).await?;
+                held.and_then(|note| note.commit)
             }
             false => None,
         };
@@ -196,6 +215,7 @@ impl Sink for KafkaSink {
             track,
             last: last.clone(),
             in_transaction,
+            unfinished: false,
             lasts,
             exact,
             topics,
@@ -211,18 +231,25 @@ impl Sink for KafkaSink {
         let open = self.opened()?;
         let layout = open.layout.clone();
         let (messages, batch) = blocking(move || Ok((layout.messages(&batch.rows)?, batch))).await?;
+        let producer = open.producer()?;
         for topic in messages.topics() {
             if !open.known.contains(&topic) {
                 open.topics.ensure(&topic, &creation).await?;
                 show(&open.producers, &topic).await?;
-                open.known.insert(topic);
+                open.known.insert(topic.clone());
             }
+            producer.context().writes_to(&topic);
+        }
+        if let Some(topic) = &topic {
+            producer.context().writes_to(topic);
         }
         if let (Some((turns, counted)), Some(topic)) = (&mut open.turns, &topic)
             && counted.elapsed() > COUNTED
         {
             *counted = Instant::now();
             if let Some(count) = open.topics.partitions(topic).await? {
+                // The producers must know of all that rows go to.
+                show(&open.producers, topic).await?;
                 turns.set(count);
             }
         }
@@ -231,20 +258,21 @@ impl Sink for KafkaSink {
             return Ok(());
         }
         let turns = open.turns.as_ref().map(|(turns, _)| turns.clone());
-        let producer = open.producer()?;
         let begin = exactly_once && open.in_transaction.is_none();
         if begin {
             open.in_transaction = Some(Instant::now());
         }
-        let (track, last) = (open.track.clone(), open.last.clone().filter(|_| begin));
+        let (track, last) = (open.track.clone(), begin.then(|| open.last.clone()).flatten());
+        let unfinished = std::mem::take(&mut open.unfinished);
         let sending = open.judge()?.blocking(move || {
+            if unfinished {
+                abort(&producer)?;
+            }
             if begin {
                 producer.begin_transaction().map_err(|e| transaction_error("beginning a transaction", e))?;
-                if let Some(commit) = last {
-                    // Again what is known, ahead of what will be: the coordinator learns of this partition together with
-                    // those of the rows, and not only when the rows have arrived.
-                    announce(&producer, &track, &Note { commit, digest: None })?;
-                }
+                // Again what is known, ahead of what will be: the coordinator learns of this partition together with those of the
+                // rows, and not only when the rows have arrived; and a run before learns of this one.
+                announce(&producer, &track, &Note { epoch: track.epoch, commit: last, digest: None })?;
             }
             let sent = producer::send(&producer, topic.as_deref(), &messages, &batch.origin, tolerant, turns.as_ref());
             match sent {
@@ -283,33 +311,44 @@ impl Sink for KafkaSink {
     async fn commit(&mut self, commit: &Commit) -> Result<()> {
         let (exactly_once, faults, topic) = (self.exactly_once, self.faults.clone(), self.topic.clone());
         let open = self.opened()?;
-        open.sent().await;
+        let sent = open.sent().await;
         let producer = open.producer()?;
         if !exactly_once {
             return blocking(move || {
-                producer::flush(&producer)?;
-                producer.context().forget();
+                let flushed = sent.and_then(|()| producer::flush(&producer));
+                flushed.map_err(|error| producer.context().explain(error))?;
+                producer.context().end();
                 Ok(())
             })
             .await;
         }
         let judge = open.judge()?;
         let begun = open.in_transaction.take().is_some();
+        let unfinished = std::mem::take(&mut open.unfinished);
         let held = open.last.as_ref().is_some_and(|last| commit.batch_id <= last.batch_id);
-        let (track, note) = (open.track.clone(), Note { commit: commit.clone(), digest: None });
+        let (track, note) =
+            (open.track.clone(), Note { epoch: commit.epoch, commit: Some(commit.clone()), digest: None });
         let committing = judge.blocking(move || {
+            if unfinished {
+                abort(&producer)?;
+            }
             if held {
                 // The brokers say whether we are still the one to know.
-                return if begun { abort(&producer) } else { Ok(()) };
+                let aborted = if begun { abort(&producer) } else { Ok(()) };
+                return aborted.map(|()| producer.context().end());
             }
             if !begun {
                 producer.begin_transaction().map_err(|e| transaction_error("beginning a transaction", e))?;
             }
+            sent.map_err(uncertain)?;
             finish(&producer, &track, &note, &faults)
         });
         // The brokers do not always say which topic they mean.
         committing.await.map_err(|error| match (error.kind(), topic) {
-            (ErrorKind::Config | ErrorKind::Unavailable | ErrorKind::NotFound, Some(topic)) => {
+            // One that names its topic means that one.
+            (ErrorKind::Config | ErrorKind::Unavailable | ErrorKind::NotFound, Some(topic))
+                if !error.message().contains("topic '") =>
+            {
                 error.context(format!("topic '{topic}'"))
             }
             _ => error,
@@ -325,26 +364,23 @@ impl Sink for KafkaSink {
     async fn abort(&mut self, _: u64) -> Result<()> {
         self.kept = Kept::default();
         let open = self.opened()?;
-        open.sent().await;
-        let judge = open.judge()?;
+        open.give_up().await?;
+        let (judge, producer) = (open.judge()?, open.producer()?);
         if open.in_transaction.take().is_none() {
+            producer.context().end();
             return Ok(());
         }
-        let producer = open.producer()?;
-        let aborting = judge.blocking(move || {
-            producer::let_arrive(&producer);
-            abort(&producer)
-        });
-        aborting.await
+        open.unfinished = !judge.blocking(move || abandon(&producer)).await?;
+        Ok(())
     }
 
     async fn close(&mut self) -> Result<()> {
         let Some(mut open) = self.open.take() else { return Ok(()) };
-        open.sent().await;
+        open.give_up().await?;
         blocking(move || {
             if open.in_transaction.is_some() {
                 // The next run would abort it, too; readers need not wait for that.
-                let _ = abort(&open.producer()?);
+                let _ = abandon(&open.producer()?);
             }
             drop(open);
             Ok(())
@@ -364,6 +400,7 @@ impl Drop for KafkaSink {
     fn drop(&mut self) {
         // A client's threads take a moment to end; nobody has to wait for them.
         if let Some(open) = self.open.take() {
+            open.producers.iter().for_each(|producer| producer.context().give_up());
             let _ = std::thread::Builder::new().name("kafka-close".to_owned()).spawn(move || drop(open));
         }
     }

@@ -25,6 +25,8 @@ pub(super) struct Part {
     pub(super) seen: i64,
     /// Whether its topic was deleted, and another one has its name: nothing more is read of it.
     pub(super) gone: bool,
+    /// Whether it is to be read: not if its topic is no longer named. Its place is kept all the same.
+    pub(super) wanted: bool,
     /// The id of its topic; `None`: the brokers do not say.
     id: Option<Arc<str>>,
     /// Whether the ranges that were given have it.
@@ -51,7 +53,7 @@ impl Part {
     fn called(key: Partition, place: Place, start: i64, ids: &Ids) -> Self {
         let label = format!("{}-{}", place.0, place.1).into();
         let id = ids.get(&place.0).cloned();
-        Self { place, key, label, next: start, seen: start, gone: false, id, known: false, began: None }
+        Self { place, key, label, next: start, seen: start, gone: false, wanted: true, id, known: false, began: None }
     }
 
     /// A partition whose place was kept.
@@ -109,6 +111,11 @@ impl Part {
     /// Where reading began according to a recorded end, if the range has no start.
     pub(super) fn recorded_start(offset: &Offset) -> Option<i64> {
         offset.note_u64(START).and_then(|start| i64::try_from(start).ok())
+    }
+
+    /// Whether it is read on.
+    pub(super) fn is_read(&self) -> bool {
+        self.wanted && !self.gone
     }
 
     /// Whether the offsets must still learn of it.

@@ -26,6 +26,22 @@ pub(crate) enum Wanted {
     Partitions(Vec<Place>),
 }
 
+impl Wanted {
+    /// Whether this partition is meant.
+    pub(crate) fn has(&self, place: &Place) -> bool {
+        match self {
+            Self::Topics(topics) => topics.contains(&place.0),
+            Self::Pattern(pattern) => has_topic(pattern, &place.0),
+            Self::Partitions(partitions) => partitions.contains(place),
+        }
+    }
+}
+
+/// Whether a pattern means this topic. What the brokers keep for themselves is not meant.
+fn has_topic(pattern: &Regex, topic: &str) -> bool {
+    pattern.is_match(topic) && !topic.starts_with("__")
+}
+
 /// A task's share of the partitions.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Share {
@@ -92,6 +108,17 @@ impl Start {
         }
     }
 
+    /// The same where partitions have appeared since it was written, which are read from their first message.
+    pub(crate) fn with_new(mut self, found: &[Place]) -> Self {
+        let (map, first) = match &mut self {
+            Self::Offsets(map) => (map, -2),
+            Self::Times(map) => (map, 0),
+            Self::Earliest | Self::Latest | Self::Time(_) => return self,
+        };
+        found.iter().for_each(|place| _ = map.entry(place.clone()).or_insert(first));
+        self
+    }
+
     /// Whether all that it names is there.
     pub(crate) fn check(&self, found: &[Place]) -> Result<()> {
         let (key, named) = match self {
@@ -139,10 +166,7 @@ pub(crate) fn find(consumer: &Consumer, wanted: &Wanted, may_be_gone: bool) -> R
         let metadata = client::metadata(consumer, topic, &format!("looking for {what}"))?;
         for found in metadata.topics() {
             match wanted {
-                // What the brokers keep for themselves is not meant by a pattern.
-                Wanted::Pattern(pattern) if !pattern.is_match(found.name()) || found.name().starts_with("__") => {
-                    continue;
-                }
+                Wanted::Pattern(pattern) if !has_topic(pattern, found.name()) => continue,
                 _ => {}
             }
             if let Some(code) = found.error() {
@@ -171,7 +195,12 @@ pub(crate) fn find(consumer: &Consumer, wanted: &Wanted, may_be_gone: bool) -> R
 
 /// The first offset that is there, and the one after the last. Blocks.
 pub(crate) fn bounds(consumer: &Consumer, place: &Place) -> Result<(i64, i64)> {
-    let mut answer = consumer.fetch_watermarks(&place.0, place.1, REQUEST);
+    bounds_within(REQUEST, consumer, place)
+}
+
+/// The same, where each request may take so long. Blocks.
+pub(crate) fn bounds_within(patience: Duration, consumer: &Consumer, place: &Place) -> Result<(i64, i64)> {
+    let mut answer = consumer.fetch_watermarks(&place.0, place.1, patience);
     for _ in 0..TRIES {
         // What the client has in mind of a topic may be older than its partitions.
         let Err(error) = &answer else { break };
@@ -188,36 +217,54 @@ pub(crate) fn bounds(consumer: &Consumer, place: &Place) -> Result<(i64, i64)> {
             break;
         }
         std::thread::sleep(PAUSE);
-        let _ = consumer.fetch_metadata(Some(&place.0), REQUEST);
-        answer = consumer.fetch_watermarks(&place.0, place.1, REQUEST);
+        let _ = consumer.fetch_metadata(Some(&place.0), patience);
+        answer = consumer.fetch_watermarks(&place.0, place.1, patience);
     }
     answer.map_err(|e| client::error(format!("asking for the offsets of {}-{}", place.0, place.1), e))
 }
 
-/// The ends of partitions, asked for together; `None` if they must be asked for one by one, to learn which of them is
-/// wrong. Blocks.
-pub(crate) fn ends<'a>(consumer: &Consumer, places: impl Iterator<Item = &'a Place>) -> Option<BTreeMap<Place, i64>> {
+/// The first offsets of partitions, or with `Offset::End` their ends, asked for together; `None` if they must be asked for one
+/// by one, to learn which of them is wrong. Blocks.
+pub(crate) fn together<'a>(
+    consumer: &Consumer,
+    places: impl Iterator<Item = &'a Place>,
+    which: Offset,
+) -> Option<BTreeMap<Place, i64>> {
     let mut list = TopicPartitionList::new();
     for (topic, partition) in places {
-        list.add_partition_offset(topic, *partition, Offset::End).ok()?;
+        list.add_partition_offset(topic, *partition, which).ok()?;
     }
     if list.count() == 0 {
         return Some(BTreeMap::new());
     }
     let found = consumer.offsets_for_times(list, REQUEST).ok()?;
-    let end = |e: &rdkafka::topic_partition_list::TopicPartitionListElem<'_>| match (e.error(), e.offset()) {
-        (Ok(()), Offset::Offset(end)) => Some(((e.topic().to_owned(), e.partition()), end)),
+    let offset = |e: &rdkafka::topic_partition_list::TopicPartitionListElem<'_>| match (e.error(), e.offset()) {
+        (Ok(()), Offset::Offset(at)) => Some(((e.topic().to_owned(), e.partition()), at)),
         _ => None,
     };
-    found.elements().iter().map(end).collect()
+    found.elements().iter().map(offset).collect()
 }
 
 /// The offsets at which reading begins. Blocks.
 pub(crate) fn begin(consumer: &Consumer, places: &[Place], start: &Start) -> Result<Vec<i64>> {
     let mut offsets = Vec::with_capacity(places.len());
-    let times = by_time(consumer, places, start)?;
+    // One request to each broker: one after the other, many partitions take long.
+    let lows = together(consumer, places.iter(), Offset::Beginning).unwrap_or_default();
+    let highs = match start {
+        Start::Earliest => BTreeMap::new(),
+        _ => together(consumer, places.iter(), Offset::End).unwrap_or_default(),
+    };
+    let mut ranges = Vec::with_capacity(places.len());
     for place in places {
-        let (low, high) = bounds(consumer, place)?;
+        ranges.push(match (lows.get(place), highs.get(place), start) {
+            (Some(low), _, Start::Earliest) => (*low, *low),
+            (Some(low), Some(high), _) => (*low, *high),
+            _ => bounds(consumer, place)?,
+        });
+    }
+    // After the ends: of what comes in between, a time finds the first message, and no end is behind it.
+    let times = by_time(consumer, places, start)?;
+    for (place, (low, high)) in places.iter().zip(ranges) {
         let wanted = match start {
             Start::Earliest => -2,
             Start::Latest => -1,
@@ -225,7 +272,11 @@ pub(crate) fn begin(consumer: &Consumer, places: &[Place], start: &Start) -> Res
                 unnamed(place, "starting.offsets")
                     .hint("name every partition; -2 is the earliest offset and -1 the latest")
             })?,
-            Start::Time(_) | Start::Times(_) => times.get(place).copied().unwrap_or(-1),
+            // It may be behind the end that there was: then all before it are older.
+            Start::Time(_) | Start::Times(_) => {
+                offsets.push(times.get(place).copied().filter(|at| *at >= 0).unwrap_or(high));
+                continue;
+            }
         };
         offsets.push(match wanted {
             -2 => low,
@@ -273,6 +324,16 @@ fn by_time(consumer: &Consumer, places: &[Place], start: &Start) -> Result<BTree
         _ => -1,
     };
     Ok(found.elements().iter().map(|e| ((e.topic().to_owned(), e.partition()), offset(e.offset()))).collect())
+}
+
+/// The error for a partition that ends at `high`, before what is to be read does: a micro-batch that is repeated, or all that
+/// there was when the run began.
+pub(crate) fn cut((topic, partition): &Place, stop: i64, high: i64) -> Error {
+    let last = stop - 1;
+    let message = format!("{topic}-{partition}: offset {last} is to be read, but the partition ends at {high}");
+    Error::new(ErrorKind::Data, message)
+        .with_retry(Retry::Permanent)
+        .hint("the brokers have lost the partition's end: start anew with another checkpoint.location")
 }
 
 /// The error for messages that are gone.

@@ -8,8 +8,9 @@ use levada_connector_api::testkit::sink_protocol;
 use levada_connector_api::*;
 use levada_connector_kafka::KafkaSinkPlugin;
 use levada_services::kafka::Kafka;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
 
-use crate::support::{Topic, config, unique};
+use crate::support::{PATIENCE, Topic, config, unique};
 
 const TRANSACTIONAL: SinkCapabilities =
     SinkCapabilities { guarantee: Guarantee::Transactional, modes: &[OutputMode::Append] };
@@ -125,4 +126,63 @@ async fn a_transaction_that_takes_too_long_is_repeated_and_is_no_takeover() {
     let mut source = topic.open(&[("value.converter", "string"), ("metadata.columns", "")], &Offsets::new()).await;
     let end = source.latest().await.unwrap();
     assert_eq!(crate::support::until(&mut *source, end, usize::MAX).await.rows.len(), 5);
+}
+
+/// The brokers lock out both in the same way; whoever has taken over has left a record.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_takeover_is_told_from_a_transaction_that_takes_too_long() {
+    let Some(kafka) = Kafka::shared() else { return };
+    let mut all = tokio::task::JoinSet::new();
+    for (committed_before, commits) in [(true, true), (true, false), (false, false)] {
+        all.spawn(async move {
+            let (topic, pipeline) = (Topic::new(kafka, 1).await, unique("late"));
+            let progress = Topic::with(kafka, 1, &[("cleanup.policy", "compact")]).await;
+            let options = [
+                ("topic", topic.name.as_str()),
+                ("progress.topic", progress.name.as_str()),
+                ("kafka.transaction.timeout.ms", "1000"),
+            ];
+            let mut old = open(kafka, &pipeline, 1, &options).await;
+            let mut batch = 0;
+            if committed_before {
+                old.write(0, Batch::new(rows(0))).await.unwrap();
+                old.commit(&commit(0, 1)).await.unwrap();
+                batch = 1;
+            }
+            old.write(batch, Batch::new(rows(1))).await.unwrap();
+            tokio::time::sleep(Duration::from_millis(1100)).await;
+            // The brokers have more patience with it, however slow this machine is.
+            let mut new = open(kafka, &pipeline, 2, &options[..2]).await;
+            let before = written(&progress).await;
+            new.write(batch, Batch::new(rows(1))).await.unwrap();
+            if commits {
+                new.commit(&commit(batch, 2)).await.unwrap();
+            }
+            let since = std::time::Instant::now();
+            while written(&progress).await == before {
+                assert!(since.elapsed() < PATIENCE, "nothing is written");
+            }
+            let error = match old.write(batch, Batch::new(rows(2))).await {
+                Err(error) => error,
+                Ok(()) => old.commit(&commit(batch, 1)).await.unwrap_err(),
+            };
+            assert_eq!(error.kind(), ErrorKind::Fenced, "{commits}: {error}");
+            if !commits {
+                new.commit(&commit(batch, 2)).await.unwrap();
+            }
+        });
+    }
+    all.join_all().await;
+}
+
+/// How far a topic is written, committed or not.
+async fn written(topic: &Topic) -> i64 {
+    let (name, config) = (topic.name.clone(), crate::support::client(topic.kafka));
+    tokio::task::spawn_blocking(move || {
+        let mut config = config;
+        let consumer: BaseConsumer = config.set("isolation.level", "read_uncommitted").create().unwrap();
+        consumer.fetch_watermarks(&name, 0, PATIENCE).unwrap().1
+    })
+    .await
+    .unwrap()
 }

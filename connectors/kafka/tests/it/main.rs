@@ -9,10 +9,13 @@
 
 mod anew;
 mod bad_input;
+mod changed;
 mod conformance;
+mod deleted;
 mod docs;
 mod fence;
 mod formats;
+mod gaps;
 mod keys;
 mod progress;
 mod secure;

@@ -29,13 +29,17 @@ impl Pipeline {
     }
 
     async fn open(&self, epoch: u64, pending: Option<u64>) -> (Box<dyn Sink>, Result<Option<Commit>>) {
+        self.open_task(0, epoch, pending).await
+    }
+
+    async fn open_task(&self, task: u32, epoch: u64, pending: Option<u64>) -> (Box<dyn Sink>, Result<Option<Commit>>) {
         let entries = [
             ("bootstrap.servers", self.kafka.bootstrap()),
             ("topic", self.topic.as_str()),
             ("progress.topic", self.progress.name.as_str()),
         ];
         let mut sink = KafkaSinkPlugin.create(&config(&KafkaSinkPlugin, &entries)).unwrap();
-        let context = TaskContext { epoch, pending, ..TaskContext::new(&self.topic) };
+        let context = TaskContext { task, tasks: 2, epoch, pending, ..TaskContext::new(&self.topic) };
         let answer = sink.open(&context, rows().schema(), OutputMode::Append).await;
         (sink, answer)
     }
@@ -79,7 +83,7 @@ async fn a_first_batch_is_not_repeated_when_its_record_is_gone() {
     let pipeline = Pipeline::new(kafka).await;
     pipeline.commit_first().await;
     let mut all = rdkafka::TopicPartitionList::new();
-    all.add_partition_offset(&pipeline.progress.name, 0, rdkafka::Offset::Offset(1)).unwrap();
+    all.add_partition_offset(&pipeline.progress.name, 0, rdkafka::Offset::End).unwrap();
     let answer = admin(kafka).delete_records(&all, &AdminOptions::new()).await.unwrap();
     answer.elements().iter().for_each(|partition| partition.error().unwrap());
     assert_unknown(pipeline.asked_for_the_first().await, "records were deleted");
@@ -98,4 +102,37 @@ async fn a_first_batch_that_was_not_committed_is_repeated() {
     answer.unwrap();
     sink.write(0, Batch::new(rows())).await.unwrap();
     assert_eq!(pipeline.asked_for_the_first().await.unwrap(), None);
+}
+
+/// That task has nothing in doubt, and makes the topic anew.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_first_batch_is_not_repeated_when_another_task_has_made_the_topic_anew() {
+    let Some(kafka) = Kafka::shared() else { return };
+    let pipeline = Pipeline::new(kafka).await;
+    pipeline.commit_first().await;
+    pipeline.progress.delete().await;
+    let since = std::time::Instant::now();
+    // The brokers take a moment to forget it.
+    while let Err(error) = pipeline.open_task(1, 2, None).await.1 {
+        assert!(since.elapsed() < PATIENCE, "{error}");
+    }
+    assert_unknown(
+        pipeline.asked_for_the_first().await,
+        "either the topic was deleted and made anew, or it is another one",
+    );
+    assert_unknown(
+        pipeline.asked_for_the_first().await,
+        "either the topic was deleted and made anew, or it is another one",
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_task_that_has_begun_and_committed_nothing_begins_again() {
+    let Some(kafka) = Kafka::shared() else { return };
+    let pipeline = Pipeline::new(kafka).await;
+    for (epoch, pending) in [(1, None), (2, None), (3, Some(0)), (1, None)] {
+        let (mut sink, held) = pipeline.open(epoch, pending).await;
+        assert_eq!(held.unwrap(), None, "{epoch}");
+        sink.close().await.unwrap();
+    }
 }

@@ -10,7 +10,7 @@ use super::events::stop;
 use crate::client::{Consumer, blocking};
 use crate::source::ids::{self, Ids};
 use crate::source::partition::{Kept, Part, kept_in};
-use crate::source::places::{self, Place, Share, Start};
+use crate::source::places::{self, Place, Share, Start, Wanted};
 
 /// A task's partitions when it begins: those that were `kept`, and those of `found` that are not among them. Blocks.
 ///
@@ -21,7 +21,7 @@ pub(super) fn parts(
     kept: &Offsets,
     found: Vec<Place>,
     share: Share,
-    start: &Start,
+    (wanted, start): (&Wanted, &Start),
     must_be: bool,
 ) -> Result<(Vec<Part>, Ids)> {
     let kept: Vec<Kept<'_>> = kept_in(kept)?.into_iter().filter(|kept| share.has(&kept.place)).collect();
@@ -29,8 +29,13 @@ pub(super) fn parts(
     let ids = ids::of(consumer, topics)?;
     let resumed: Result<Vec<Part>> = kept.iter().map(|kept| Part::resumed(kept, &ids)).collect();
     let mut parts = resumed?;
+    for part in parts.iter_mut().filter(|part| !wanted.has(&part.place)) {
+        tracing::info!(partition = %part.label, "its topic is no longer named: it is not read, and its place is kept");
+        part.wanted = false;
+    }
     let live: BTreeSet<Place> = parts.iter().filter(|part| !part.gone).map(|part| part.place.clone()).collect();
-    let replaced: Vec<&Part> = parts.iter().filter(|part| part.gone && !live.contains(&part.place)).collect();
+    let replaced: Vec<&Part> =
+        parts.iter().filter(|part| part.gone && part.wanted && !live.contains(&part.place)).collect();
     for part in &replaced {
         tell(part, &ids, must_be)?;
     }
@@ -65,7 +70,9 @@ impl KafkaSource {
         for part in &mut self.parts {
             if part.is_replaced(&self.ids) {
                 any = true;
-                tell(part, &self.ids, self.options.fail_on_loss)?;
+                if part.wanted {
+                    tell(part, &self.ids, self.options.fail_on_loss)?;
+                }
             }
         }
         Ok(any)
@@ -81,11 +88,12 @@ impl KafkaSource {
 
     /// Reading a partition begins where it did in the micro-batch that is repeated.
     pub(super) async fn begin_again(&mut self, kept: &Kept<'_>, start: i64) -> Result<()> {
-        let repeated = Part::repeated(kept, start, &self.ids);
+        let mut repeated = Part::repeated(kept, start, &self.ids);
+        repeated.wanted = self.options.wanted.has(&repeated.place);
         if repeated.gone {
             tell(&repeated, &self.ids, self.options.fail_on_loss)?;
         }
-        let place = repeated.gone.then(|| repeated.place.clone());
+        let place = (repeated.gone && repeated.wanted).then(|| repeated.place.clone());
         match self.parts.iter_mut().find(|part| part.key == *kept.key) {
             Some(part) => *part = repeated,
             None => self.parts.push(repeated),
@@ -98,11 +106,36 @@ impl KafkaSource {
         Ok(())
     }
 
+    /// The micro-batch that is repeated is the first: what it does not have has appeared since, and is read from its first
+    /// message, wherever the configuration says that reading begins.
+    pub(super) async fn begin_at_first(&mut self, until: &Offsets) -> Result<()> {
+        let has = |part: &Part| until.get(&part.key).is_some();
+        // One that has nothing of this source is not where reading it began.
+        if !self.parts.iter().any(has) {
+            return Ok(());
+        }
+        let new = |part: &&mut Part| part.is_new() && !has(part);
+        let places: Vec<Place> = self.parts.iter_mut().filter(new).map(|part| part.place.clone()).collect();
+        if places.is_empty() {
+            return Ok(());
+        }
+        let consumer = self.consumer()?;
+        let starts = blocking(move || places::begin(&consumer, &places, &Start::Earliest)).await?;
+        for (part, start) in self.parts.iter_mut().filter(new).zip(starts) {
+            (part.next, part.seen) = (start, start);
+        }
+        Ok(())
+    }
+
     /// A micro-batch that is repeated has nothing more of a partition that is gone.
     pub(super) fn pass_over(&mut self, batch_id: u64, polled: &mut Polled) -> Result<()> {
         let until: Option<Arc<Offsets>> = self.until.clone();
         for part in self.parts.iter_mut().filter(|part| part.gone) {
             if let Some(stop) = stop(until.as_ref(), part).filter(|stop| part.next < *stop) {
+                // Of a topic that is no longer named nobody has told yet.
+                if self.options.fail_on_loss {
+                    return Err(part.replaced(&self.ids));
+                }
                 polled.ranges.push(part.key.clone(), part.advance(stop, batch_id)?)?;
             }
         }

@@ -6,11 +6,19 @@ use std::time::{Duration, Instant};
 use levada_connector_api::{ErrorKind, Result};
 
 use super::KafkaSource;
+use super::events::stop;
 use crate::client::{self, Closing, Consumer, Context, blocking};
+use crate::source::partition::Part;
 use crate::source::places::{self, Place};
 
 /// How long a partition may seem to end before what was read of it: a new leader may not know everything at once.
 const CATCHING_UP: Duration = Duration::from_secs(2);
+
+/// How long nothing may come of what must be there: then it is asked whether it is. A new leader knows by then.
+const NOTHING_COMES: Duration = Duration::from_secs(5);
+
+/// How long brokers may take to answer it: who does not answer has not lost anything yet.
+const ANSWER: Duration = Duration::from_secs(3);
 
 /// How soon it is asked again what is decided.
 const ASK_AGAIN: Duration = Duration::from_millis(10);
@@ -55,6 +63,39 @@ impl KafkaSource {
         .await
     }
 
+    /// While nothing comes of what is to be read: whether it is there at all. Brokers that do not answer are waited for.
+    ///
+    /// # Errors
+    /// A partition has lost its end.
+    pub(super) async fn check_the_rest_is_there(&mut self) -> Result<()> {
+        if self.progressed.elapsed() < NOTHING_COMES {
+            return Ok(());
+        }
+        self.progressed = Instant::now();
+        let (written, until) = (self.uncommitted().await?, self.until.clone());
+        let rest = |part: &Part| {
+            let stop = stop(until.as_ref(), part).filter(|stop| part.next < *stop && !part.gone)?;
+            Some((part.place.clone(), stop))
+        };
+        let rest: Vec<_> = self.parts.iter().filter_map(rest).collect();
+        let may_be_gone = !self.options.fail_on_loss;
+        blocking(move || {
+            for (place, stop) in rest {
+                match places::bounds_within(ANSWER, &written, &place) {
+                    Ok((_, end)) if end < stop => return Err(places::cut(&place, stop, end)),
+                    Err(error) if error.kind() == ErrorKind::Unavailable => {
+                        tracing::debug!(%error, "whether the rest is there is not known yet");
+                        return Ok(());
+                    }
+                    Err(error) if error.kind() != ErrorKind::NotFound || !may_be_gone => return Err(error),
+                    _ => {}
+                }
+            }
+            Ok(())
+        })
+        .await
+    }
+
     /// A consumer that sees what is not committed, too.
     async fn uncommitted(&self) -> Result<Arc<Closing>> {
         let mut config = self.options.client.clone();
@@ -69,10 +110,10 @@ impl KafkaSource {
 
     async fn ends_seen_by(&self, consumer: Arc<Closing>) -> Result<Vec<(usize, i64)>> {
         let must_be_there = self.options.fail_on_loss;
-        let places: Vec<_> = self.parts.iter().map(|part| (part.place.clone(), part.next, part.gone)).collect();
+        let places: Vec<_> = self.parts.iter().map(|part| (part.place.clone(), part.next, part.is_read())).collect();
         blocking(move || {
-            let read = places.iter().filter(|(.., gone)| !gone).map(|(place, ..)| place);
-            let together = places::ends(&consumer, read).unwrap_or_default();
+            let read = places.iter().filter(|(.., is_read)| *is_read).map(|(place, ..)| place);
+            let together = places::together(&consumer, read, rdkafka::Offset::End).unwrap_or_default();
             let known = |place: &Place| together.get(place).copied();
             let alone = |place: &Place, next: i64| match places::bounds(&consumer, place) {
                 Ok((_, end)) => Ok(end),
@@ -80,9 +121,9 @@ impl KafkaSource {
                 Err(error) if error.kind() == ErrorKind::NotFound && !must_be_there => Ok(next),
                 Err(error) => Err(error),
             };
-            let end = |(place, next, gone): &(Place, i64, bool)| match gone {
-                true => Ok(*next),
-                false => known(place).map_or_else(|| alone(place, *next), Ok),
+            let end = |(place, next, is_read): &(Place, i64, bool)| match is_read {
+                false => Ok(*next),
+                true => known(place).map_or_else(|| alone(place, *next), Ok),
             };
             places.iter().enumerate().map(|(index, place)| Ok((index, end(place)?))).collect()
         })

@@ -130,6 +130,10 @@ impl KafkaSource {
                 if let Some(stop) = stop(self.until.as_ref(), part).filter(|stop| part.next < *stop) {
                     polled.ranges.push(part.key.clone(), part.advance(stop, batch_id)?)?;
                 }
+                // The trigger's batch ends without it.
+                if let Some(goal) = &mut self.goal {
+                    goal.retain(|(of, _)| *of != index);
+                }
                 Ok(())
             }
             _ if error.kind() == ErrorKind::Unavailable => {

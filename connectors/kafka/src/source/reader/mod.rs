@@ -54,6 +54,10 @@ pub(crate) struct KafkaSource {
     until: Option<Arc<Offsets>>,
     /// What there was when the trigger fired: the batch ends there.
     goal: Option<Vec<(usize, i64)>>,
+    /// Where reading begins depends on when that is: the offsets must learn of it at once, not with the first rows.
+    begins_now: bool,
+    /// When something came last.
+    progressed: Instant,
     batch: Option<u64>,
     taken: usize,
     waiting_since: Instant,
@@ -82,6 +86,8 @@ impl KafkaSource {
             pending: VecDeque::new(),
             until: None,
             goal: None,
+            begins_now: false,
+            progressed: Instant::now(),
             batch: None,
             taken: 0,
             waiting_since: Instant::now(),
@@ -110,7 +116,9 @@ impl KafkaSource {
                     None => continue,
                 },
             };
-            if part.gone || stop.is_some_and(|stop| part.next >= stop) {
+            // What is no longer named is read where a batch is repeated that has it.
+            let is_left = if stop.is_some() { part.gone } else { !part.is_read() };
+            if is_left || stop.is_some_and(|stop| part.next >= stop) {
                 continue;
             }
             let (topic, partition) = part.place.clone();
@@ -152,8 +160,12 @@ impl KafkaSource {
                 };
                 self.begin_again(&kept, start).await?;
             }
+            if self.begins_now {
+                self.begin_at_first(until).await?;
+            }
         }
         self.stale = true;
+        self.progressed = Instant::now();
         Ok(())
     }
 
@@ -169,12 +181,16 @@ impl KafkaSource {
         let may_be_gone = !self.options.fail_on_loss;
         let found = blocking(move || places::find(&consumer, &wanted, may_be_gone)).await?;
         let replaced = self.compare(&found).await?;
+        let is_read = |place: &Place| self.parts.iter().any(|part| part.place == *place && !part.gone);
+        let places: Vec<Place> = found.into_iter().filter(|place| self.share.has(place) && !is_read(place)).collect();
         let mut new = Vec::new();
-        for place in found.into_iter().filter(|place| self.share.has(place)) {
-            if !self.parts.iter().any(|part| part.place == place && !part.gone) {
-                let start = self.first_offset(place.clone()).await?;
-                new.push(self.new_part(place, start));
-            }
+        if !places.is_empty() {
+            let consumer = self.consumer()?;
+            let begun = blocking(move || {
+                let starts = places::begin(&consumer, &places, &Start::Earliest)?;
+                Ok(places.into_iter().zip(starts).collect::<Vec<_>>())
+            });
+            new.extend(begun.await?.into_iter().map(|(place, start)| self.new_part(place, start)));
         }
         for part in &new {
             tracing::info!(partition = %part.label, "a new partition is read, too");
@@ -282,8 +298,14 @@ impl KafkaSource {
                 }
             };
             match event {
-                Some(event) => self.pending.push_back(event),
-                None if self.until.is_some() => return Ok(PollStatus::More),
+                Some(event) => {
+                    self.progressed = Instant::now();
+                    self.pending.push_back(event);
+                }
+                None if self.until.is_some() => {
+                    self.check_the_rest_is_there().await?;
+                    return Ok(PollStatus::More);
+                }
                 None if self.goal.is_some() && !self.goal_is_reached() => return Ok(PollStatus::More),
                 None => {
                     self.goal = None;
@@ -328,6 +350,8 @@ impl Source for KafkaSource {
         let (wanted, start) = (self.options.wanted.clone(), self.options.start.clone());
         let kept = from.clone();
         let own = config.clone();
+        self.begins_now = kept.is_empty() && start != Start::Earliest;
+        let is_repeated = kept.is_empty() && context.pending.is_some();
         let share = Share { task: context.task, tasks: context.tasks };
         let may_be_gone = !self.options.fail_on_loss;
         let (consumer, parts, ids) = blocking(move || {
@@ -338,7 +362,8 @@ impl Source for KafkaSource {
             // What is not in the checkpoint has appeared since, and is read from its first message.
             let start = if kept.is_empty() { start } else { Start::Earliest };
             start.check(&found)?;
-            let (parts, ids) = anew::parts(&consumer, &kept, found, share, &start, !may_be_gone)?;
+            let start = if is_repeated { start.with_new(&found) } else { start };
+            let (parts, ids) = anew::parts(&consumer, &kept, found, share, (&wanted, &start), !may_be_gone)?;
             Ok((Arc::new(Closing::new(consumer)), parts, ids))
         })
         .await?;
@@ -377,6 +402,9 @@ impl Source for KafkaSource {
                 polled.status = PollStatus::End;
             }
             return Ok(polled);
+        }
+        if std::mem::take(&mut self.begins_now) {
+            self.introduce(limit.batch_id, &mut polled)?;
         }
         if self.too_few().await? {
             tokio::time::sleep(limit.wait.min(STEP)).await;
