@@ -75,6 +75,9 @@ def build(spark, case, folder, query):
             df = df.where(op["where"])
         elif kind == "select":
             df = df.selectExpr(*op["exprs"])
+        elif kind == "sql":
+            df.createOrReplaceTempView("input")
+            df = spark.sql(op["query"])
         elif kind == "explode":
             function = "explode_outer" if op.get("outer") else "explode"
             df = df.withColumn(op["as"], F.expr(f"{function}({op['array']})"))
@@ -152,6 +155,8 @@ def record(spark, folder):
                 else:
                     query = writer.trigger(processingTime="0 seconds").start()
                     phase = "run"
+                    # What the run before has left is done first.
+                    query.processAllAvailable()
                     for step in run["steps"]:
                         lay(step)
                         query.processAllAvailable()

@@ -3,6 +3,8 @@
 use levada_connector_api::config::{Config, ConfigDef, ConfigError, ConfigKey, ConfigType, Importance, Validator};
 use levada_formats::scalar::Pattern;
 
+use crate::source::Charset;
+
 /// The options of the source.
 pub(crate) fn source() -> ConfigDef {
     use ConfigType::{Boolean, Duration, Int, Size, String};
@@ -91,9 +93,46 @@ pub(crate) fn source() -> ConfigDef {
                 false => Ok(()),
             })),
         )
+        .key(
+            key(
+                "encoding",
+                String,
+                Low,
+                "How characters are written in the files: UTF-8, ISO-8859-1, US-ASCII, UTF-16, UTF-16LE, UTF-16BE, \
+            windows-1252 and the others of the web. Bytes that are no character become U+FFFD.",
+            )
+            .default("UTF-8")
+            .validator(Validator::new("a known encoding", |text| match Charset::of(text) {
+                Some(_) => Ok(()),
+                None => Err("no such encoding; there are UTF-8, ISO-8859-1, UTF-16 and others".to_owned()),
+            })),
+        )
         .extend(formats())
         .extend(malformed())
         .extend(csv())
+        .extend(json())
+}
+
+/// What else than JSON is taken for JSON, whether by default, and what it is.
+pub(crate) const JSON_SYNTAX: [(&str, bool, &str); 7] = [
+    ("allow.comments", false, "Whether `/* … */` and `//` to the end of the line are left out."),
+    ("allow.unquoted.field.names", false, "Whether names may stand without quotes."),
+    ("allow.single.quotes", true, "Whether text may stand in single quotes."),
+    ("allow.numeric.leading.zeros", false, "Whether numbers may begin with zeros."),
+    ("allow.non.numeric.numbers", true, "Whether NaN, Infinity, -INF and the like may stand without quotes."),
+    (
+        "allow.backslash.escaping.any.character",
+        false,
+        "Whether a backslash may stand before any character, which then stands for itself.",
+    ),
+    ("allow.unquoted.control.chars", false, "Whether text may have control characters in it."),
+];
+
+fn json() -> ConfigDef {
+    let key = |(name, default, doc): (&str, bool, &str)| {
+        ConfigKey::new(name, ConfigType::Boolean, Importance::Low, doc).group("JSON").default(default)
+    };
+    JSON_SYNTAX.into_iter().fold(ConfigDef::new(), |def, option| def.key(key(option)))
 }
 
 /// How dates and times are written.
@@ -164,7 +203,7 @@ fn malformed() -> ConfigDef {
 }
 
 fn csv() -> ConfigDef {
-    use ConfigType::{Boolean, String};
+    use ConfigType::{Boolean, Int, String};
     use Importance::{Low, Medium};
     let key = |name: &str, kind, importance, doc: &str| ConfigKey::new(name, kind, importance, doc).group("CSV");
     let text = |name: &str, doc: &str, default: &str| key(name, String, Low, doc).default(default);
@@ -193,13 +232,40 @@ fn csv() -> ConfigDef {
             )
             .default(false),
         )
-        .key(csv_byte("separator", "What stands between fields.").default(","))
+        .key(
+            key("separator", String, Low, "What stands between fields: one character or several, `\\t` for a tab.")
+                .default(",")
+                .validator(Validator::new("one character or more", |text| match text.is_empty() {
+                    true => Err("must not be empty".to_owned()),
+                    false => Ok(()),
+                })),
+        )
         .key(
             quoting("quote", "What stands around a field that holds separators. Empty: quotes are characters.")
                 .default("\""),
         )
         .key(quoting("escape", "What stands before a quote inside quotes. Empty: nothing does.").default("\\"))
         .key(csv_byte("comment", "Lines that begin with it are skipped.").optional())
+        .key(
+            key(
+                "max.columns",
+                Int,
+                Low,
+                "A line with more fields is a bad row, whatever becomes of other bad lines. Default: no limit.",
+            )
+            .optional()
+            .validator(Validator::at_least(1)),
+        )
+        .key(
+            key(
+                "max.chars.per.column",
+                Int,
+                Low,
+                "A line with a field of more characters is a bad row, whatever becomes of other bad lines. Default: no limit.",
+            )
+            .optional()
+            .validator(Validator::at_least(1)),
+        )
         .key(text("null.value", "The text that is null. A field without anything is null in any case.", ""))
         .key(text("empty.value", "What a field of quotes alone stands for.", ""))
         .key(text("nan.value", "What is not a number.", "NaN"))
@@ -257,6 +323,11 @@ pub(crate) fn check_source(config: &Config) -> Vec<ConfigError> {
     if format != "csv" {
         for key in csv().keys().iter().map(|key| key.name.as_str()).filter(|key| config.is_given(key)) {
             errors.push(ConfigError::new(key, format!("it is for csv, and the format is {format}")));
+        }
+    }
+    if format != "json" {
+        for key in JSON_SYNTAX.iter().map(|(key, _, _)| *key).filter(|key| config.is_given(key)) {
+            errors.push(ConfigError::new(key, format!("it is for json, and the format is {format}")));
         }
     }
     for key in ["date.format", "timestamp.format"].into_iter().filter(|key| format == "text" && config.is_given(key)) {

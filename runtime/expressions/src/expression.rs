@@ -76,6 +76,11 @@ impl Expression {
         &self.name
     }
 
+    /// What Spark calls it, whatever its alias.
+    pub(crate) fn title(&self) -> &str {
+        &self.title
+    }
+
     /// The type of the result.
     pub fn data_type(&self) -> &DataType {
         &self.ty

@@ -19,6 +19,7 @@ mod isolate;
 mod lexer;
 pub(crate) mod literal;
 pub(crate) mod operators;
+mod origin;
 mod parse;
 pub(crate) mod planner;
 mod predicate;
@@ -27,12 +28,15 @@ mod reject;
 pub(crate) mod resolve;
 pub(crate) mod typed;
 
-pub use aggregate::{AggregateCall, AggregateFunction, AggregateParams, Grouping, GroupingSpec, Overflow, Ties};
+pub use aggregate::{
+    AggregateCall, AggregateFunction, AggregateParams, Grouping, GroupingSpec, Overflow, PairFunction, Ties,
+};
 pub use expression::Expression;
 pub use functions::digest::murmur;
 pub use functions::names as function_names;
 pub use isolate::Isolated;
-pub use parse::{From, Statement, WindowCall};
+pub use origin::{read_origin, write_origin};
+pub use parse::{From, GroupingSets, OrderBy, OrderKey, Statement, WindowCall};
 pub use predicate::Predicate;
 pub use projection::Projection;
 pub use reject::bad_rows;

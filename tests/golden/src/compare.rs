@@ -29,7 +29,7 @@ pub(crate) struct Findings {
 /// Compares all that the case's data holds.
 pub(crate) fn compare(case: &Case, expected: &Expected, outcome: &Outcome) -> Findings {
     let mut findings = Findings::default();
-    let aggregates = case.ops().any(|op| op.op == "aggregate");
+    let aggregates = case.ops().any(|op| matches!(op.op.as_str(), "aggregate" | "sql"));
     let tolerance = if aggregates { AGGREGATE_TOLERANCE } else { TOLERANCE };
     compare_runs(expected, outcome, &mut findings);
     let differences = &mut findings.differences;
@@ -48,7 +48,7 @@ pub(crate) fn compare(case: &Case, expected: &Expected, outcome: &Outcome) -> Fi
         None => compare_batches(expected, &outcome.sink.attempts, tolerance, differences),
     }
     // Spark pushes filters into its readers, and inner joins and explodes filter nulls: its counts are those after them.
-    let filters = case.ops().any(|op| matches!(op.op.as_str(), "filter" | "join") || drops_nulls(op));
+    let filters = case.ops().any(|op| matches!(op.op.as_str(), "filter" | "join") || drops_nulls(op) || queries(op));
     if !filters && !case.final_only {
         for (batch, want) in &expected.progress {
             // A missing batch was told of above.
@@ -61,6 +61,12 @@ pub(crate) fn compare(case: &Case, expected: &Expected, outcome: &Outcome) -> Fi
     }
     compare_progress(case, expected, outcome, &mut findings);
     findings
+}
+
+/// Whether a query has a condition of its own.
+fn queries(op: &crate::case::Op) -> bool {
+    let query = op.args.get("query").and_then(serde_json::Value::as_str).unwrap_or_default();
+    op.op == "sql" && query.to_ascii_lowercase().contains(" where ")
 }
 
 /// Whether an operator explodes a column: rows without it are left out by the reader.

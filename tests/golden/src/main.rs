@@ -11,6 +11,7 @@ mod compare;
 mod mapping;
 mod run;
 mod sink;
+mod sources;
 mod tables;
 mod trees;
 mod watch;

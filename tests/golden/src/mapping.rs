@@ -9,8 +9,9 @@ use std::path::Path;
 use levada_connector_api::config::RawConfig;
 use serde_json::{Map, Value};
 
-use crate::case::{Case, Op, Query, Source};
+use crate::case::{Case, Op, Query};
 use crate::sink::GOLDEN;
+use crate::sources::map_source;
 
 /// Why a case cannot be expressed (yet).
 pub(crate) type Unsupported = String;
@@ -142,85 +143,9 @@ enum Part {
 /// The name of an operator for which there is no transform at all.
 fn unknown(op: &Op) -> Option<String> {
     match op.op.as_str() {
-        "filter" | "select" | "rename" | "explode" | "aggregate" | "watermark" | "dedup" | "union" => None,
+        "filter" | "select" | "rename" | "explode" | "aggregate" | "watermark" | "dedup" | "union" | "sql" => None,
         other => Some(other.to_owned()),
     }
-}
-
-/// The source's keys. `folder` is where the case's files are laid.
-fn map_source(source: &Source, folder: &Path) -> Result<Vec<(&'static str, String)>, Unsupported> {
-    let mut keys = vec![
-        ("class", "Files".to_owned()),
-        ("path", folder.join(&source.path).display().to_string()),
-        ("format", source.format.clone()),
-        // Spark's sources are permissive unless told otherwise.
-        ("malformed.rows", "null".to_owned()),
-        ("malformed.fields", "null".to_owned()),
-        ("discovery.interval", "5 ms".to_owned()),
-    ];
-    match source.format.as_str() {
-        "text" => {}
-        "json" | "csv" => {
-            let columns =
-                source.schema.as_ref().ok_or_else(|| format!("a {} source without a schema", source.format))?;
-            let columns: Vec<_> = columns.iter().map(|(name, kind)| format!("{} {kind}", quoted(name))).collect();
-            keys.push(("schema", columns.join(", ")));
-        }
-        other => return Err(format!("source format {other}")),
-    }
-    if let Some(files) = source.max_files_per_trigger {
-        keys.push(("max.files.per.trigger", files.to_string()));
-    }
-    for (option, value) in &source.options {
-        let name = option.to_ascii_lowercase();
-        let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned).to_ascii_lowercase();
-        let has_no_effect = match name.as_str() {
-            // For finding a schema, which is given.
-            "inferschema" | "primitivesasstring" | "prefersdecimal" | "samplingratio" => true,
-            "encoding" | "charset" => matches!(text.as_str(), "utf-8" | "utf8"),
-            "allowcomments" | "allowunquotedfieldnames" | "allownumericleadingzeros" | "latestfirst" => text == "false",
-            "allowsinglequotes" => text == "true",
-            _ => false,
-        };
-        if has_no_effect {
-            continue;
-        }
-        if name == "pathglobfilter"
-            && let (Some((_, path)), Some(glob)) = (keys.iter_mut().find(|(key, _)| *key == "path"), value.as_str())
-        {
-            *path = format!("{path}/{glob}");
-            continue;
-        }
-        let key = match (source.format.as_str(), name.as_str()) {
-            ("csv", "header") => "header",
-            ("csv", "sep" | "delimiter") => "separator",
-            ("csv", "quote") => "quote",
-            ("csv", "escape") => "escape",
-            ("csv", "comment") => "comment",
-            ("csv", "nullvalue") => "null.value",
-            ("csv", "emptyvalue") => "empty.value",
-            ("csv", "nanvalue") => "nan.value",
-            ("csv", "positiveinf") => "positive.inf",
-            ("csv", "negativeinf") => "negative.inf",
-            ("csv", "ignoreleadingwhitespace") => "ignore.leading.white.space",
-            ("csv", "ignoretrailingwhitespace") => "ignore.trailing.white.space",
-            ("csv", "enforceschema") => "enforce.schema",
-            ("csv" | "json", "multiline") | ("text", "wholetext") => "multi.line",
-            (_, "linesep") => "line.separator",
-            ("csv" | "json", "dateformat") => "date.format",
-            ("csv" | "json", "timestampformat") => "timestamp.format",
-            ("csv" | "json", "columnnameofcorruptrecord") => "column.name.of.corrupt.record",
-            ("csv" | "json", "mode") => {
-                keys.retain(|(key, _)| !key.starts_with("malformed."));
-                "mode"
-            }
-            (_, "recursivefilelookup") => "recursive",
-            (_, "maxfileage") => "max.file.age",
-            _ => return Err(format!("option {option} of a {} source", source.format)),
-        };
-        keys.push((key, value.as_str().map_or_else(|| value.to_string(), str::to_owned)));
-    }
-    Ok(keys)
 }
 
 /// The transforms of a chain of operators. Some need more than one operator.
@@ -245,6 +170,7 @@ fn map_ops(mut ops: &[Op], ansi: bool) -> Result<Vec<Part>, Unsupported> {
                     "select" => select(op, ansi)?,
                     "rename" => rename(op)?,
                     "explode" => explode(op, ansi)?,
+                    "sql" => sql(op, ansi)?,
                     other => return Err(unsupported(other, op)),
                 };
                 (Part::Transform(transform), rest)
@@ -277,6 +203,12 @@ fn rename(op: &Op) -> Result<Transform, Unsupported> {
     };
     let pairs: Vec<String> = columns.iter().map(pair).collect::<Result<_, Unsupported>>()?;
     Ok(Transform { class: "Select", keys: vec![("rename", pairs.join(",")), ("rename.strict", "false".to_owned())] })
+}
+
+/// A query over what comes in, which it calls `input`.
+fn sql(op: &Op, ansi: bool) -> Result<Transform, Unsupported> {
+    only(op, &["query"])?;
+    Ok(Transform { class: "Sql", keys: vec![("query", text(op, "query")?), ("ansi", ansi.to_string())] })
 }
 
 /// A lone explode: a column beside all others.
@@ -416,7 +348,7 @@ fn unsupported(name: &str, op: &Op) -> Unsupported {
     format!("operator {name} {}", Value::Object(args))
 }
 
-fn quoted(name: &str) -> String {
+pub(crate) fn quoted(name: &str) -> String {
     format!("`{}`", name.replace('`', "``"))
 }
 

@@ -127,8 +127,11 @@ impl Bench {
         let stop = handle.stopper();
         let mut end = pin!(handle.join());
         if let Drive::Step { steps } = drive {
-            for files in steps {
-                watch.between_polls(|| self.lay(files)).await?;
+            // What a run before this one has left is done first.
+            for files in std::iter::once(None).chain(steps.iter().map(Some)) {
+                if let Some(files) = files {
+                    watch.between_polls(|| self.lay(files)).await?;
+                }
                 tokio::select! {
                     ended = &mut end => return Ok(ended.err().map(|error| self.failure(&error))),
                     () = watch.idle() => {}

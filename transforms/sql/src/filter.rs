@@ -8,7 +8,7 @@ use levada_connector_api::{
     Batch, BindContext, Bound, Emitted, Error, Plugin, Result, Transform, TransformPlugin, async_trait,
 };
 
-use levada_expressions::{Predicate, SqlOptions, bad_rows};
+use levada_expressions::{Predicate, SqlOptions, bad_rows, read_origin};
 
 /// Keeps the rows that meet a condition.
 #[derive(Debug)]
@@ -89,9 +89,8 @@ pub(crate) fn split(
     if condition == "true" {
         return None;
     }
-    // A computed column would be computed again with these options: only those of the default are everybody's.
-    let plain = |expression: &String| expression.starts_with('`') && expression.ends_with('`');
-    let known = |name: &str| origin(name).filter(|expression| options.ansi || plain(expression));
+    // A computed column would be computed again with these options.
+    let known = |name: &str| origin(name).and_then(|expression| read_origin(expression, options.ansi));
     let (stay, moved) = Predicate::split_by(condition, &known);
     if moved.is_empty() {
         return None;

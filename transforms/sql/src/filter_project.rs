@@ -9,7 +9,7 @@ use arrow::datatypes::SchemaRef;
 use levada_connector_api::{
     BadRow, Batch, BindContext, Bound, Emitted, Error, Result, Transform, async_trait, find_column,
 };
-use levada_expressions::{Predicate, Projection, SqlOptions, bad_rows};
+use levada_expressions::{Predicate, Projection, SqlOptions, bad_rows, write_origin};
 
 use crate::filter::{Filter, split};
 use crate::select::origin_of;
@@ -142,7 +142,7 @@ impl Transform for FilterProject {
         let step = self.bound.as_ref()?;
         let schema = step.whole.schema();
         let at = find_column(&schema, column).ok()?;
-        step.whole.source(at).filter(|source| self.options.ansi || source.starts_with('`'))
+        step.whole.source(at).map(|source| write_origin(source, self.options.ansi))
     }
 
     fn wanted(&mut self, wanted: Option<&[String]>) {

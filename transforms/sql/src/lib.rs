@@ -6,6 +6,7 @@
 
 mod filter;
 mod filter_project;
+mod order;
 mod query;
 mod select;
 

@@ -15,6 +15,7 @@ use levada_transform_aggregate::{Grouped, GroupedSpec, TimeSpec};
 
 use crate::filter::{Filter, ansi_key};
 use crate::filter_project::FilterProject;
+use crate::order::Order;
 
 /// What a query needs beside its text.
 #[derive(Debug, Clone, Default)]
@@ -114,8 +115,10 @@ impl Query {
             self.add(inner, options)?;
         }
         if !statement.grouped {
-            let (filter, items) = (statement.filter.clone(), statement.items.clone());
+            let (filter, mut items) = (statement.filter.clone(), statement.items.clone());
+            items.extend(Order::hidden(&statement.order));
             self.steps.push(Step::Plain(Box::new(FilterProject::new(filter, items, options.sql.clone()))));
+            self.order(statement);
             return Ok(());
         }
         if let Some(filter) = &statement.filter {
@@ -149,8 +152,9 @@ impl Query {
             grouping: GroupingSpec {
                 made: Vec::new(),
                 keys: statement.group_by.clone(),
+                sets: statement.sets.clone(),
                 aliases: statement.aliases.clone(),
-                items: statement.items.clone(),
+                items: statement.items.iter().cloned().chain(Order::hidden(&statement.order)).collect(),
                 keys_first: false,
                 having: statement.having.clone(),
             },
@@ -158,7 +162,14 @@ impl Query {
             state_limit: options.state_limit,
             threads: options.threads,
         }))));
+        self.order(statement);
         Ok(())
+    }
+
+    fn order(&mut self, statement: &Statement) {
+        if !statement.order.is_empty() || statement.limit.is_some() {
+            self.steps.push(Step::Other(Box::new(Order::new(statement.order.clone(), statement.limit))));
+        }
     }
 }
 
@@ -189,19 +200,15 @@ impl Sql {
         sql
     }
 
-    /// Sends batches through the steps from `from` on.
-    async fn push(&mut self, from: usize, batches: Vec<Batch>, rejected: &mut Vec<BadRow>) -> Result<Vec<Batch>> {
-        let mut current = batches;
-        for (step, _) in self.steps.iter_mut().skip(from) {
-            let mut next = Vec::with_capacity(current.len());
-            for batch in current {
-                let emitted = step.transform_mut().process(batch).await?;
-                rejected.extend(emitted.rejected);
-                next.extend(emitted.batches);
-            }
-            current = next;
+    /// Sends batches through a step.
+    async fn push(step: &mut Step, batches: Vec<Batch>, rejected: &mut Vec<BadRow>) -> Result<Vec<Batch>> {
+        let mut next = Vec::with_capacity(batches.len());
+        for batch in batches {
+            let emitted = step.transform_mut().process(batch).await?;
+            rejected.extend(emitted.rejected);
+            next.extend(emitted.batches);
         }
-        Ok(current)
+        Ok(next)
     }
 
     fn stateful(&mut self) -> Option<&mut dyn Transform> {
@@ -228,6 +235,7 @@ impl Transform for Sql {
         for (step, part) in &mut self.steps {
             let Some(part) = self.parts.get(*part) else { continue };
             let mut context = context.clone();
+            context.aggregated |= bound.aggregates;
             if let Some(alias) = &part.alias {
                 context.alias.clone_from(alias);
             }
@@ -286,17 +294,21 @@ impl Transform for Sql {
     }
 
     async fn process(&mut self, batch: Batch) -> Result<Emitted> {
-        let mut rejected = Vec::new();
-        let batches = self.push(0, vec![batch], &mut rejected).await?;
+        let (mut batches, mut rejected) = (vec![batch], Vec::new());
+        for (step, _) in &mut self.steps {
+            batches = Self::push(step, batches, &mut rejected).await?;
+        }
         Ok(Emitted { batches, rejected })
     }
 
     async fn finish(&mut self, batch_id: u64) -> Result<Emitted> {
-        let Some(at) = self.stateful else { return Ok(Emitted::default()) };
-        let Some(step) = self.stateful() else { return Ok(Emitted::default()) };
-        let emitted = step.finish(batch_id).await?;
-        let mut rejected = emitted.rejected;
-        let batches = self.push(at + 1, emitted.batches, &mut rejected).await?;
+        let (mut batches, mut rejected) = (Vec::new(), Vec::new());
+        for (step, _) in &mut self.steps {
+            batches = Self::push(step, batches, &mut rejected).await?;
+            let emitted = step.transform_mut().finish(batch_id).await?;
+            rejected.extend(emitted.rejected);
+            batches.extend(emitted.batches);
+        }
         Ok(Emitted { batches, rejected })
     }
 

@@ -11,7 +11,7 @@ use levada_connector_api::{
 };
 
 use crate::filter::{Filter, ansi_key, split};
-use levada_expressions::{Projection, SqlOptions, bad_rows, split_list};
+use levada_expressions::{Projection, SqlOptions, bad_rows, split_list, write_origin};
 
 /// Computes columns, and renames them.
 #[derive(Debug)]
@@ -145,9 +145,7 @@ impl Transform for Select {
     fn origin(&self, column: &str) -> Option<String> {
         let (projection, schema) = self.bound.as_ref()?;
         let at = find_column(schema, column).ok()?;
-        // What was computed without ANSI cannot be computed elsewhere with it.
-        let plain = |source: &String| source.starts_with('`');
-        projection.source(at).filter(|source| self.options.ansi || plain(source))
+        projection.source(at).map(|source| write_origin(source, self.options.ansi))
     }
 
     /// What nobody looks at is not computed, and cannot fail, as in Spark.

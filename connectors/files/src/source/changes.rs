@@ -3,7 +3,7 @@
 use levada_connector_api::{Error, ErrorKind, Offset, Result};
 
 use super::listing::FileEntry;
-use super::{FOLDER, FilesSource, PATH, is_done};
+use super::{Charset, ENCODING, FOLDER, FilesSource, PATH, is_done};
 
 /// What is recorded once, with the first file that is read, and holds for all.
 pub(super) struct Note {
@@ -64,6 +64,32 @@ impl FilesSource {
              another checkpoint.location"
         );
         Err(Error::config(message).hint(hint))
+    }
+
+    /// The note of the encoding that positions were counted in: none for UTF-8.
+    pub(super) fn with_encoding(&self, end: Offset) -> Offset {
+        if self.charset == Charset::Utf8 { end } else { end.note(ENCODING, self.charset.name()) }
+    }
+
+    /// Positions are of the text as UTF-8: read in another encoding they would be elsewhere in it.
+    ///
+    /// # Errors
+    /// Where reading begins or is to stop was recorded under another encoding.
+    pub(super) fn check_encoding(&self, name: &str, recorded: &[Option<&Offset>]) -> Result<()> {
+        let counted = |offset: &&&Offset| !matches!(offset.number(), None | Some(0 | u64::MAX));
+        for offset in recorded.iter().flatten().filter(counted) {
+            let old = offset.notes.get(ENCODING).and_then(serde_json::Value::as_str).unwrap_or("UTF-8");
+            if old != self.charset.name() {
+                let (label, now) = (self.listing.label(name), self.charset.name());
+                let message =
+                    format!("{label}: a part of the file was read as {old}, and 'encoding' is now another: {now}");
+                return Err(Error::config(message).hint(format!(
+                    "let files that were begun be finished with encoding={old}, or start anew with another \
+                     checkpoint.location"
+                )));
+            }
+        }
+        Ok(())
     }
 
     /// Looks whether files that were read are still what they were, and whether those that were read in part are there.

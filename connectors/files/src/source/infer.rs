@@ -7,8 +7,9 @@ use levada_formats::infer::{infer_csv_schema, infer_json_schema};
 use levada_formats::text;
 use levada_storage::blocking;
 
+use super::charset::Charset;
 use super::listing::Listing;
-use super::options::{Malformed, csv};
+use super::options::{Malformed, csv, syntax};
 use super::reader::{Compression, OpenFile};
 use super::records::Records;
 
@@ -21,9 +22,10 @@ pub(crate) async fn infer(config: &Config, listing: &Listing) -> Result<Schema> 
     let most = usize::try_from(config.size("schema.infer.bytes")).unwrap_or(usize::MAX);
     for entry in listing.list().await? {
         let label = listing.label(&entry.name);
+        let charset = Charset::of(&config.string("encoding")).unwrap_or_default();
         let compression = Compression::of(&config.string("compression").to_ascii_lowercase(), &entry.name);
         let path = listing.path(&entry.name);
-        let opened = OpenFile::open(&listing.base, &path, entry, label.clone(), compression, (0, 0)).await;
+        let opened = OpenFile::open(&listing.base, &path, entry, label.clone(), (compression, charset), (0, 0)).await;
         let mut file = match opened {
             Err(error) if error.kind() == ErrorKind::NotFound => continue,
             other => other?,
@@ -50,7 +52,9 @@ fn columns(config: &Config, lines: Vec<&[u8]>) -> Result<Schema> {
     if config.string("format").eq_ignore_ascii_case("csv") {
         return infer_csv_schema(lines, config.bool("header"), config.bool("infer.schema"), &csv(config, &malformed));
     }
-    let schema = infer_json_schema(lines)?;
+    let syntax = syntax(config);
+    let lines: Vec<_> = lines.into_iter().map(|line| syntax.relaxed(line)).collect();
+    let schema = infer_json_schema(lines.iter().map(AsRef::as_ref))?;
     let keeps = malformed.rows == levada_formats::MalformedRows::Null;
     // Bad lines among those looked at must not change what becomes of bad lines.
     let fields = schema.fields().iter().filter(|field| field.name() != "_corrupt_record" || keeps);

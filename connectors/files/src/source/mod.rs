@@ -3,6 +3,7 @@
 mod age;
 mod ahead;
 mod changes;
+mod charset;
 mod decode;
 mod infer;
 mod listing;
@@ -26,6 +27,7 @@ use levada_formats::ddl::to_ddl;
 use self::age::Age;
 use self::ahead::{Ahead, Room};
 use self::changes::Note;
+pub(crate) use self::charset::Charset;
 use self::decode::LineDecoder;
 use self::listing::{FileEntry, Listing};
 use self::reader::{Compression, Header, OpenFile};
@@ -81,6 +83,7 @@ impl SourcePlugin for FilesSourcePlugin {
             inferred: None,
             notes: Vec::new(),
             compression: config.string("compression").to_ascii_lowercase(),
+            charset: Charset::of(&config.string("encoding")).unwrap_or_default(),
             header: Header::None,
             age: Age::new(config.duration_opt("max.file.age")),
             max_files: config.int_opt("max.files.per.trigger").and_then(|n| usize::try_from(n).ok()),
@@ -121,6 +124,7 @@ struct FilesSource {
     /// What some offset says for all of them.
     notes: Vec<Note>,
     compression: String,
+    charset: Charset,
     /// What to do with the first line of each file.
     header: Header,
     age: Age,
@@ -144,6 +148,8 @@ const SCHEMA: &str = "schema";
 /// The notes that hold the folder below which files are named: as it was written, and whole.
 const PATH: &str = "path";
 const FOLDER: &str = "folder";
+/// The note that holds the encoding of a file, unless it is UTF-8.
+const ENCODING: &str = "encoding";
 /// A poll that has so many bytes of input looks for no more: what follows is to begin with them.
 const ENOUGH: usize = 512 << 10;
 
@@ -350,17 +356,18 @@ impl FilesSource {
             let seen = self.seen.get(&name);
             let recorded = self.until.as_ref().and_then(|until| until.get(&partition(&name)));
             let until = recorded.and_then(Offset::number).unwrap_or(u64::MAX);
+            self.check_encoding(&name, &[seen, recorded])?;
             let start = seen.map_or((0, 0), |o| (o.number().unwrap_or(0), o.note_u64("line").unwrap_or(0)));
-            let compression = Compression::of(&self.compression, &name);
+            let coding = (Compression::of(&self.compression, &name), self.charset);
             let label = self.listing.label(&name);
             let path = self.listing.path(&name);
-            match OpenFile::open(&self.listing.base, &path, entry, label.clone(), compression, start).await {
+            match OpenFile::open(&self.listing.base, &path, entry, label.clone(), coding, start).await {
                 Ok(mut file) => {
                     file.until = until;
                     if start.0 == 0 {
                         file.header = self.header.clone();
-                        file.records = Records::new(&self.config);
                     }
+                    file.records = Records::new(&self.config);
                     let entry = file.entry.clone();
                     self.open = Some(Opened { entry, label });
                     self.ahead.as_mut().ok_or_else(no_columns)?.open(file, self.line_bytes);
@@ -408,7 +415,8 @@ impl FilesSource {
         let end = match exact {
             Some(offset) => offset.clone(),
             None => {
-                let plain = Compression::of(&self.compression, &file.entry.name) == Compression::None;
+                let compression = Compression::of(&self.compression, &file.entry.name);
+                let plain = compression == Compression::None && self.charset == Charset::Utf8;
                 // A file that grew while it was read has been read to where it ended then.
                 let size = if cut.done && plain { position } else { file.entry.size };
                 let end = Offset::at(position)
@@ -416,6 +424,7 @@ impl FilesSource {
                     .note("line", lines)
                     .note("mtime", file.entry.mtime)
                     .note("size", size);
+                let end = self.with_encoding(end);
                 self.with_notes(end, start.as_ref())
             }
         };

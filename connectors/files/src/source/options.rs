@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use levada_connector_api::config::Config;
 use levada_formats::csv::CsvOptions;
-use levada_formats::json::{JsonMode, JsonOptions};
+use levada_formats::json::{JsonMode, JsonOptions, JsonSyntax};
 use levada_formats::scalar::{Formats, Pattern};
 use levada_formats::{MalformedFields, MalformedRows};
 
-use crate::config::{byte, quoting_byte};
+use crate::config::{JSON_SYNTAX, byte, quoting_byte};
 
 /// What becomes of what does not fit, for all formats.
 #[derive(Debug, Clone)]
@@ -51,6 +51,15 @@ fn formats(config: &Config) -> Formats {
     Formats { date: pattern("date.format"), timestamp: pattern("timestamp.format") }
 }
 
+/// What else than JSON is taken for JSON.
+pub(crate) fn syntax(config: &Config) -> JsonSyntax {
+    let mut syntax = JsonSyntax::default();
+    for (key, _, _) in JSON_SYNTAX {
+        syntax.set(&key.replace('.', ""), config.bool(key));
+    }
+    syntax
+}
+
 /// The options of JSON.
 pub(crate) fn json(config: &Config, malformed: &Malformed) -> JsonOptions {
     JsonOptions {
@@ -58,6 +67,7 @@ pub(crate) fn json(config: &Config, malformed: &Malformed) -> JsonOptions {
         rows: malformed.rows,
         fields: malformed.fields,
         mode: JsonMode::Source,
+        syntax: syntax(config),
         corrupt_column: Some(malformed.corrupt_column.clone()),
     }
 }
@@ -65,11 +75,10 @@ pub(crate) fn json(config: &Config, malformed: &Malformed) -> JsonOptions {
 /// The options of CSV.
 pub(crate) fn csv(config: &Config, malformed: &Malformed) -> CsvOptions {
     let defaults = CsvOptions::default();
-    let one = |key: &str, default: u8| config.string_opt(key).and_then(|text| byte(&text)).unwrap_or(default);
+    let most = |key: &str| config.int_opt(key).and_then(|most| usize::try_from(most).ok());
     let quoting =
         |key: &str, default: u8| config.string_opt(key).and_then(|text| quoting_byte(&text)).unwrap_or(default);
-    CsvOptions {
-        separator: one("separator", defaults.separator),
+    let options = CsvOptions {
         quote: quoting("quote", defaults.quote),
         escape: quoting("escape", defaults.escape),
         comment: config.string_opt("comment").and_then(|text| byte(&text)),
@@ -84,5 +93,10 @@ pub(crate) fn csv(config: &Config, malformed: &Malformed) -> CsvOptions {
         rows: malformed.rows,
         fields: malformed.fields,
         corrupt_column: Some(malformed.corrupt_column.clone()),
-    }
+        max_columns: most("max.columns"),
+        max_characters: most("max.chars.per.column"),
+        ..defaults
+    };
+    // The configuration has checked that there is one.
+    options.clone().separated_by(&config.string("separator")).unwrap_or(options)
 }

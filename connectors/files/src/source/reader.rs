@@ -12,6 +12,7 @@ use object_store::path::Path;
 use object_store::{GetResultPayload, ObjectStoreExt as _};
 
 use super::changes::shrunk;
+use super::charset::Charset;
 use super::decode::LineDecoder;
 use super::listing::FileEntry;
 use super::records::Records;
@@ -73,7 +74,7 @@ impl Header {
     }
 }
 
-/// An open file. Positions count bytes after decompression.
+/// An open file. Positions count bytes after decompression, as UTF-8.
 pub(crate) struct OpenFile {
     pub(crate) entry: FileEntry,
     pub(crate) label: String,
@@ -129,7 +130,7 @@ impl OpenFile {
         path: &Path,
         entry: FileEntry,
         label: String,
-        compression: Compression,
+        (compression, charset): (Compression, Charset),
         start: (u64, u64),
     ) -> Result<Self> {
         let failed =
@@ -137,8 +138,8 @@ impl OpenFile {
         let object = base.store.get(path).await.map_err(failed)?;
         // A file without a byte is no rows, also where a compressed one would have a header.
         let compression = if object.meta.size == 0 { Compression::None } else { compression };
-        // Only what is not compressed can be read from its middle.
-        let seeks = compression == Compression::None;
+        // Only what is as it was written can be read from its middle.
+        let seeks = compression == Compression::None && charset == Charset::Utf8;
         let (size, from) = (object.meta.size, if seeks { start.0 } else { 0 });
         let raw: Box<dyn Read + Send> = match object.payload {
             GetResultPayload::File(mut file, _) => {
@@ -156,6 +157,7 @@ impl OpenFile {
             Compression::Gzip => Box::new(MultiGzDecoder::new(std::io::BufReader::with_capacity(1 << 16, raw))),
             Compression::Zstd => Box::new(zstd::stream::read::Decoder::new(raw).map_err(|e| broken(&label, e))?),
         };
+        let input = charset.decoded(input);
         let mut file = Self {
             entry,
             label,

@@ -1,6 +1,7 @@
 //! Where the records of a file end: at line ends, unless the configuration says otherwise.
 
 use levada_connector_api::config::Config;
+use levada_formats::csv::separator;
 use levada_formats::text::{LineEnd, line_end};
 use memchr::memmem;
 
@@ -23,7 +24,7 @@ pub(crate) enum Records {
 /// How CSV encloses values.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Quoting {
-    separator: u8,
+    separator: Vec<u8>,
     quote: u8,
     escape: u8,
     comment: Option<u8>,
@@ -42,9 +43,9 @@ impl Records {
         let csv = config.string("format").eq_ignore_ascii_case("csv");
         let one = |key: &str| config.string_opt(key).and_then(|text| byte(&text));
         let quoting = |key: &str| config.string_opt(key).and_then(|text| quoting_byte(&text));
-        match (csv, one("separator"), quoting("quote"), quoting("escape")) {
-            (true, Some(separator), Some(quote), Some(escape)) => Self::Quoted(Quoting {
-                separator,
+        match (csv, quoting("quote"), quoting("escape")) {
+            (true, Some(quote), Some(escape)) => Self::Quoted(Quoting {
+                separator: separator(&config.string("separator")),
                 quote,
                 escape,
                 comment: one("comment"),
@@ -86,10 +87,12 @@ impl Quoting {
         if self.comment.is_some() && bytes.first() == self.comment.as_ref() {
             return line_end(bytes, last, true);
         }
+        let first = self.separator.first().copied().unwrap_or(b',');
+        let separates = |at: usize| bytes.get(at..).is_some_and(|rest| rest.starts_with(&self.separator));
         let mut at = 0;
         loop {
             if self.ignore_leading_white_space {
-                let blank = |byte: &u8| *byte <= b' ' && !matches!(byte, b'\n' | b'\r') && *byte != self.separator;
+                let blank = |byte: &u8| *byte <= b' ' && !matches!(byte, b'\n' | b'\r') && *byte != first;
                 at += bytes.get(at..).unwrap_or_default().iter().take_while(|byte| blank(byte)).count();
             }
             if bytes.get(at) == Some(&self.quote) {
@@ -99,11 +102,17 @@ impl Quoting {
                 }
             }
             // What is left of the value is plain.
-            let rest = bytes.get(at..).unwrap_or_default();
-            let Some(stop) = memchr::memchr3(self.separator, b'\n', b'\r', rest) else { return LineEnd::None };
-            at += stop;
-            if bytes.get(at) == Some(&self.separator) {
+            loop {
+                let rest = bytes.get(at..).unwrap_or_default();
+                let Some(stop) = memchr::memchr3(first, b'\n', b'\r', rest) else { return LineEnd::None };
+                at += stop;
+                if separates(at) || bytes.get(at) != Some(&first) {
+                    break;
+                }
                 at += 1;
+            }
+            if separates(at) {
+                at += self.separator.len();
                 continue;
             }
             return match line_end(bytes.get(at..).unwrap_or_default(), last, true) {
@@ -135,7 +144,7 @@ mod tests {
     use super::*;
 
     fn quoted() -> Records {
-        let (separator, quote, escape) = (b',', b'"', b'\\');
+        let (separator, quote, escape) = (b",".to_vec(), b'"', b'\\');
         Records::Quoted(Quoting { separator, quote, escape, comment: Some(b'#'), ignore_leading_white_space: false })
     }
 

@@ -39,6 +39,19 @@ async fn bad_lines_do_not_make_the_source_permissive() {
 }
 
 #[tokio::test]
+async fn what_is_taken_for_json_has_columns() {
+    let folder = tempfile::tempdir().unwrap();
+    write(folder.path(), "1.json", b"{n: 007} // first\n{'s': 'x'}\n", 1);
+    let json = [
+        ("format", "json"),
+        ("allow.comments", "true"),
+        ("allow.unquoted.field.names", "true"),
+        ("allow.numeric.leading.zeros", "true"),
+    ];
+    assert_eq!(columns(folder.path(), &json).await, "n BIGINT, s STRING");
+}
+
+#[tokio::test]
 async fn csv_columns_are_named_by_the_header_and_typed_if_asked() {
     let folder = tempfile::tempdir().unwrap();
     write(folder.path(), "1.csv", b"# made by hand\n\nid,name\n1,Ana\n2,Bento\n", 1);

@@ -9,6 +9,7 @@
 
 mod changes;
 mod docs;
+mod encodings;
 mod infer;
 mod round_trip;
 mod sink;

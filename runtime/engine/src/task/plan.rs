@@ -86,7 +86,9 @@ pub(crate) async fn bind(spec: &PipelineSpec, inputs: &mut Inputs) -> Result<Cha
     for (step, bound) in steps.iter_mut().zip(&bounds) {
         step.stateful = bound.0.stateful;
     }
-    let closes = spec.output_mode != OutputMode::Complete && steps.iter().any(|step| step.stateful);
+    // What is aggregated is kept for ever in complete mode; what else has a state may forget some of it.
+    let forgets = |bound: &Bound| bound.stateful && (spec.output_mode != OutputMode::Complete || !bound.aggregates);
+    let closes = bounds.iter().any(|bound| forgets(&bound.0));
     let stateful = steps.iter().find(|step| step.stateful).map(|step| step.alias.clone());
     Ok(Chain { steps, output, closes, plan: Plan { inputs: sources, output: last.schema, stateful } })
 }

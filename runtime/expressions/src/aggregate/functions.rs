@@ -3,6 +3,8 @@
 use arrow::datatypes::DataType;
 use levada_connector_api::config::nearest;
 
+use super::names::{MISSING, NAMES, instead};
+use super::pairs::PairFunction;
 use super::special::{self, AggregateParams};
 use crate::Expression;
 use crate::ast::{Ast, Node, PlanError, Planned, Sort, Span};
@@ -38,12 +40,6 @@ pub enum AggregateFunction {
     Skewness,
     /// The fourth standardised moment, less 3.
     Kurtosis,
-    /// The covariance of a sample.
-    CovarSamp,
-    /// The covariance of all.
-    CovarPop,
-    /// Pearson's coefficient of correlation.
-    Corr,
     /// The first value, nulls included.
     First,
     /// The first value that is not null.
@@ -76,101 +72,13 @@ pub enum AggregateFunction {
     PercentileApprox,
     /// The most frequent value.
     Mode,
+    /// How many values there are about so many places.
+    Histogram,
     /// Texts or bytes, joined.
     Listagg,
-    /// The sum of the squared differences of the first argument from its mean, where the second is not null.
-    SumOfSquares,
-    /// The sum of the products of the differences of both arguments from their means.
-    SumOfProducts,
-    /// The slope of the line that explains the first argument by the second.
-    RegrSlope,
-    /// The value of that line at zero.
-    RegrIntercept,
-    /// Which share of the variance that line explains.
-    RegrR2,
+    /// One of pairs of numbers.
+    OfPairs(PairFunction),
 }
-
-/// The names by which the functions are called.
-const NAMES: &[(&str, AggregateFunction)] = &[
-    ("count", AggregateFunction::Count),
-    ("count_if", AggregateFunction::Count),
-    ("sum", AggregateFunction::Sum),
-    ("try_sum", AggregateFunction::Sum),
-    ("avg", AggregateFunction::Avg),
-    ("mean", AggregateFunction::Avg),
-    ("try_avg", AggregateFunction::Avg),
-    ("min", AggregateFunction::Min),
-    ("max", AggregateFunction::Max),
-    ("bool_and", AggregateFunction::Min),
-    ("every", AggregateFunction::Min),
-    ("bool_or", AggregateFunction::Max),
-    ("any", AggregateFunction::Max),
-    ("some", AggregateFunction::Max),
-    ("variance", AggregateFunction::VarSamp),
-    ("var_samp", AggregateFunction::VarSamp),
-    ("var", AggregateFunction::VarSamp),
-    ("var_sample", AggregateFunction::VarSamp),
-    ("var_population", AggregateFunction::VarPop),
-    ("var_pop", AggregateFunction::VarPop),
-    ("std", AggregateFunction::StddevSamp),
-    ("stddev", AggregateFunction::StddevSamp),
-    ("stddev_samp", AggregateFunction::StddevSamp),
-    ("stddev_pop", AggregateFunction::StddevPop),
-    ("skewness", AggregateFunction::Skewness),
-    ("kurtosis", AggregateFunction::Kurtosis),
-    ("covar_samp", AggregateFunction::CovarSamp),
-    ("covar", AggregateFunction::CovarSamp),
-    ("covar_pop", AggregateFunction::CovarPop),
-    ("corr", AggregateFunction::Corr),
-    ("first", AggregateFunction::First),
-    ("first_value", AggregateFunction::First),
-    ("any_value", AggregateFunction::First),
-    ("last", AggregateFunction::Last),
-    ("last_value", AggregateFunction::Last),
-    ("max_by", AggregateFunction::MaxBy),
-    ("min_by", AggregateFunction::MinBy),
-    ("collect_list", AggregateFunction::CollectList),
-    ("array_agg", AggregateFunction::CollectList),
-    ("collect_set", AggregateFunction::CollectSet),
-    ("bit_and", AggregateFunction::BitAnd),
-    ("bit_or", AggregateFunction::BitOr),
-    ("bit_xor", AggregateFunction::BitXor),
-    ("approx_count_distinct", AggregateFunction::ApproxCountDistinct),
-    ("approx_distinct", AggregateFunction::ApproxCountDistinct),
-    ("percentile", AggregateFunction::Percentile),
-    ("median", AggregateFunction::Percentile),
-    ("percentile_cont", AggregateFunction::Percentile),
-    ("quantile_cont", AggregateFunction::Percentile),
-    ("percentile_disc", AggregateFunction::PercentileDisc),
-    ("percentile_approx", AggregateFunction::PercentileApprox),
-    ("approx_percentile", AggregateFunction::PercentileApprox),
-    ("approx_percentile_cont", AggregateFunction::PercentileApprox),
-    ("approx_median", AggregateFunction::PercentileApprox),
-    ("mode", AggregateFunction::Mode),
-    ("listagg", AggregateFunction::Listagg),
-    ("string_agg", AggregateFunction::Listagg),
-    ("regr_count", AggregateFunction::Count),
-    ("regr_avgx", AggregateFunction::Avg),
-    ("regr_avgy", AggregateFunction::Avg),
-    ("regr_sxx", AggregateFunction::SumOfSquares),
-    ("regr_syy", AggregateFunction::SumOfSquares),
-    ("regr_sxy", AggregateFunction::SumOfProducts),
-    ("regr_slope", AggregateFunction::RegrSlope),
-    ("regr_intercept", AggregateFunction::RegrIntercept),
-    ("regr_r2", AggregateFunction::RegrR2),
-];
-
-/// Aggregates that Spark has and that are not here: sketches of Spark's own, and what needs several groupings.
-const MISSING: &[&str] = &[
-    "bitmap_construct_agg",
-    "bitmap_or_agg",
-    "count_min_sketch",
-    "grouping",
-    "grouping_id",
-    "histogram_numeric",
-    "hll_sketch_agg",
-    "hll_union_agg",
-];
 
 /// What becomes of a result that its type cannot hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -227,6 +135,7 @@ impl AggregateFunction {
                 | F::CollectList
                 | F::CollectSet
                 | F::Listagg
+                | F::Histogram
         )
     }
 }
@@ -240,6 +149,10 @@ pub(crate) fn plan(
     span: Span,
 ) -> Planned<AggregateCall> {
     let Some((_, mut function)) = NAMES.iter().find(|(known, _)| *known == name).copied() else {
+        if let Some(other) = instead(name) {
+            let message = format!("the aggregate '{name}' is not supported: its result is a sketch of Spark's own");
+            return Err(PlanError::new(span, message).hint(other));
+        }
         let near = nearest(name, NAMES.iter().map(|(known, _)| *known)).unwrap_or("count, sum, avg, min, max");
         let message = format!("the aggregate '{name}' is not supported");
         return Err(PlanError::new(span, message).hint(format!("is there another way, such as {near}?")));
@@ -317,6 +230,7 @@ pub(crate) fn plan(
         | AggregateFunction::PercentileDisc
         | AggregateFunction::PercentileApprox
         | AggregateFunction::Mode
+        | AggregateFunction::Histogram
         | AggregateFunction::Listagg => special::arguments(planner, name, function, values, order, span)?,
         _ => {
             let (values, ty) = arguments(planner, name, function, values, span)?;
@@ -412,14 +326,7 @@ fn arguments(
             let [value] = one(name, values, span)?;
             (vec![double(value)?], Float64)
         }
-        F::CovarSamp
-        | F::CovarPop
-        | F::Corr
-        | F::SumOfSquares
-        | F::SumOfProducts
-        | F::RegrSlope
-        | F::RegrIntercept
-        | F::RegrR2 => {
+        F::OfPairs(_) => {
             let [x, y] = one(name, values, span)?;
             (vec![double(x)?, double(y)?], Float64)
         }
@@ -450,7 +357,13 @@ fn arguments(
             let ty = value.ty.clone();
             (vec![value], ty)
         }
-        F::ApproxCountDistinct | F::Percentile | F::PercentileDisc | F::PercentileApprox | F::Mode | F::Listagg => {
+        F::ApproxCountDistinct
+        | F::Percentile
+        | F::PercentileDisc
+        | F::PercentileApprox
+        | F::Mode
+        | F::Histogram
+        | F::Listagg => {
             return Err(PlanError::new(span, format!("{name} has arguments of its own")));
         }
     })

@@ -9,8 +9,10 @@ use datafusion_physical_expr::expressions::Column;
 use levada_connector_api::{Error, Result};
 
 use super::functions::{self, AggregateCall, Overflow};
+use super::sets::{self, Expansion};
 use crate::ast::{Ast, Item, Node, PlanError, Planned};
 use crate::expression::output_name;
+use crate::parse::GroupingSets;
 use crate::planner::Planner;
 use crate::{Expression, SqlOptions, parse};
 
@@ -21,6 +23,8 @@ pub struct GroupingSpec {
     pub made: Vec<(FieldRef, Vec<String>)>,
     /// The grouping expressions, with or without `AS name`.
     pub keys: Vec<String>,
+    /// Several groupings by some of the keys each, instead of one by all.
+    pub sets: Option<GroupingSets>,
     /// Names of selected expressions: a key that is no column of the input may be one of them.
     pub aliases: Vec<(String, String)>,
     /// What is selected: expressions over made columns, keys and aggregates.
@@ -35,6 +39,7 @@ pub struct GroupingSpec {
 #[derive(Debug, Clone)]
 pub struct Grouping {
     keys: Vec<Expression>,
+    expansion: Option<Expansion>,
     calls: Vec<AggregateCall>,
     outputs: Vec<Expression>,
     having: Option<Expression>,
@@ -79,8 +84,31 @@ impl Grouping {
             named.push((expr, name.clone()));
             keys.push(Expression::new(text, name, typed));
         }
+        let mut expansion = None;
+        if let Some(sets) = &spec.sets {
+            let made = spec.made.len();
+            let own = fields.split_off(made);
+            let meanings = named.iter().map(|(ast, _)| ast);
+            let trees: Vec<Ast> = meanings.skip(named.len() - keys.len()).cloned().collect();
+            named.truncate(named.len() - keys.len());
+            let over = spec.over()?;
+            let (new, columns) = Expansion::new(sets, keys, &trees, &own, &over, input);
+            keys = Vec::new();
+            let planner = Planner { schema: new.schema(), ansi: options.ansi };
+            for column in columns {
+                let ast = Ast::new(Node::Name(column.column.clone()), crate::ast::Span::new(0, 0));
+                let typed = planner.plan(&ast).map_err(|e| e.locate(&column.name))?;
+                let field = new.schema().field_with_name(&column.column)?;
+                fields.push(Arc::new(field.clone().with_name(&column.name)));
+                named.extend(column.meaning.map(|meaning| (meaning, column.name.clone())));
+                keys.push(Expression::new(&column.name, column.name.clone(), typed));
+            }
+            expansion = Some(new);
+        }
         let before = fields.len();
-        let mut lift = Lift { planner, named, before: &fields.clone(), calls: Vec::new(), asts: Vec::new(), text: "" };
+        let several = expansion.is_some();
+        let mut lift =
+            Lift { planner, named, before: &fields.clone(), calls: Vec::new(), asts: Vec::new(), text: "", several };
         let mut items: Vec<(String, Ast, Option<String>)> = Vec::new();
         if spec.keys_first {
             for field in &fields {
@@ -121,7 +149,15 @@ impl Grouping {
             }
             None => None,
         };
-        Ok(Self { keys, calls, outputs, having, grouped: grouped.clone(), schema: Arc::new(Schema::new(out)) })
+        Ok(Self {
+            keys,
+            expansion,
+            calls,
+            outputs,
+            having,
+            grouped: grouped.clone(),
+            schema: Arc::new(Schema::new(out)),
+        })
     }
 
     /// Fails no more for what only outputs that are not `wanted` read: these are null. The state stays the same.
@@ -141,7 +177,21 @@ impl Grouping {
         }
     }
 
-    /// The grouping expressions, over the input.
+    /// What of the input the grouping expressions are.
+    pub fn sources(&self) -> &[Expression] {
+        self.expansion.as_ref().map_or(&self.keys, Expansion::keys)
+    }
+
+    /// The rows once for each of several groupings, made one grouping at a time, with the columns that [`keys`](Self::keys) read; `None` if there is
+    /// one grouping.
+    ///
+    /// # Errors
+    /// A grouping expression cannot be computed, under ANSI.
+    pub fn expanded(&self, batch: &RecordBatch) -> Option<Result<impl Iterator<Item = Result<RecordBatch>>>> {
+        self.expansion.as_ref().map(|expansion| expansion.expand(batch))
+    }
+
+    /// The grouping expressions: over the input, or over [`expanded`](Self::expanded) rows.
     pub fn keys(&self) -> &[Expression] {
         &self.keys
     }
@@ -153,6 +203,9 @@ impl Grouping {
 
     /// The expression over the input that the output column `at` is, if that is a key.
     pub fn key_source(&self, at: usize) -> Option<String> {
+        if self.expansion.is_some() {
+            return None;
+        }
         let name = self.schema.fields().get(at)?.name();
         let plain = self.outputs.get(at)?.source()? == format!("`{}`", name.replace('`', "``"));
         self.keys.iter().find(|key| plain && key.name() == name)?.source()
@@ -188,7 +241,7 @@ impl Grouping {
 }
 
 /// What keeps apart calls that Spark calls the same; not shown.
-const APART: char = '\u{200b}';
+pub(super) const APART: char = '\u{200b}';
 
 fn shown(name: &str) -> String {
     name.replace(APART, "")
@@ -208,6 +261,12 @@ fn steady(ast: &Ast) -> Planned<()> {
 }
 
 impl GroupingSpec {
+    /// The expressions over groups.
+    fn over(&self) -> Result<Vec<Ast>> {
+        let item = |text: &String| parse::item(text).map(|item| item.expr).map_err(|e| e.locate(text));
+        self.items.iter().chain(&self.having).map(item).collect()
+    }
+
     /// What a key is: itself, or the selected expression that it names when the input has no such column.
     fn key_text<'a>(&'a self, text: &'a str, planner: &Planner<'_>) -> &'a str {
         let Ok(Item { expr: Ast { node: Node::Name(name), .. }, .. }) = parse::item(text) else { return text };
@@ -258,12 +317,17 @@ struct Lift<'a> {
     /// The calls as they were written.
     asts: Vec<Ast>,
     text: &'a str,
+    /// There are several groupings.
+    several: bool,
 }
 
 impl Lift<'_> {
     fn lift(&mut self, ast: Ast) -> Planned<Ast> {
         if let Some((_, name)) = self.named.iter().find(|(key, _)| *key == ast) {
             return Ok(Ast::new(Node::Name(name.clone()), ast.span));
+        }
+        if let Some(error) = sets::refused(&ast, self.several) {
+            return Err(error);
         }
         let (call, distinct, order, filter) = match &ast.node {
             Node::Modified { call, distinct, order, filter } => {

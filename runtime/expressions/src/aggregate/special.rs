@@ -2,7 +2,7 @@
 
 use arrow::array::{Array, ArrayRef, AsArray, Int64Array};
 use arrow::compute::SortOptions;
-use arrow::datatypes::{DataType, Float64Type};
+use arrow::datatypes::{DataType, Field, Float64Type};
 use datafusion_common::ScalarValue;
 
 use super::functions::AggregateFunction;
@@ -70,6 +70,7 @@ pub(super) fn arguments(
         F::Percentile => call.percentile(values),
         F::PercentileApprox => call.percentile_approx(values),
         F::Mode => call.mode(values, order),
+        F::Histogram => call.histogram(values),
         _ => call.listagg(values, order),
     }
 }
@@ -292,6 +293,42 @@ impl Call<'_> {
         }
         let ty = value.ty.clone();
         Ok((vec![value], ty, params))
+    }
+
+    /// `histogram_numeric(value, bins)`.
+    fn histogram(&self, values: Vec<Typed>) -> Planned<Special> {
+        let given = values.len();
+        let Ok([value, bins]) = <[Typed; 2]>::try_from(values) else {
+            return Err(self.count(given, "a value and a number of bins"));
+        };
+        let value = match value.ty {
+            DataType::Utf8 | DataType::Null => argument(value, &DataType::Float64, self.planner.ansi, self.name)?,
+            _ => value,
+        };
+        let ty = value.ty.clone();
+        if !(ty.is_numeric() || matches!(ty, DataType::Date32 | DataType::Timestamp(_, _))) {
+            let message = format!(
+                "[DATATYPE_MISMATCH.UNEXPECTED_INPUT_TYPE] {} takes numbers, dates and timestamps, not {}",
+                self.name,
+                sql_name(&ty)
+            );
+            return Err(self.error(value.span, message).hint("cast it"));
+        }
+        let span = bins.span;
+        let most = self.numbers(bins, "the number of bins")?.0;
+        let fits = |most: &&f64| most.fract() == 0.0 && (2.0..=f64::from(i32::MAX)).contains(*most);
+        let Some(most) = most.first().filter(fits) else {
+            return Err(self.error(span, format!("[DATATYPE_MISMATCH] {} has 2 bins or more", self.name)));
+        };
+        let value = match ty {
+            DataType::Date32 => number(value, DataType::Int32),
+            DataType::Timestamp(_, _) => number(value, DataType::Int64),
+            _ => value,
+        };
+        let fields = vec![Field::new("x", ty, true), Field::new("y", DataType::Float64, true)];
+        let params = AggregateParams { numbers: vec![*most], ..AggregateParams::default() };
+        let value = cast(value, &DataType::Float64, Mode::of(self.planner.ansi));
+        Ok((vec![value], list(DataType::Struct(fields.into())), params))
     }
 
     fn listagg(&self, values: Vec<Typed>, order: &[(Ast, Sort)]) -> Planned<Special> {

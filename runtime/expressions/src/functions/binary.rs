@@ -8,7 +8,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use super::Invocation;
-use super::cast::{Mode, cast};
+
 use crate::ast::Planned;
 use crate::coerce::argument;
 use crate::typed::Typed;
@@ -47,18 +47,7 @@ pub(super) fn plan(mut call: Invocation<'_>) -> Planned<Typed> {
             let [value] = call.exactly()?;
             super::cast::explicit(value, &DataType::Binary, ansi, false, span)
         }
-        name => {
-            let [value, charset] = call.exactly()?;
-            if !charset.literal_text().is_some_and(|name| name.eq_ignore_ascii_case("utf-8")) {
-                return Err(call.error(format!("{name} is supported for 'utf-8' only")));
-            }
-            let label = format!("{name}({}, {})", value.name, charset.name);
-            let (from, to) = match name {
-                "encode" => (DataType::Utf8, DataType::Binary),
-                _ => (DataType::Binary, DataType::Utf8),
-            };
-            Ok(cast(argument(value, &from, ansi, name)?, &to, Mode::Legacy).named(label))
-        }
+        _ => super::charset::plan(call),
     }
 }
 

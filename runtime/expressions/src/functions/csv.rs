@@ -157,7 +157,10 @@ fn decoding(options: &Typed) -> Planned<CsvOptions> {
                 decoding.fields = MalformedFields::Error;
             }
             ("mode", "PERMISSIVE") => {}
-            ("sep" | "delimiter", _) => decoding.separator = byte()?,
+            ("sep" | "delimiter", _) => {
+                let separated = decoding.separated_by(value);
+                decoding = separated.ok_or_else(|| unsupported(format!("{key} is empty")))?;
+            }
             ("quote", _) => decoding.quote = byte()?,
             ("escape", _) => decoding.escape = byte()?,
             ("nullvalue", _) => value.clone_into(&mut decoding.null_value),

@@ -169,7 +169,8 @@ fn parse_schema(text: &str) -> Planned<DataType> {
 fn decoding(options: &Typed) -> Planned<JsonOptions> {
     let unsupported = |what: &str| {
         PlanError::new(options.span, format!("from_json: {what}")).hint(
-            "the options are mode (PERMISSIVE or FAILFAST), dateFormat, timestampFormat and columnNameOfCorruptRecord",
+            "the options are mode (PERMISSIVE or FAILFAST), dateFormat, timestampFormat, columnNameOfCorruptRecord and \
+             those that allow more than JSON, such as allowComments",
         )
     };
     let Some(ScalarValue::Map(map)) = &options.literal else {
@@ -192,6 +193,7 @@ fn decoding(options: &Typed) -> Planned<JsonOptions> {
             ("dateformat", _) => decoding.formats.date = pattern()?,
             ("timestampformat", _) => decoding.formats.timestamp = pattern()?,
             ("columnnameofcorruptrecord", _) => decoding.corrupt_column = Some(value.to_owned()),
+            (_, word @ ("TRUE" | "FALSE")) if decoding.syntax.set(key, word == "TRUE") => {}
             _ => return Err(unsupported(&format!("the option {key} = {value} is not supported"))),
         }
     }

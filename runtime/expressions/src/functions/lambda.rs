@@ -21,8 +21,18 @@ use crate::call::{Args, boolean};
 use crate::planner::Planner;
 use crate::typed::Typed;
 
-pub(super) const NAMES: &[&str] =
-    &["transform", "filter", "exists", "forall", "map_filter", "transform_keys", "transform_values", "zip_with"];
+pub(super) const NAMES: &[&str] = &[
+    "transform",
+    "filter",
+    "exists",
+    "forall",
+    "map_filter",
+    "transform_keys",
+    "transform_values",
+    "zip_with",
+    "aggregate",
+    "reduce",
+];
 
 /// A call without a function among its arguments.
 pub(super) fn plan(call: Invocation<'_>) -> Planned<Typed> {
@@ -71,6 +81,7 @@ pub(crate) fn apply(planner: &Planner<'_>, name: &str, args: &[Ast], span: Span)
         "filter" => Kind::Filter,
         "exists" => Kind::Exists,
         "forall" => Kind::ForAll,
+        "aggregate" | "reduce" => return super::fold::apply(planner, name, args, span),
         _ => {
             return match by_entries(name, args, span) {
                 Some(ast) => Ok(planner.plan(&ast)?.named(format!("{name}()"))),

@@ -7,6 +7,7 @@ pub(crate) mod arithmetic;
 mod binary;
 mod build;
 pub(crate) mod cast;
+mod charset;
 mod collection;
 pub(crate) mod compare;
 mod conditional;
@@ -14,18 +15,21 @@ mod csv;
 pub(crate) mod decimal;
 pub(crate) mod digest;
 pub(crate) mod field;
+mod fold;
 mod interval;
 mod json;
 mod json_path;
 mod json_write;
 pub(crate) mod lambda;
 mod math;
+mod math_more;
 mod numbers;
 mod regex;
 mod room;
 mod sets;
 mod text;
 mod text_more;
+mod text_odd;
 mod text_parts;
 mod time;
 mod time_more;
@@ -64,6 +68,7 @@ const FAMILIES: &[Family] = &[
     Family { names: text::NAMES, plan: text::plan },
     Family { names: regex::NAMES, plan: regex::plan },
     Family { names: math::NAMES, plan: math::plan },
+    Family { names: math_more::NAMES, plan: math_more::plan },
     Family { names: time::NAMES, plan: time::plan },
     Family { names: time_text::NAMES, plan: time_text::plan },
     Family { names: json::NAMES, plan: json::plan },
@@ -71,6 +76,7 @@ const FAMILIES: &[Family] = &[
     Family { names: lambda::NAMES, plan: lambda::plan },
     Family { names: digest::NAMES, plan: digest::plan },
     Family { names: text_more::NAMES, plan: text_more::plan },
+    Family { names: text_odd::NAMES, plan: text_odd::plan },
     Family { names: time_more::NAMES, plan: time_more::plan },
     Family { names: csv::NAMES, plan: csv::plan },
     Family { names: numbers::NAMES, plan: numbers::plan },
@@ -113,8 +119,8 @@ fn label(name: &str, args: &[Typed]) -> String {
         ("isnotnull", [value]) => format!("({} IS NOT NULL)", value.name),
         (
             "rlike" | "regexp" | "regexp_like" | "sqrt" | "exp" | "expm1" | "log" | "log10" | "log2" | "log1p"
-            | "power" | "signum" | "cbrt" | "sin" | "cos" | "tan" | "asin" | "acos" | "atan" | "sinh" | "cosh" | "tanh"
-            | "atan2" | "hypot" | "degrees" | "radians" | "pi" | "e",
+            | "power" | "signum" | "cbrt" | "sin" | "cos" | "tan" | "cot" | "sec" | "csc" | "asin" | "acos" | "atan"
+            | "sinh" | "cosh" | "tanh" | "atan2" | "hypot" | "degrees" | "radians" | "pi" | "e",
             args,
         ) => call_name(&name.to_uppercase(), args),
         _ => call_name(name, args),

@@ -24,6 +24,8 @@ pub(super) const NAMES: &[&str] = &[
     "regexp_extract_all",
     "regexp_replace",
     "regexp_count",
+    "regexp_substr",
+    "regexp_instr",
 ];
 
 /// The groups of a match: where each begins and ends.
@@ -191,8 +193,56 @@ pub(super) fn plan(mut call: Invocation<'_>) -> Planned<Typed> {
                 Ok(Arc::new(rows.map(count).collect::<Result<arrow::array::Int32Array>>()?))
             }))
         }
+        "regexp_substr" => {
+            let [text, pattern] = call.exactly()?;
+            let (text, pattern) = (self::text(text, &call)?, self::text(pattern, &call)?);
+            let patterns = Patterns::new(&pattern, &call)?;
+            Ok(Typed::call("regexp_substr", &[text, pattern], DataType::Utf8, call.span, move |args| {
+                let (text, pattern) = (args.array(0)?, args.array(1)?);
+                let rows = text.as_string::<i32>().iter().zip(pattern.as_string::<i32>());
+                let found = rows.map(|(text, pattern)| first(&patterns, text, pattern).map(|found| found.flatten()));
+                Ok(Arc::new(found.map(|found| Ok(found?.map(|(_, found)| found))).collect::<Result<StringArray>>()?))
+            }))
+        }
+        "regexp_instr" => {
+            let mut args = call.between(2, 3)?;
+            // The group is looked at by nobody, in Spark either.
+            let group = int(args.get(2).cloned(), 0, &call)?;
+            args.truncate(2);
+            let label = format!("regexp_instr({}, {})", names(&args), group.name);
+            let args = args.into_iter().map(|arg| self::text(arg, &call)).collect::<Planned<Vec<_>>>()?;
+            let [text, pattern] = <[Typed; 2]>::try_from(args).map_err(|_| call.error("arguments are missing"))?;
+            let patterns = Patterns::new(&pattern, &call)?;
+            let typed = Typed::call("regexp_instr", &[text, pattern, group], DataType::Int32, call.span, move |args| {
+                let (text, pattern, group) = (args.array(0)?, args.array(1)?, args.array(2)?);
+                let rows = text.as_string::<i32>().iter().zip(pattern.as_string::<i32>());
+                let place = |(row, (text, pattern)): (usize, (Option<&str>, Option<&str>))| -> Result<Option<i32>> {
+                    let found = first(&patterns, text, pattern)?.filter(|_| group.is_valid(row));
+                    let place = |(at, _): (usize, &str)| i32::try_from(at + 1).unwrap_or(i32::MAX);
+                    Ok(found.map(|found| found.map_or(0, place)))
+                };
+                Ok(Arc::new(rows.enumerate().map(place).collect::<Result<arrow::array::Int32Array>>()?))
+            });
+            Ok(typed.named(label))
+        }
         _ => extract(call),
     }
+}
+
+fn names(args: &[Typed]) -> String {
+    args.iter().map(|arg| arg.name.as_str()).collect::<Vec<_>>().join(", ")
+}
+
+/// The first match: how many characters stand before it, and its text. The outer `None`: something is null.
+fn first<'a>(
+    patterns: &Patterns,
+    text: Option<&'a str>,
+    pattern: Option<&str>,
+) -> Result<Option<Option<(usize, &'a str)>>> {
+    let (Some(text), Some(pattern)) = (text, pattern) else { return Ok(None) };
+    let found = (patterns.get(pattern)?.find_all)(text);
+    let range = found.first().and_then(|groups| groups.first().copied().flatten());
+    Ok(Some(range.and_then(|(start, end)| Some((text.get(..start)?.chars().count(), text.get(start..end)?)))))
 }
 
 fn text(value: Typed, call: &Invocation<'_>) -> Planned<Typed> {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray, PrimitiveArray, StringArray};
-use arrow::datatypes::{DataType, Int64Type, TimestampMicrosecondType};
+use arrow::datatypes::{DataType, Int64Type, TimeUnit, TimestampMicrosecondType};
 use datafusion_common::{DataFusionError, Result};
 use levada_formats::scalar::Pattern;
 
@@ -19,6 +19,9 @@ use crate::typed::Typed;
 pub(super) const NAMES: &[&str] = &[
     "to_date",
     "to_timestamp",
+    "to_timestamp_ltz",
+    "to_timestamp_ntz",
+    "localtimestamp",
     "try_to_timestamp",
     "try_to_date",
     "unix_timestamp",
@@ -37,12 +40,32 @@ pub(super) const NAMES: &[&str] = &[
     "decimal",
 ];
 
+/// A time without a zone.
+const NTZ: DataType = DataType::Timestamp(TimeUnit::Microsecond, None);
+
 const DEFAULT_PATTERN: &str = "yyyy-MM-dd HH:mm:ss";
 
 pub(super) fn plan(mut call: Invocation<'_>) -> Planned<Typed> {
     let (ansi, span) = (call.ansi(), call.span);
     match call.name {
-        "to_date" | "try_to_date" | "to_timestamp" | "try_to_timestamp" => {
+        "localtimestamp" => {
+            let [] = call.exactly()?;
+            let now = super::plan(call.planner, "current_timestamp", Vec::new(), span)?;
+            Ok(cast(now, &NTZ, Mode::Legacy).named("localtimestamp()"))
+        }
+        "to_timestamp_ntz" => {
+            let mut args = call.between(1, 2)?;
+            let label = crate::typed::call_name("to_timestamp_ntz", &args);
+            let pattern = if args.len() == 2 { args.pop() } else { None };
+            let Some(value) = args.pop() else { return Err(call.error("arguments are missing")) };
+            let typed = match pattern {
+                // The session's time zone is UTC: both say the same.
+                Some(pattern) if value.ty == DataType::Utf8 => parsed(&call, value, pattern, Mode::of(ansi))?,
+                _ => value,
+            };
+            Ok(explicit(typed, &NTZ, ansi, false, span)?.named(label))
+        }
+        "to_date" | "try_to_date" | "to_timestamp" | "to_timestamp_ltz" | "try_to_timestamp" => {
             let mut args = call.between(1, 2)?;
             let to = if call.name.ends_with("date") { DataType::Date32 } else { timestamp() };
             let attempt = call.name.starts_with("try_");

@@ -4,11 +4,17 @@
 //! only where what follows makes it so.
 
 mod operators;
+mod order;
 mod primary;
+mod sets;
 mod statement;
 
+pub use order::{OrderBy, OrderKey};
+pub use sets::GroupingSets;
 pub(crate) use statement::statement;
 pub use statement::{From, Statement, WindowCall};
+
+use std::ops::Range;
 
 use super::ast::{Ast, Item, Node, PlanError, Planned, Span};
 use super::lexer::{Spanned, Token, tokens};
@@ -63,13 +69,23 @@ struct Parser<'a> {
     depth: usize,
     /// Whether a whole query is parsed: the words that begin its parts are no names of columns.
     statement: bool,
-    /// The names of a query's tables.
-    tables: Vec<String>,
+    /// The tokens of each SELECT, with the names of its table; what is inside another stands before it.
+    tables: Vec<(Range<usize>, Vec<String>)>,
+    /// The queries that WITH has named.
+    named: Vec<(String, Statement)>,
 }
 
 impl<'a> Parser<'a> {
     pub(super) fn new(text: &'a str) -> Planned<Self> {
-        Ok(Self { text, tokens: tokens(text)?, at: 0, depth: 0, statement: false, tables: Vec::new() })
+        Ok(Self {
+            text,
+            tokens: tokens(text)?,
+            at: 0,
+            depth: 0,
+            statement: false,
+            tables: Vec::new(),
+            named: Vec::new(),
+        })
     }
 
     pub(super) fn token_at(&self, at: usize) -> &Token {

@@ -177,18 +177,7 @@ impl Parser<'_> {
         self.expect_word("by")?;
         loop {
             let ast = self.expr()?;
-            let descending = self.word("desc");
-            if !descending {
-                self.word("asc");
-            }
-            let mut nulls_first = None;
-            if self.word("nulls") {
-                nulls_first = Some(self.word("first"));
-                if nulls_first == Some(false) {
-                    self.expect_word("last")?;
-                }
-            }
-            order.push((ast, Sort { descending, nulls_first }));
+            order.push((ast, self.direction()?));
             if !self.symbol(",") {
                 break;
             }

@@ -118,6 +118,7 @@ fn an_error_of_a_row_names_the_expression_and_sparks_condition() {
     );
     assert!(fail("age / 0").contains("[DIVIDE_BY_ZERO]"));
     assert!(fail("age + 2147483647").contains("[ARITHMETIC_OVERFLOW]"));
+    assert!(fail("getbit(CAST(age AS DECIMAL(30, 0)), 100)").contains("from 0 to 63"));
     assert!(fail("split(name, ',')[3]").contains("[INVALID_ARRAY_INDEX] the index 3 is out of bounds"));
 }
 

@@ -4,6 +4,7 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, SchemaRef};
 use levada_connector_api::{Error, Result};
 
+use super::long::MARK;
 use super::tokens::tokenize;
 use super::{is_skipped, value};
 use crate::column::Column;
@@ -15,8 +16,10 @@ use crate::scalar::Formats;
 /// How lines are read. The defaults are Spark's.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CsvOptions {
-    /// What separates values.
+    /// What separates values; see [`separated_by`](Self::separated_by) for several characters.
     pub separator: u8,
+    /// The separator, if it has several characters: as [`separated_by`](Self::separated_by) sets it.
+    pub long_separator: Option<Vec<u8>>,
     /// What encloses a value that has separators in it.
     pub quote: u8,
     /// What makes a quote inside quotes a character.
@@ -35,6 +38,10 @@ pub struct CsvOptions {
     pub formats: Formats,
     /// Lines that start with this are left out.
     pub comment: Option<u8>,
+    /// A line with more values than these is rejected, whatever `rows` says. `None`: there is no limit.
+    pub max_columns: Option<usize>,
+    /// A line with a value of more characters is rejected, whatever `rows` says. `None`: there is no limit.
+    pub max_characters: Option<usize>,
     /// Whether blanks before a value are left out.
     pub ignore_leading_white_space: bool,
     /// Whether blanks after a value are left out.
@@ -51,6 +58,7 @@ impl Default for CsvOptions {
     fn default() -> Self {
         Self {
             separator: b',',
+            long_separator: None,
             quote: b'"',
             escape: b'\\',
             null_value: String::new(),
@@ -60,6 +68,8 @@ impl Default for CsvOptions {
             negative_inf: "-Inf".to_owned(),
             formats: Formats::default(),
             comment: None,
+            max_columns: None,
+            max_characters: None,
             ignore_leading_white_space: false,
             ignore_trailing_white_space: false,
             rows: MalformedRows::default(),
@@ -69,7 +79,32 @@ impl Default for CsvOptions {
     }
 }
 
+/// The separator that an option names: `\t` is a tab and `\\` a backslash.
+pub fn separator(text: &str) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((first, after)) = rest.split_first() {
+        let (byte, behind) = match (first, after) {
+            (b'\\', [b't', behind @ ..]) => (b'\t', behind),
+            (b'\\', [b'\\', behind @ ..]) => (b'\\', behind),
+            _ => (*first, after),
+        };
+        bytes.push(byte);
+        rest = behind;
+    }
+    bytes
+}
+
 impl CsvOptions {
+    /// Separates values by a text as an option [gives](separator()) it. `None`: there is nothing in it.
+    pub fn separated_by(self, text: &str) -> Option<Self> {
+        match separator(text) {
+            bytes if bytes.is_empty() => None,
+            bytes if bytes.len() == 1 => Some(Self { separator: *bytes.first()?, long_separator: None, ..self }),
+            bytes => Some(Self { separator: MARK, long_separator: Some(bytes), ..self }),
+        }
+    }
+
     /// Spark's PERMISSIVE mode: nothing is rejected.
     pub fn permissive() -> Self {
         Self { rows: MalformedRows::Null, fields: MalformedFields::Null, ..Self::default() }
@@ -184,8 +219,15 @@ impl CsvDecoder {
         let Self { options, columns, required, unread, scratch, .. } = self;
         let mut count = 0;
         let mut bad = None;
+        let mut too_long = None;
         tokenize(line, options, scratch, |at, token| {
             count = at + 1;
+            if let (Some(most), Some(text)) = (options.max_characters, token)
+                && text.len() > most
+                && String::from_utf8_lossy(text).chars().count() > most
+            {
+                too_long.get_or_insert(at);
+            }
             let Some(column) = columns.get_mut(at) else { return };
             if unread.get(at) == Some(&true) {
                 return column.append_null();
@@ -204,6 +246,15 @@ impl CsvDecoder {
                 }
             }
         });
+        let too_many = options.max_columns.is_some_and(|most| count > most);
+        if too_many || too_long.is_some() {
+            self.columns.iter_mut().for_each(|c| c.truncate(self.rows.len));
+            let reason = match too_long {
+                Some(at) => format!("value {} of the line has more characters than are allowed", at + 1),
+                None => format!("the line has {count} values, more than are allowed"),
+            };
+            return self.rows.reject(index, reason);
+        }
         let short = count < columns.len();
         let ragged = count != columns.len() && unread.is_empty();
         if !ragged && !short && bad.is_none() {

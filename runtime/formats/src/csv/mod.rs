@@ -4,10 +4,11 @@
 //! many values are malformed rows; a value that does not fit its column is a malformed field.
 
 mod decoder;
+mod long;
 mod tokens;
 mod value;
 
-pub use decoder::{CsvDecoder, CsvOptions};
+pub use decoder::{CsvDecoder, CsvOptions, separator};
 
 /// The values of a header line. Empty ones are named `_c0`, `_c1`, … by their place.
 pub fn parse_header(line: &[u8], options: &CsvOptions) -> Vec<String> {

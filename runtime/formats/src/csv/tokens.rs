@@ -6,11 +6,20 @@
 
 use memchr::{memchr, memchr2};
 
-use super::CsvOptions;
+use super::{CsvOptions, long};
 
 /// Calls `f` with each value's place and bytes; `None` is a value without anything, not even quotes.
 #[inline]
-pub(crate) fn tokenize(
+pub(crate) fn tokenize(line: &[u8], options: &CsvOptions, scratch: &mut Vec<u8>, f: impl FnMut(usize, Option<&[u8]>)) {
+    match options.long_separator.as_deref() {
+        None => values(line, options, scratch, f),
+        Some(separator) => long::tokenize(line, separator, options, scratch, f),
+    }
+}
+
+/// As [`tokenize`], with a separator of one byte.
+#[inline]
+pub(super) fn values(
     line: &[u8],
     options: &CsvOptions,
     scratch: &mut Vec<u8>,

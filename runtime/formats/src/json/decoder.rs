@@ -6,6 +6,7 @@ use levada_connector_api::Result;
 
 use super::cursor::{Cursor, Syntax};
 use super::record::Record;
+use super::relaxed::{JsonSyntax, relax};
 use super::value::{Fit, Scratch, object};
 use crate::column::{Column, Nulls, nullable, struct_array};
 use crate::ddl::type_name;
@@ -40,6 +41,8 @@ pub struct JsonOptions {
     pub mode: JsonMode,
     /// How dates and timestamps are written.
     pub formats: Formats,
+    /// What else than JSON is taken for JSON.
+    pub syntax: JsonSyntax,
 }
 
 impl Default for JsonOptions {
@@ -50,6 +53,7 @@ impl Default for JsonOptions {
             corrupt_column: Some("_corrupt_record".to_owned()),
             mode: JsonMode::default(),
             formats: Formats::default(),
+            syntax: JsonSyntax::default(),
         }
     }
 }
@@ -70,6 +74,8 @@ pub struct JsonDecoder {
     left_out: Vec<(usize, DataType)>,
     top: Nulls,
     scratch: Scratch,
+    /// A record as JSON, where more than JSON is allowed.
+    relaxed: Vec<u8>,
 }
 
 impl JsonDecoder {
@@ -82,14 +88,9 @@ impl JsonDecoder {
         if strict {
             record.required = required(&data);
         }
-        Ok(Self {
-            record,
-            rows,
-            left_out: Vec::new(),
-            top: Nulls::default(),
-            scratch: Scratch::new(options.mode, strict, options.formats.clone()),
-            options,
-        })
+        let mut scratch = Scratch::new(options.mode, strict, options.formats.clone());
+        scratch.special = options.syntax.non_numeric;
+        Ok(Self { record, rows, left_out: Vec::new(), top: Nulls::default(), scratch, relaxed: Vec::new(), options })
     }
 
     /// The schema of the batches. Where rows or fields may become null, every column is nullable.
@@ -120,9 +121,27 @@ impl JsonDecoder {
 
     /// Decodes one record: appends its row or rows, or notes why there are none.
     pub fn push(&mut self, record: &[u8]) {
+        if self.options.syntax.is_default() {
+            return self.decode(record, record);
+        }
+        self.push_relaxed(record);
+    }
+
+    /// Apart from the other, which is to stay small.
+    #[cold]
+    fn push_relaxed(&mut self, record: &[u8]) {
+        let mut text = std::mem::take(&mut self.relaxed);
+        relax(record, self.options.syntax, &mut text);
+        self.decode(&text, record);
+        self.relaxed = text;
+    }
+
+    /// Decodes `text`, which stands for `record`.
+    #[inline(always)]
+    fn decode(&mut self, text: &[u8], record: &[u8]) {
         let index = self.rows.record();
         self.scratch.reset();
-        let bytes = record.strip_prefix(crate::text::BOM).unwrap_or(record);
+        let bytes = text.strip_prefix(crate::text::BOM).unwrap_or(text);
         let mut cursor = Cursor { bytes, at: 0 };
         cursor.skip_blanks();
         let row = self.rows.len;

@@ -8,11 +8,13 @@ mod binary;
 mod cursor;
 mod decoder;
 mod record;
+mod relaxed;
 mod value;
 mod walk;
 
 pub use decoder::{JsonDecoder, JsonMode, JsonOptions};
 pub use levada_connector_api::json::encode_base64;
+pub use relaxed::JsonSyntax;
 
 pub(crate) use cursor::{Cursor, Numeric, Syntax};
 pub(crate) use record::Record;

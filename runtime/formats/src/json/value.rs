@@ -29,6 +29,8 @@ pub(crate) struct Scratch {
     pub(crate) mode: JsonMode,
     /// Whether null in a nested NOT NULL field is an error.
     pub(crate) strict: bool,
+    /// Whether text may be NaN or infinite.
+    pub(crate) special: bool,
     /// The column of the row that had the first bad value, and the value's place.
     pub(crate) bad: Option<(usize, usize, usize)>,
     day: LastDay,
@@ -38,7 +40,8 @@ pub(crate) struct Scratch {
 
 impl Scratch {
     pub(crate) fn new(mode: JsonMode, strict: bool, formats: Formats) -> Self {
-        Self { text: Vec::new(), open: Vec::new(), mode, strict, bad: None, day: LastDay::default(), depth: 0, formats }
+        let (text, open, day) = (Vec::new(), Vec::new(), LastDay::default());
+        Self { text, open, mode, strict, special: true, bad: None, day, depth: 0, formats }
     }
 
     pub(crate) fn reset(&mut self) {
@@ -246,15 +249,16 @@ fn string(cursor: &mut Cursor<'_>, column: &mut Column, quote: u8, scratch: &mut
         Values::Timestamp(v) if scratch.formats.timestamp.is_none() => parse_timestamp_bytes(text, &mut scratch.day)
             .or_else(|| text_to_timestamp_lenient(utf8(text)?))
             .map(|t| v.push(t)),
-        _ => string_slow(&mut column.values, text, &scratch.formats),
+        _ => string_slow(&mut column.values, text, &scratch.formats, scratch.special),
     };
     Ok(fit(column, pushed))
 }
 
 /// The types that rarely come as strings.
 #[inline(never)]
-fn string_slow(values: &mut Values, text: &[u8], formats: &Formats) -> Option<()> {
+fn string_slow(values: &mut Values, text: &[u8], formats: &Formats, numbers: bool) -> Option<()> {
     match values {
+        Values::Float32(_) | Values::Float64(_) if !numbers => return None,
         Values::Timestamp(v) => v.push(formats.timestamp.as_ref()?.parse(utf8(text)?)?),
         Values::TimestampNtz(v) => v.push(parse_timestamp_ntz(utf8(text)?, false)?),
         Values::Date(v) => v.push(match &formats.date {

@@ -42,7 +42,9 @@ pub(super) struct Bag {
 
 impl Bag {
     pub(super) fn new(ty: &DataType, search: Search) -> Result<Self> {
-        Ok(Self { value: Coder::new(ty)?, search, held: Vec::new(), bytes: 0 })
+        // Spark counts zeros with a sign by themselves: their hashes differ.
+        let value = if let Search::Mode(_) = search { Coder::signed(ty)? } else { Coder::new(ty)? };
+        Ok(Self { value, search, held: Vec::new(), bytes: 0 })
     }
 
     fn fields(&self) -> Fields {

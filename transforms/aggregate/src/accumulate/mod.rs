@@ -9,6 +9,7 @@ mod collect;
 mod count;
 mod distinct;
 mod extreme;
+mod histogram;
 mod joined;
 mod moments;
 mod places;
@@ -76,20 +77,13 @@ pub(crate) fn accumulator(call: &AggregateCall) -> Result<Box<dyn Accumulator>> 
     use AggregateFunction as F;
     let input = call.args.first().map_or(&DataType::Null, |arg| arg.data_type());
     Ok(match call.function {
+        F::OfPairs(function) => Box::new(moments::Comoments::new(function, call.overflow == Overflow::Error)),
         F::Count => Box::new(count::Count::default()),
         F::Sum | F::Avg => sum::make(call, input)?,
         F::Min | F::Max => extreme::make(input, call.function == F::Max)?,
         F::VarSamp | F::VarPop | F::StddevSamp | F::StddevPop | F::Skewness | F::Kurtosis => {
             Box::new(moments::Moments::new(call.function))
         }
-        F::CovarSamp
-        | F::CovarPop
-        | F::Corr
-        | F::SumOfSquares
-        | F::SumOfProducts
-        | F::RegrSlope
-        | F::RegrIntercept
-        | F::RegrR2 => Box::new(moments::Comoments::new(call.function, call.overflow == Overflow::Error)),
         F::First => Box::new(value::Chosen::new(input, None, value::Choice::First)?),
         F::FirstValid => Box::new(value::Chosen::new(input, None, value::Choice::FirstValid)?),
         F::Last => Box::new(value::Chosen::new(input, None, value::Choice::Last)?),
@@ -105,6 +99,10 @@ pub(crate) fn accumulator(call: &AggregateCall) -> Result<Box<dyn Accumulator>> 
         F::Percentile => Box::new(bag::Bag::new(input, bag::Search::Between(call.params.clone()))?),
         F::PercentileDisc => Box::new(bag::Bag::new(input, bag::Search::Seen(call.params.clone()))?),
         F::Mode => Box::new(bag::Bag::new(input, bag::Search::Mode(call.params.ties))?),
+        F::Histogram => {
+            let most = call.params.numbers.first().map_or(2, |most| *most as usize);
+            Box::new(histogram::Histogram::new(most.max(2), &call.ty))
+        }
         F::PercentileApprox => {
             let ty = match &call.ty {
                 DataType::List(item) => item.data_type(),

@@ -7,7 +7,7 @@ use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Float64Array};
 use arrow::buffer::NullBuffer;
 use arrow::datatypes::{DataType, Float64Type};
 use levada_connector_api::{Error, Result};
-use levada_expressions::AggregateFunction;
+use levada_expressions::{AggregateFunction, PairFunction};
 
 use super::{Accumulator, column, counting, same, unfit};
 
@@ -66,14 +66,14 @@ fn zero_of(value: f64) -> f64 {
 
 /// Two columns together: count, both means, the sum of the products of the differences, and those of their squares.
 pub(super) struct Comoments {
-    function: AggregateFunction,
+    function: PairFunction,
     /// Whether a division by zero is an error.
     ansi: bool,
     held: Vec<[f64; 6]>,
 }
 
 impl Comoments {
-    pub(super) fn new(function: AggregateFunction, ansi: bool) -> Self {
+    pub(super) fn new(function: PairFunction, ansi: bool) -> Self {
         Self { function, ansi, held: Vec::new() }
     }
 }
@@ -98,7 +98,7 @@ fn both(a: [f64; 6], b: [f64; 6]) -> [f64; 6] {
 }
 
 fn coresult(of: &Comoments, [n, x, y, c, xx, yy]: [f64; 6]) -> Result<Option<f64>> {
-    use AggregateFunction as F;
+    use PairFunction as F;
     Ok(match of.function {
         F::CovarPop if n > 0.0 => Some(c / n),
         F::CovarSamp if n > 1.0 => Some(c / (n - 1.0)),

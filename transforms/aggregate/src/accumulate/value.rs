@@ -27,16 +27,23 @@ pub(super) enum Choice {
 pub(super) struct Coder {
     converter: RowConverter,
     pub(super) ty: DataType,
+    signed: bool,
 }
 
 impl Coder {
     pub(super) fn new(ty: &DataType) -> Result<Self> {
         let converter = RowConverter::new(vec![SortField::new(ty.clone())])?;
-        Ok(Self { converter, ty: ty.clone() })
+        Ok(Self { converter, ty: ty.clone(), signed: false })
+    }
+
+    /// The same, but zeros with and without a sign are two values.
+    pub(super) fn signed(ty: &DataType) -> Result<Self> {
+        Ok(Self { signed: true, ..Self::new(ty)? })
     }
 
     pub(super) fn rows(&self, values: &ArrayRef) -> Result<arrow::row::Rows> {
-        self.converter.convert_columns(&[canonical(values)]).map_err(Error::from)
+        let values = if self.signed { without_nans(values) } else { canonical(values) };
+        self.converter.convert_columns(&[values]).map_err(Error::from)
     }
 
     pub(super) fn array<'a>(&self, values: impl Iterator<Item = &'a [u8]>) -> Result<ArrayRef> {
@@ -61,6 +68,21 @@ pub(crate) fn canonical(values: &ArrayRef) -> ArrayRef {
         }
         DataType::Float64 => {
             let tidy = |v: f64| if v.is_nan() { f64::NAN } else { v + 0.0 };
+            Arc::new(values.as_primitive::<Float64Type>().unary::<_, Float64Type>(tidy)) as Arc<Float64Array>
+        }
+        _ => values.clone(),
+    }
+}
+
+/// One NaN.
+fn without_nans(values: &ArrayRef) -> ArrayRef {
+    match values.data_type() {
+        DataType::Float32 => {
+            let tidy = |v: f32| if v.is_nan() { f32::NAN } else { v };
+            Arc::new(values.as_primitive::<Float32Type>().unary::<_, Float32Type>(tidy)) as Arc<Float32Array>
+        }
+        DataType::Float64 => {
+            let tidy = |v: f64| if v.is_nan() { f64::NAN } else { v };
             Arc::new(values.as_primitive::<Float64Type>().unary::<_, Float64Type>(tidy)) as Arc<Float64Array>
         }
         _ => values.clone(),

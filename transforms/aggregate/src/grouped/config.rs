@@ -200,6 +200,7 @@ impl TransformPlugin for WindowedAggregate {
             (None, None) => TimeSpec::None,
         };
         let grouping = GroupingSpec {
+            sets: None,
             made: Vec::new(),
             keys: items(config, "group.by")?,
             aliases: Vec::new(),

@@ -166,7 +166,7 @@ impl Plan {
             Shape::Sessions(Gap::Computed(expression)) => Some(expression),
             _ => None,
         };
-        let all = self.grouping.keys().iter().chain(calls).chain(time).chain(gap);
+        let all = self.grouping.sources().iter().chain(calls).chain(time).chain(gap);
         let fields = all.flat_map(Expression::reads).filter_map(|at| input.fields().get(at));
         fields.map(|field| field.name().clone()).collect()
     }

@@ -4,7 +4,7 @@ mod ordered;
 
 use std::collections::{BTreeMap, HashSet};
 
-use arrow::array::{ArrayRef, RecordBatch};
+use arrow::array::{ArrayRef, RecordBatch, UInt32Array};
 use levada_connector_api::{OutputMode, Result};
 
 use super::groups::update;
@@ -139,16 +139,13 @@ impl Delta {
         let values: Vec<ArrayRef> =
             plan.grouping.keys().iter().map(|key| key.evaluate(batch)).collect::<Result<_>>()?;
         let encoded = self.table.codec.encode(&[], &values, batch.num_rows())?;
-        // In complete mode nothing is late but what lies before the first watermark of all, as in Spark.
-        let late = match (plan.expires, plan.watermarked) {
-            (true, _) => late,
-            (false, true) => 0,
-            (false, false) => i64::MIN,
-        };
+        // In complete mode, too: Spark's sessions keep what was closed, and take no late rows.
+        let late = if plan.watermarked { late } else { i64::MIN };
         let mut fused = Fused::default();
         let mut groups = Vec::with_capacity(batch.num_rows());
         let mut kept = Vec::with_capacity(batch.num_rows());
-        for ((key, start), gap) in encoded.iter().zip(times).zip(&gaps) {
+        let mut too_late = Vec::new();
+        for ((row, (key, start)), gap) in encoded.iter().zip(times).enumerate().zip(&gaps) {
             let end = start.saturating_add(*gap);
             let counts = *gap > 0 && end > late;
             kept.push(counts);
@@ -159,9 +156,11 @@ impl Delta {
                     false => self.table.join(number, *start, end, &mut fused).group,
                 });
             } else if *gap > 0 {
+                too_late.push(row as u32);
                 self.late.insert((key.to_vec(), *start, end));
             }
         }
+        test(plan, batch, too_late)?;
         self.table.fuse(&fused)?;
         if !fused.steps.is_empty() {
             groups.iter_mut().for_each(|group| *group = fused.root(*group));
@@ -182,6 +181,16 @@ impl Delta {
         }
         partitions
     }
+}
+
+/// Fails where rows cannot be aggregated: Spark drops late rows only after that.
+fn test(plan: &Plan, batch: &RecordBatch, rows: Vec<u32>) -> Result<()> {
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let rows = arrow::compute::take_record_batch(batch, &UInt32Array::from(rows))?;
+    let mut read = plan.grouping.calls().iter().flat_map(|call| call.args.iter().chain(&call.filter));
+    read.try_for_each(|expression| expression.evaluate(&rows).map(|_| ()))
 }
 
 /// How many late groups threads saw, each counted once.

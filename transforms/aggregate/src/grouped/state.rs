@@ -47,6 +47,13 @@ impl Delta {
     }
 
     pub(super) fn add(&mut self, plan: &Plan, batch: &RecordBatch, times: &[i64], late: i64) -> Result<()> {
+        match plan.grouping.expanded(batch) {
+            Some(batches) => batches?.try_for_each(|batch| self.add_once(plan, &batch?, times, late)),
+            None => self.add_once(plan, batch, times, late),
+        }
+    }
+
+    fn add_once(&mut self, plan: &Plan, batch: &RecordBatch, times: &[i64], late: i64) -> Result<()> {
         match (self, &plan.shape) {
             (Self::Panes(delta), Shape::Windows(windows)) => delta.add(plan, windows, batch, times),
             (Self::Sessions(delta), _) => delta.add(plan, batch, times, late),

@@ -9,7 +9,7 @@ use levada_connector_api::{
     Batch, BatchInfo, BindContext, Bound, Emitted, Error, EventTime, Result, StateImage, StateKind, StateStats,
     TaskContext, Transform, async_trait,
 };
-use levada_expressions::{Predicate, bad_rows};
+use levada_expressions::{Predicate, bad_rows, write_origin};
 
 use super::lanes::Lanes;
 use super::plan::{GroupedSpec, Plan, Shape};
@@ -159,7 +159,8 @@ impl Transform for Grouped {
         let source = plan.grouping.key_source(at)?;
         // A condition on the time itself stays above the watermark on it.
         let time = self.spec.watermark.as_ref().map(|(column, _)| column.as_str());
-        (!time.is_some_and(|time| Predicate::reads(&source, time))).then_some(source)
+        let ansi = self.spec.options.ansi;
+        (!time.is_some_and(|time| Predicate::reads(&source, time))).then(|| write_origin(source, ansi))
     }
 
     fn wanted(&mut self, wanted: Option<&[String]>) {

@@ -5,6 +5,7 @@ use arrow::buffer::{NullBuffer, ScalarBuffer};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Float32Type, Float64Type};
 use levada_connector_api::{Error, Result};
+use levada_formats::scalar::{format_double, format_float};
 
 /// A feature's values.
 #[derive(Debug)]
@@ -86,38 +87,13 @@ fn texts(column: &ArrayRef, name: &str) -> Result<StringArray> {
     match column.data_type() {
         DataType::Float32 => {
             let floats = column.as_primitive::<Float32Type>();
-            Ok(floats.iter().map(|x| x.map(|x| java(f64::from(x), &format!("{x:e}")))).collect())
+            Ok(floats.iter().map(|x| x.map(format_float)).collect())
         }
         DataType::Float64 => {
             let floats = column.as_primitive::<Float64Type>();
-            Ok(floats.iter().map(|x| x.map(|x| java(x, &format!("{x:e}")))).collect())
+            Ok(floats.iter().map(|x| x.map(format_double)).collect())
         }
         kind if kind.is_nested() => Err(Error::config(format!("column '{name}' is {kind}, the model needs a label"))),
         _ => Ok(cast(column, &DataType::Utf8)?.as_string::<i32>().clone()),
     }
-}
-
-/// The text that Java's `Double.toString` gives, from the shortest digits in scientific form.
-fn java(x: f64, shortest: &str) -> String {
-    if x.is_nan() {
-        return "NaN".into();
-    }
-    if x.is_infinite() {
-        return if x > 0.0 { "Infinity".into() } else { "-Infinity".into() };
-    }
-    if x == 0.0 || (1e-3..1e7).contains(&x.abs()) {
-        let (digits, exponent) = shortest.split_once('e').unwrap_or((shortest, "0"));
-        let exponent: i32 = exponent.parse().unwrap_or(0);
-        let sign = if digits.starts_with('-') { "-" } else { "" };
-        let digits: String = digits.chars().filter(char::is_ascii_digit).collect();
-        let whole = (exponent + 1).max(0) as usize;
-        let padded = format!("{}{digits}", "0".repeat((-exponent).max(0) as usize));
-        let whole = if exponent < 0 { 1 } else { whole };
-        let padded = format!("{padded:0<width$}", width = whole + 1);
-        let (before, after) = padded.split_at(whole);
-        return format!("{sign}{before}.{after}");
-    }
-    let (digits, exponent) = shortest.split_once('e').unwrap_or((shortest, "0"));
-    let point = if digits.contains('.') { "" } else { ".0" };
-    format!("{digits}{point}E{exponent}")
 }

@@ -251,6 +251,9 @@ fn what_cannot_be_done_is_said_with_the_place() {
         ("SELECT wrod FROM input", "did you mean 'word'?"),
         ("SELECT word, n FROM input GROUP BY word", "neither grouped by nor aggregated"),
         ("SELECT word FROM input ORDER BY word", "cannot be sorted"),
+        ("SELECT word FROM input LIMIT 3", "output.mode=complete"),
+        ("SELECT word, count(*) AS c FROM input GROUP BY word ORDER BY map('a', word)", "have no order"),
+        ("SELECT * FROM (SELECT word, count(*) AS c FROM input GROUP BY word) ORDER BY 3", "no column 3"),
         ("SELECT count(*) FROM input GROUP BY tumble(word, '5 seconds')", "is STRING, not a TIMESTAMP"),
         ("SELECT count(*) FROM input GROUP BY tumble(at, '0 seconds')", "longer than nothing"),
         ("SELECT count(*) FROM input GROUP BY hop(at, '10 seconds')", "hop(time, slide, size)"),
@@ -261,6 +264,8 @@ fn what_cannot_be_done_is_said_with_the_place() {
         let error = make(query, &[], OutputMode::Complete).err().unwrap_or_default();
         assert!(error.contains(part), "{query}: {error}");
     }
+    let second = "SELECT * FROM (SELECT word, count(*) AS c FROM input GROUP BY word) ORDER BY 2";
+    assert_eq!(make(second, &[], OutputMode::Complete).err(), None);
     let error = make("SELECT n FROM input", &[("watermark", "5 seconds")], OutputMode::Append).err().unwrap();
     assert!(error.contains("no window"), "{error}");
 }

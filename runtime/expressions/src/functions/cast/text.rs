@@ -25,6 +25,10 @@ pub(crate) fn from_text(array: &ArrayRef, to: &DataType, mode: Mode) -> Result<A
         DataType::Float32 => read::<Float32Type>(text, to, mode, scalar::parse_float),
         DataType::Float64 => read::<Float64Type>(text, to, mode, scalar::parse_double),
         DataType::Date32 => read::<Date32Type>(text, to, mode, scalar::parse_date),
+        // What has no zone takes the time as it is written, whatever zone stands behind it.
+        DataType::Timestamp(_, None) => {
+            read::<TimestampMicrosecondType>(text, to, mode, |text| scalar::parse_timestamp_ntz(text, true))
+        }
         DataType::Timestamp(_, _) => read::<TimestampMicrosecondType>(text, to, mode, scalar::parse_timestamp),
         DataType::Decimal128(precision, scale) => decimals(text, *precision, *scale, to, mode),
         DataType::Boolean => {
