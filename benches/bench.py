@@ -218,14 +218,17 @@ def windows(bench):
 
 
 def cores(bench):
-    """The same on one core and on two, in turns, and two processes at once with a core each: what the machine can give."""
+    """The same on one core and on two, in turns, and two processes at once with a core each: what the machine can give.
+
+    Long enough that the start and the last micro-batch, which nothing follows, count little.
+    """
     if len(os.sched_getaffinity(0)) < 2:
         print("cores: there is only one")
         return
     one, other = sorted(os.sched_getaffinity(0))[:2]
-    text, text_said = inputs.text(bench.data, bench.scaled(200 * MB))
-    rows, rows_said = inputs.json_rows(bench.data, bench.scaled(5_000_000))
-    events, events_said = inputs.events(bench.data, bench.scaled(5_000_000))
+    text, text_said = inputs.text(bench.data, bench.scaled(800 * MB))
+    rows, rows_said = inputs.json_rows(bench.data, bench.scaled(20_000_000))
+    events, events_said = inputs.events(bench.data, bench.scaled(20_000_000))
     work = {
         "word-count": (word_count_config(text), text_said["lines"]),
         "json-parquet": (json_parquet_config(rows), rows_said["lines"]),

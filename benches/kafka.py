@@ -12,10 +12,12 @@ Maven (connect/fetch.sh), Postgres. Standard library only.
 """
 
 import argparse
+import concurrent.futures
 import json
 import os
 import shutil
 import tempfile
+import time
 from pathlib import Path
 
 from bench import ROOT, Used
@@ -144,6 +146,22 @@ def postgres(runs):
 
         mine, other = runs.both(ours, theirs)
         runs.ratio(mine, other)
+
+        def at_once():
+            """\\copy of the ready file, while the topic is read and decoded into nothing: no pipeline between the two."""
+            config = {key: value for key, value in pipeline.items() if key not in ("connection.url", "table", "auto.create")}
+            server.sql("TRUNCATE cars; CHECKPOINT")
+            with concurrent.futures.ThreadPoolExecutor() as pool:
+                since = time.monotonic()
+                decoded = pool.submit(runs.levada, "decoded", {**config, "connector.class": "Null"})
+                server.psql(f"\\copy cars from '{copied}' (format binary)")
+                assert decoded.result().rows == rows
+                seconds = time.monotonic() - since
+            print(f"  {'both apart, at the same time':32} {rows / seconds:12,.0f} /s", flush=True)
+            return rows / seconds
+
+        bound = max(at_once() for _ in range(runs.args.runs))
+        print(f"  what these cores can do of both: {bound / other[0]:.2f} × \\copy", flush=True)
         few = min(rows, 1_000_000)
         runs.feed("few-cars", few, "cars")
         runs.levada("picked", {
@@ -170,7 +188,7 @@ def postgres(runs):
 
 def files(runs):
     print("files: lines of text → a topic, beside FileStreamSource")
-    rows = min(runs.args.rows, 2_000_000)
+    rows = runs.args.rows
     lines = runs.folder / "lines.txt"
     with lines.open("w") as out:
         for i in range(rows):
