@@ -193,7 +193,8 @@ def files(runs):
     with lines.open("w") as out:
         for i in range(rows):
             out.write(f"line {i} of a file that goes into a topic, with about a hundred bytes in it, as messages have {i % 977}\n")
-    config = {"connector.class": "Files", "path": str(lines), "format": "text", "topic.creation.partitions": "1"}
+    # The peer's topic is made by the broker, with as many.
+    config = {"connector.class": "Files", "path": str(lines), "format": "text", "topic.creation.partitions": "4"}
 
     def ours():
         # Its progress is kept in the broker under the name.

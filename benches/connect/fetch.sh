@@ -2,7 +2,7 @@
 # Brings Kafka Connect and Debezium's JDBC sink from Maven Central into FOLDER, once: libs/, plugins/.
 #     fetch.sh FOLDER
 set -euo pipefail
-[[ $# == 1 ]] || { echo "usage: ${0##*/} FOLDER" >&2; exit 2; }
+[[ $# == 1 && $1 != -* ]] || { echo "usage: ${0##*/} FOLDER" >&2; exit 2; }
 here=$(cd "$(dirname "$0")" && pwd)
 [[ -d $1 ]] && exit 0
 copy() { # POM FOLDER

@@ -185,7 +185,10 @@ pub(super) fn wait(producer: &Producer) -> Result<()> {
             Code::NoError => return Ok(()),
             Code::OperationTimedOut if producer.context().is_given_up() => return Ok(()),
             Code::OperationTimedOut if since.elapsed() < PATIENCE => stall.go_on(producer)?,
-            code => return Err(client::error("waiting for messages to arrive", KafkaError::Flush(code))),
+            code => {
+                let error = client::error("waiting for messages to arrive", KafkaError::Flush(code));
+                return Err(with_topic(producer, error));
+            }
         }
     }
 }
@@ -238,6 +241,18 @@ pub(crate) fn while_served<T>(producer: &Producer, work: impl FnOnce() -> T) -> 
         served.thread().unpark();
         answer
     })
+}
+
+/// The brokers do not say of all of a transaction which topic they mean; where only one is written to, it is that.
+pub(super) fn with_topic(producer: &Producer, error: Error) -> Error {
+    let topics = producer.context().topics();
+    let mut written = topics.iter().filter(|topic| !producer.context().is_progress(topic));
+    match (error.kind(), written.next(), written.next()) {
+        (ErrorKind::Config | ErrorKind::Unavailable | ErrorKind::NotFound, Some(topic), None) => {
+            error.context(format!("topic '{topic}'"))
+        }
+        _ => error,
+    }
 }
 
 /// An error of a transaction, with what it means for the micro-batch: after one that is uncertain, the next run asks.

@@ -72,12 +72,12 @@ fn end(producer: &Producer) -> Result<()> {
                 if requires_abort {
                     let _ = abort(producer);
                 }
-                return Err(transaction_error("committing a transaction", error));
+                return Err(producer::with_topic(producer, transaction_error("committing a transaction", error)));
             }
         }
     }
-    Err(Error::new(ErrorKind::Unavailable, "committing a transaction: the brokers do not answer")
-        .with_retry(Retry::Indeterminate))
+    let error = Error::new(ErrorKind::Unavailable, "committing a transaction: the brokers do not answer");
+    Err(producer::with_topic(producer, error).with_retry(Retry::Indeterminate))
 }
 
 /// Whatever did not arrive: the transaction is not committed, and the next run begins with an abort.

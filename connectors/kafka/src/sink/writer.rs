@@ -6,9 +6,7 @@ use std::time::{Duration, Instant};
 
 use arrow::datatypes::SchemaRef;
 use levada_connector_api::config::Config;
-use levada_connector_api::{
-    BadRow, Batch, Commit, Error, ErrorKind, Faults, OutputMode, Result, Sink, TaskContext, async_trait,
-};
+use levada_connector_api::{BadRow, Batch, Commit, Error, Faults, OutputMode, Result, Sink, TaskContext, async_trait};
 use rdkafka::ClientConfig;
 use rdkafka::producer::Producer as _;
 use tokio::task::JoinHandle;
@@ -309,7 +307,7 @@ impl Sink for KafkaSink {
     }
 
     async fn commit(&mut self, commit: &Commit) -> Result<()> {
-        let (exactly_once, faults, topic) = (self.exactly_once, self.faults.clone(), self.topic.clone());
+        let (exactly_once, faults) = (self.exactly_once, self.faults.clone());
         let open = self.opened()?;
         let sent = open.sent().await;
         let producer = open.producer()?;
@@ -343,16 +341,7 @@ impl Sink for KafkaSink {
             sent.map_err(uncertain)?;
             finish(&producer, &track, &note, &faults)
         });
-        // The brokers do not always say which topic they mean.
-        committing.await.map_err(|error| match (error.kind(), topic) {
-            // One that names its topic means that one.
-            (ErrorKind::Config | ErrorKind::Unavailable | ErrorKind::NotFound, Some(topic))
-                if !error.message().contains("topic '") =>
-            {
-                error.context(format!("topic '{topic}'"))
-            }
-            _ => error,
-        })?;
+        committing.await?;
         let open = self.opened()?;
         if !held {
             open.last = Some(commit.clone());
