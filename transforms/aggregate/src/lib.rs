@@ -13,6 +13,7 @@ mod union;
 mod watermark;
 mod word_count;
 
+pub use accumulate::canonical;
 pub use dedup::Deduplicate;
 pub use grouped::{Grouped, GroupedSpec, TimeSpec, WindowedAggregate};
 pub use union::Union;

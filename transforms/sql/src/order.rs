@@ -10,6 +10,7 @@ use levada_connector_api::{
     Batch, BatchInfo, BindContext, Bound, Emitted, Error, OutputMode, Result, Transform, async_trait, find_column,
 };
 use levada_expressions::{OrderBy, OrderKey, type_name};
+use levada_transform_aggregate::canonical;
 
 /// What the names of columns begin with that are sorted by and not handed on.
 const HIDDEN: &str = "\u{1}order";
@@ -50,7 +51,8 @@ impl Order {
                 SortField::new_with_options(schema.field(*at).data_type().clone(), options)
             };
             let converter = RowConverter::new(self.columns.iter().zip(&self.by).map(field).collect())?;
-            let columns: Vec<_> = self.columns.iter().map(|at| Arc::clone(rows.column(*at))).collect();
+            // What Spark holds to be equal is: any NaN, and zero with a sign or without.
+            let columns: Vec<_> = self.columns.iter().map(|at| canonical(rows.column(*at))).collect();
             let keys = converter.convert_columns(&columns)?;
             order.sort_by(|a, b| keys.row(*a as usize).cmp(&keys.row(*b as usize)));
         }

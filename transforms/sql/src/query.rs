@@ -323,7 +323,7 @@ impl Transform for Sql {
         match self.stateful() {
             Some(step) => step.restore(image).await,
             None => Err(Error::corrupt("the checkpoint has a state, and the query has no aggregation")
-                .hint("bring the old query back, or start anew with another checkpoint.location")),
+                .hint("bring the old query back, or start anew with another checkpoint.location and name")),
         }
     }
 

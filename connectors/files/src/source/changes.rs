@@ -61,7 +61,7 @@ impl FilesSource {
             format!("the checkpoint is of the files below {old_folder}, and 'path' names those below {folder}");
         let hint = format!(
             "files of equal names would be taken for read: bring the old path '{old_path}' back, or start anew with \
-             another checkpoint.location"
+             another checkpoint.location and name"
         );
         Err(Error::config(message).hint(hint))
     }
@@ -120,7 +120,7 @@ impl FilesSource {
     /// A file is not there, though a part of it was committed.
     pub(super) fn gone(&self, name: &str) -> Error {
         let message = format!("{}: the file is gone, but only a part of it was committed", self.listing.label(name));
-        let hint = "bring it back, or start anew with another checkpoint.location";
+        let hint = "bring it back, or start anew with another checkpoint.location and name";
         Error::new(ErrorKind::NotFound, message).hint(hint)
     }
 

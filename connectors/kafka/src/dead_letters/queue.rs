@@ -23,7 +23,7 @@ use crate::sink::fence::{self, Judge};
 use crate::sink::producer::{self, Deliveries, Producer, Record, transaction_error};
 use crate::sink::progress::{Note, Track};
 use crate::sink::topics::{self, Creation, Topics};
-use crate::sink::transaction::finish;
+use crate::sink::transaction::{announce, finish};
 
 pub(super) struct Queue {
     client: ClientConfig,
@@ -73,9 +73,16 @@ impl Queue {
         let begun = *open.begun.get_or_insert_with(Instant::now);
         let lasts = fence::transaction_timeout(&self.client);
         let judge = Judge { producer: producer.clone(), track: open.track.clone(), transaction: Some((begun, lasts)) };
+        let epoch = open.context.epoch;
+        let commit = |batch_id| Commit { batch_id, epoch, offsets: Offsets::new() };
+        let digest = open.held.and_then(|(_, digest)| digest);
+        let note = Note { epoch, commit: open.held.map(|(batch_id, _)| commit(batch_id)), digest };
+        let track = open.track.clone();
         let sending = judge.blocking(move || {
             if begin {
                 producer.begin_transaction().map_err(|e| transaction_error("beginning a transaction", e))?;
+                // Again what is known: a run before learns by it that this one has taken over.
+                announce(&producer, &track, &note)?;
             }
             producer.context().writes_to(&topic);
             // A letter that the brokers refuse is told by its place.

@@ -243,13 +243,15 @@ pub(crate) fn while_served<T>(producer: &Producer, work: impl FnOnce() -> T) -> 
     })
 }
 
-/// The brokers do not say of all of a transaction which topic they mean; where only one is written to, it is that.
+/// The brokers do not always say which topic of a transaction they mean: where the rows go to one, it is that, or the one of
+/// the progress records.
 pub(super) fn with_topic(producer: &Producer, error: Error) -> Error {
     let topics = producer.context().topics();
-    let mut written = topics.iter().filter(|topic| !producer.context().is_progress(topic));
-    match (error.kind(), written.next(), written.next()) {
-        (ErrorKind::Config | ErrorKind::Unavailable | ErrorKind::NotFound, Some(topic), None) => {
-            error.context(format!("topic '{topic}'"))
+    let (progress, written): (Vec<_>, Vec<_>) = topics.iter().partition(|topic| producer.context().is_progress(topic));
+    match (error.kind(), written.as_slice()) {
+        (ErrorKind::Config | ErrorKind::Unavailable | ErrorKind::NotFound, [topic]) => {
+            let or: String = progress.iter().map(|progress| format!(", or progress topic '{progress}'")).collect();
+            error.context(format!("topic '{topic}'{or}"))
         }
         _ => error,
     }

@@ -151,7 +151,7 @@ impl Track {
             self.key, self.topic
         );
         Error::corrupt(message).hint(
-            "look into the target whether the rows of this batch are there; then start anew with another checkpoint.location, and with \
+            "look into the target whether the rows of this batch are there; then start anew with another checkpoint.location and name, and with \
              starting.offsets behind or before them",
         )
     }

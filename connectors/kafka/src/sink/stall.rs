@@ -79,7 +79,7 @@ pub(super) fn gone(producer: &Producer, topic: &str) -> Error {
         true => (
             "progress topic",
             "find out who deletes it. Which micro-batch a sink has committed last is not known without it, so the next start refuses: \
-             look into the target which rows are there, then start anew with another checkpoint.location, and with starting.offsets \
+             look into the target which rows are there, then start anew with another checkpoint.location and name, and with starting.offsets \
              behind or before them. The records of dead letters are made anew, and letters may be written twice",
         ),
         false => (

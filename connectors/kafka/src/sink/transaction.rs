@@ -25,7 +25,7 @@ pub(crate) fn finish(producer: &Producer, track: &Track, note: &Note, faults: &F
 }
 
 /// Sends a progress record. Blocks.
-pub(super) fn announce(producer: &Producer, track: &Track, note: &Note) -> Result<()> {
+pub(crate) fn announce(producer: &Producer, track: &Track, note: &Note) -> Result<()> {
     let note = note.encode()?;
     producer.context().announces_in(&track.topic);
     let record = Record::with_opaque_to(&track.topic, NO_ROW).key(track.key.as_bytes());

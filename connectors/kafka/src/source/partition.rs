@@ -104,7 +104,7 @@ impl Part {
         );
         Error::new(ErrorKind::Data, message).with_retry(Retry::Permanent).hint(
             "what was not read of it is gone: set fail.on.data.loss=false to go on with the new topic from its first message, or start \
-             anew with another checkpoint.location",
+             anew with another checkpoint.location and name",
         )
     }
 

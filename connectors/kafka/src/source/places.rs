@@ -326,6 +326,10 @@ fn by_time(consumer: &Consumer, places: &[Place], start: &Start) -> Result<BTree
     Ok(found.elements().iter().map(|e| ((e.topic().to_owned(), e.partition()), offset(e.offset()))).collect())
 }
 
+/// What to do about a topic that is gone while it is read.
+pub(crate) const WAS_THERE: &str = "it was there before: find out who deletes it. What was not read of it is gone; with \
+    fail.on.data.loss=false the task goes on without it, and reads one of this name that comes from its first message";
+
 /// The error for a partition that ends at `high`, before what is to be read does: a micro-batch that is repeated, or all that
 /// there was when the run began.
 pub(crate) fn cut((topic, partition): &Place, stop: i64, high: i64) -> Error {
@@ -333,7 +337,7 @@ pub(crate) fn cut((topic, partition): &Place, stop: i64, high: i64) -> Error {
     let message = format!("{topic}-{partition}: offset {last} is to be read, but the partition ends at {high}");
     Error::new(ErrorKind::Data, message)
         .with_retry(Retry::Permanent)
-        .hint("the brokers have lost the partition's end: start anew with another checkpoint.location")
+        .hint("the brokers have lost the partition's end: start anew with another checkpoint.location and name")
 }
 
 /// The error for messages that are gone.
@@ -342,7 +346,7 @@ pub(crate) fn lost(place: &Place, next: i64, low: i64, high: i64) -> Error {
     let (message, hint) = if next > high {
         (
             format!("{name}: the next offset to read is {next}, but the partition ends at {high}"),
-            "the topic was deleted and made anew, or lost its end: start anew with another checkpoint.location",
+            "the topic was deleted and made anew, or lost its end: start anew with another checkpoint.location and name",
         )
     } else {
         (

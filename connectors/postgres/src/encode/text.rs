@@ -47,8 +47,8 @@ pub(super) fn text(array: &ArrayRef) -> Result<Values, BadCell> {
             if texts.is_valid(row) && value.contains('\0') {
                 let shown: String = value.chars().take(40).collect();
                 let reason = format!(
-                    "{shown:?} holds a NUL character, which Postgres's text cannot hold; remove it with a Select, or \
-                     make the column bytea"
+                    "{shown:?} holds a NUL character, which Postgres's text cannot hold; take it out with a Select, \
+                     such as replace(name, char(0), '') AS name, or make the column bytea"
                 );
                 return Err(BadCell { row, reason });
             }

@@ -164,7 +164,7 @@ impl Progress {
             self.place, self.pipeline, self.task
         );
         Error::corrupt(message).hint(
-            "look into the target whether the rows of this batch are there; then start anew with another checkpoint.location, and \
+            "look into the target whether the rows of this batch are there; then start anew with another checkpoint.location and name, and \
              behind or before them",
         )
     }

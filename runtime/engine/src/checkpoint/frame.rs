@@ -57,7 +57,7 @@ pub(crate) struct Frames {
 pub(crate) fn decode(name: &str, content: &Bytes, acknowledged: usize) -> Result<Frames> {
     let damaged = |at: usize, what: &str| {
         Error::corrupt(format!("{name}: damaged at byte {at}: {what}"))
-            .hint("restore the file from a backup, or start anew with another checkpoint.location")
+            .hint("restore the file from a backup, or start anew with another checkpoint.location and name")
     };
     let expected = header();
     match content.get(..8) {

@@ -137,7 +137,7 @@ impl SegmentStore for LocalStore {
                 self.folder.display()
             ))
             .hint(format!(
-                "bring {} back; or start anew with another checkpoint.location",
+                "bring {} back; or start anew with another checkpoint.location and name",
                 self.path(marked).display()
             )));
         }

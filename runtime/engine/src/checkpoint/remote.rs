@@ -72,7 +72,7 @@ impl SegmentStore for RemoteStore {
         for (number, object) in objects.iter().enumerate() {
             if object.location != self.object(segment, number as u64) {
                 return Err(Error::corrupt(format!("checkpoint {folder}: record {number} is missing"))
-                    .hint("restore it from a backup, or start anew with another checkpoint.location"));
+                    .hint("restore it from a backup, or start anew with another checkpoint.location and name"));
             }
             let bytes = match self.store.get(&object.location).await {
                 Ok(object) => object.bytes().await,

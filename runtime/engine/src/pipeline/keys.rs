@@ -76,7 +76,8 @@ pub fn definition() -> ConfigDef {
                 .validator(Validator::at_least(1)),
         )
         .key(
-            key("batch.max.bytes", Size, Medium, "How many bytes of input a micro-batch may have.")
+            key("batch.max.bytes", Size, Medium, "How many bytes of input a micro-batch may have. What is left of a trigger \
+                follows at once in the next; a source's limits per trigger leave it for the next trigger.")
                 .default("64 MB")
                 .group("Batches")
                 .validator(Validator::size_at_least(1)),

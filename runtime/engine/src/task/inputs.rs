@@ -104,7 +104,7 @@ impl Inputs {
                 return Err(Error::corrupt(format!(
                     "the checkpoint is of a pipeline with {had}; the sources have changed"
                 ))
-                .hint("bring the old sources back, or start anew with another checkpoint.location"));
+                .hint("bring the old sources back, or start anew with another checkpoint.location and name"));
             }
         }
         Ok(())
@@ -226,7 +226,7 @@ fn untag(offsets: &Offsets, alias: &str) -> Result<Offsets> {
             Some(_) => {}
             None => {
                 return Err(Error::corrupt(format!("the checkpoint's offset of {partition} names no source")).hint(
-                    "it was made when the pipeline had one source: start anew with another checkpoint.location",
+                    "it was made when the pipeline had one source: start anew with another checkpoint.location and name",
                 ));
             }
         }

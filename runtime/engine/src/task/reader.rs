@@ -51,8 +51,10 @@ pub(crate) struct Settle {
 /// Why a batch ended.
 #[derive(PartialEq, Eq)]
 enum Ended {
-    /// There is nothing more for now, or a limit is reached.
+    /// There is nothing more for now, or the source gives no more of this trigger.
     Cut,
+    /// As many rows or bytes as a batch may have: more of this trigger may be there.
+    Full,
     /// There will never be more.
     Finished,
 }
@@ -97,8 +99,13 @@ impl Reader {
             if self.stop.is_cancelled() {
                 return Ok(());
             }
-            if self.read_batch(until.clone()).await? == Ended::Finished || self.trigger == Trigger::Once {
+            let ended = self.read_batch(until.clone()).await?;
+            if ended == Ended::Finished || self.trigger == Trigger::Once {
                 return self.close_what_is_due().await;
+            }
+            if ended == Ended::Full {
+                // A trigger is for all that is there; only its source may say that some of it waits for the next.
+                due = None;
             }
         }
     }
@@ -141,7 +148,7 @@ impl Reader {
                         "batch {batch_id} cannot be repeated: the source has given nothing more of it for {} s",
                         REPEAT_WAIT.as_secs()
                     ))
-                    .hint("bring the missing input back, or start anew with another checkpoint.location"));
+                    .hint("bring the missing input back, or start anew with another checkpoint.location and name"));
                 }
                 _ => {}
             }
@@ -234,7 +241,10 @@ impl Reader {
                 }
                 PollStatus::Idle | PollStatus::More => {}
             }
-            if left_rows == 0 || left_bytes == 0 || self.stop.is_cancelled() {
+            if left_rows == 0 || left_bytes == 0 {
+                break Ended::Full;
+            }
+            if self.stop.is_cancelled() {
                 break Ended::Cut;
             }
         };

@@ -65,7 +65,7 @@ pub(crate) async fn restore(steps: &mut [Step], context: &TaskContext, state: &[
                 "the checkpoint has state of a transform '{}' that the pipeline no longer has",
                 entry.transform
             ))
-            .hint("bring it back under that alias, or start anew with another checkpoint.location"));
+            .hint("bring it back under that alias, or start anew with another checkpoint.location and name"));
         };
         let place = |e: Error| e.context(format!("transform '{}'", step.alias));
         let image = decode_image(entry).map_err(place)?;

@@ -132,6 +132,15 @@ async fn once_is_one_batch_whatever_the_limits() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_a_batch_cannot_hold_of_a_trigger_follows_at_once() {
+    let run = Run::new(Guarantee::Idempotent);
+    let environment = Environment { clock: Arc::new(Still), ..run.environment() };
+    let pipeline = start(run.spec(&[("trigger", "1 hour")]), environment);
+    tokio::time::timeout(std::time::Duration::from_secs(60), pipeline.join()).await.expect("it waits").unwrap();
+    assert_eq!(*run.watch.batches.lock().unwrap(), (0..10).map(|b| (b, 100)).collect::<Vec<_>>());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_source_may_end_a_batch() {
     let run = Run::new(Guarantee::Idempotent);
     run.to_end(&[("source.boundary", "60")], Faults::none()).await.unwrap();
@@ -314,6 +323,15 @@ async fn what_may_pass_is_tried_again_for_as_long_as_the_user_says() {
     assert!(took >= std::time::Duration::from_millis(400), "{took:?}");
 }
 
+/// A clock that stands still: the next hour never comes.
+struct Still;
+
+impl Clock for Still {
+    fn now_ms(&self) -> i64 {
+        0
+    }
+}
+
 /// A clock that stands an hour and a half later each time that it is asked.
 struct Leaps(std::sync::atomic::AtomicI64);
 
@@ -327,7 +345,7 @@ impl Clock for Leaps {
 async fn a_batch_that_took_longer_than_the_interval_is_followed_at_once() {
     let run = Run::new(Guarantee::Idempotent);
     let environment = Environment { clock: Arc::new(Leaps(0.into())), ..run.environment() };
-    let pipeline = start(run.spec(&[("trigger", "1 hour")]), environment);
+    let pipeline = start(run.spec(&[("trigger", "1 hour"), ("source.boundary", "60")]), environment);
     tokio::time::timeout(std::time::Duration::from_secs(60), pipeline.join()).await.expect("it waits").unwrap();
     assert_eq!(run.numbers(), (0..1000).collect::<Vec<_>>());
 }

@@ -8,7 +8,6 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use super::Invocation;
-
 use crate::ast::Planned;
 use crate::coerce::argument;
 use crate::typed::Typed;

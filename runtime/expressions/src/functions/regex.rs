@@ -200,8 +200,12 @@ pub(super) fn plan(mut call: Invocation<'_>) -> Planned<Typed> {
             Ok(Typed::call("regexp_substr", &[text, pattern], DataType::Utf8, call.span, move |args| {
                 let (text, pattern) = (args.array(0)?, args.array(1)?);
                 let rows = text.as_string::<i32>().iter().zip(pattern.as_string::<i32>());
-                let found = rows.map(|(text, pattern)| first(&patterns, text, pattern).map(|found| found.flatten()));
-                Ok(Arc::new(found.map(|found| Ok(found?.map(|(_, found)| found))).collect::<Result<StringArray>>()?))
+                // As in Spark, a match of nothing is none.
+                let found = rows.map(|(text, pattern)| {
+                    let found = first(&patterns, text, pattern)?.flatten().map(|(_, found)| found);
+                    Ok(found.filter(|found| !found.is_empty()))
+                });
+                Ok(Arc::new(found.collect::<Result<StringArray>>()?))
             }))
         }
         "regexp_instr" => {
@@ -233,7 +237,7 @@ fn names(args: &[Typed]) -> String {
     args.iter().map(|arg| arg.name.as_str()).collect::<Vec<_>>().join(", ")
 }
 
-/// The first match: how many characters stand before it, and its text. The outer `None`: something is null.
+/// The first match: how many of Java's characters (UTF-16) stand before it, and its text. The outer `None`: something is null.
 fn first<'a>(
     patterns: &Patterns,
     text: Option<&'a str>,
@@ -242,7 +246,7 @@ fn first<'a>(
     let (Some(text), Some(pattern)) = (text, pattern) else { return Ok(None) };
     let found = (patterns.get(pattern)?.find_all)(text);
     let range = found.first().and_then(|groups| groups.first().copied().flatten());
-    Ok(Some(range.and_then(|(start, end)| Some((text.get(..start)?.chars().count(), text.get(start..end)?)))))
+    Ok(Some(range.and_then(|(start, end)| Some((text.get(..start)?.encode_utf16().count(), text.get(start..end)?)))))
 }
 
 fn text(value: Typed, call: &Invocation<'_>) -> Planned<Typed> {

@@ -109,7 +109,9 @@ fn mask(mut call: Invocation<'_>) -> Planned<Typed> {
             c if c.is_ascii_digit() => digit,
             _ => other,
         };
-        parts.first().map(|text| text.chars().map(|c| sign(c).unwrap_or(c)).collect())
+        // A character beyond Java's sixteen bits is two of them.
+        let masked = |c: char| std::iter::repeat_n(sign(c).unwrap_or(c), sign(c).map_or(1, |_| c.len_utf16()));
+        parts.first().map(|text| text.chars().flat_map(masked).collect())
     })?;
     Ok(masked.named(label))
 }

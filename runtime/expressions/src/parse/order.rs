@@ -1,9 +1,13 @@
 //! ORDER BY and LIMIT.
 
+use std::ops::Range;
+
 use datafusion_common::ScalarValue;
 
 use super::super::ast::{Ast, Node, PlanError, Planned, Sort};
+use super::super::lexer::{Spanned, Token};
 use super::Parser;
+use super::statement::has_aggregate;
 
 /// What rows are sorted by.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,11 +48,17 @@ impl Parser<'_> {
         Ok(Sort { descending, nulls_first })
     }
 
-    /// What stands after ORDER BY. `items` are what is selected.
-    pub(super) fn order_by(&mut self, items: &[(String, Ast, Vec<String>)]) -> Planned<Vec<OrderBy>> {
+    /// What stands after ORDER BY. `items` are what is selected, `meanings` what their names stand for.
+    pub(super) fn order_by(
+        &mut self,
+        items: &[(String, Ast, Vec<String>)],
+        meanings: &[(String, String)],
+    ) -> Planned<Vec<OrderBy>> {
         let mut order = Vec::new();
         loop {
+            let first = self.at;
             let (text, ast) = self.text_of_expr()?;
+            let last = self.at;
             let Sort { descending, nulls_first } = self.direction()?;
             let named = |name: &str| {
                 items.iter().any(|(_, _, aliases)| aliases.iter().any(|alias| alias.eq_ignore_ascii_case(name)))
@@ -69,13 +79,34 @@ impl Parser<'_> {
                     OrderKey::Place(place)
                 }
                 Node::Name(name) if named(name) => OrderKey::Item(name.clone()),
-                _ => OrderKey::Expression(text),
+                // Within an aggregate, names are the input's.
+                _ if has_aggregate(&ast) => OrderKey::Expression(text),
+                _ => OrderKey::Expression(self.spelt_out(first..last, text, meanings)),
             };
             order.push(OrderBy { key, descending, nulls_first: nulls_first.unwrap_or(!descending) });
             if !self.symbol(",") {
                 return Ok(order);
             }
         }
+    }
+
+    /// The expression of some tokens, with what is selected in the places of the names that it was given.
+    fn spelt_out(&self, tokens: Range<usize>, mut text: String, meanings: &[(String, String)]) -> String {
+        let Some(start) = self.tokens.get(tokens.start).map(|token| token.span.start) else { return text };
+        for at in tokens.rev() {
+            let Some(Spanned { token: Token::Word { text: word, .. }, span }) = self.tokens.get(at) else { continue };
+            let is_part = self.is_symbol_at(at + 1, "(")
+                || self.is_symbol_at(at + 1, ".")
+                || at.checked_sub(1).is_some_and(|before| self.is_symbol_at(before, "."));
+            let meaning = meanings.iter().find(|(name, _)| name.eq_ignore_ascii_case(word)).filter(|_| !is_part);
+            if let (Some((_, meaning)), Some(from), Some(to)) =
+                (meaning, span.start.checked_sub(start), span.end.checked_sub(start))
+                && text.get(from..to).is_some()
+            {
+                text.replace_range(from..to, &format!("({meaning})"));
+            }
+        }
+        text
     }
 
     /// What stands after LIMIT; `None`: ALL.

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::super::ast::{Ast, Node, PlanError, Planned};
+use super::super::ast::{Ast, Node, PlanError, Planned, Span};
 use super::super::lexer::{Token, tokens};
 use super::order::OrderBy;
 use super::sets::{GroupBy, GroupingSets, Key, resolved};
@@ -54,6 +54,17 @@ pub struct Statement {
     pub order: Vec<OrderBy>,
     /// LIMIT.
     pub limit: Option<usize>,
+}
+
+impl Statement {
+    /// How many queries are in one another.
+    fn depth(&self) -> usize {
+        let (mut depth, mut query) = (1, self);
+        while let From::Query(inner) = &query.from {
+            (depth, query) = (depth + 1, inner);
+        }
+        depth
+    }
 }
 
 /// What makes a window in GROUP BY.
@@ -117,6 +128,10 @@ fn unqualified(text: &str, tables: &[(Range<usize>, Vec<String>)]) -> Planned<Op
     Ok(bare)
 }
 
+fn too_deep(span: Span) -> PlanError {
+    PlanError::new(span, "queries are nested too deeply").hint("make some of them transforms of their own")
+}
+
 impl Parser<'_> {
     fn query(&mut self) -> Planned<Statement> {
         let known = self.named.len();
@@ -152,11 +167,7 @@ impl Parser<'_> {
 
     fn deeper(&mut self) -> Planned<()> {
         self.depth += 1;
-        if self.depth > MAX_DEPTH {
-            let message = "queries are nested too deeply";
-            return Err(PlanError::new(self.span(), message).hint("make some of them transforms of their own"));
-        }
-        Ok(())
+        if self.depth > MAX_DEPTH { Err(too_deep(self.span())) } else { Ok(()) }
     }
 
     /// What is read: the rows that come in, a query, or one that was named before; with its name.
@@ -172,7 +183,12 @@ impl Parser<'_> {
         let name = self.name("input")?;
         let named = self.named.iter().rev().find(|(known, _)| known.eq_ignore_ascii_case(&name));
         let from = match named {
-            Some((_, query)) => From::Query(Box::new(query.clone())),
+            Some((_, query)) => {
+                if query.depth() >= MAX_DEPTH {
+                    return Err(too_deep(span));
+                }
+                From::Query(Box::new(query.clone()))
+            }
             None if name.eq_ignore_ascii_case("input") => From::Input,
             None => {
                 let message = format!("[TABLE_OR_VIEW_NOT_FOUND] there is no table '{name}'");
@@ -190,14 +206,17 @@ impl Parser<'_> {
             return Err(PlanError::new(self.span(), message).hint("use Deduplicate, with a watermark"));
         }
         let mut items: Vec<(String, Ast, Vec<String>)> = Vec::new();
+        let mut meanings = Vec::new();
         loop {
             let start = self.span().start;
             let ast = self.expr()?;
-            let end = self.previous().end;
+            let bare = self.source(start, self.previous().end);
             let aliases = self.aliases()?;
             let all = self.previous().end;
             self.no_over()?;
-            let _ = end;
+            if let [alias] = aliases.as_slice() {
+                meanings.push((alias.clone(), bare));
+            }
             items.push((self.source(start, all), ast, aliases));
             if !self.symbol(",") {
                 break;
@@ -268,7 +287,7 @@ impl Parser<'_> {
         let mut order = Vec::new();
         if self.word("order") {
             self.expect_word("by")?;
-            order = self.order_by(&items)?;
+            order = self.order_by(&items, &meanings)?;
         }
         self.refuse()?;
         let limit = if self.word("limit") { self.limit()? } else { None };
@@ -349,7 +368,7 @@ impl Parser<'_> {
     }
 }
 
-fn has_aggregate(ast: &Ast) -> bool {
+pub(super) fn has_aggregate(ast: &Ast) -> bool {
     match &ast.node {
         Node::Call { name, .. } if is_aggregate(name) => true,
         node => node.children().any(has_aggregate),

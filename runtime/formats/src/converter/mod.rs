@@ -227,7 +227,8 @@ impl Converter for Csv {
     }
 }
 
-const TOMBSTONE: &str = "the payload is null or empty, and the schema has columns that must not be null";
+const TOMBSTONE: &str = "the payload is null or empty, and the schema has columns that must not be null; \
+    without NOT NULL it is a row of nulls, which sinks that delete take for a tombstone";
 
 fn explain(rejected: &mut [Rejected], tombstones: &[usize]) {
     for bad in rejected.iter_mut().filter(|bad| tombstones.binary_search(&bad.index).is_ok()) {

@@ -19,6 +19,9 @@ pub(super) fn tokenize(
     scratch: &mut Vec<u8>,
     mut f: impl FnMut(usize, Option<&[u8]>),
 ) {
+    // What is no UTF-8 must not be taken for a separator.
+    let line = &*String::from_utf8_lossy(line);
+    let line = line.as_bytes();
     let mut marked = Vec::with_capacity(line.len());
     let mut from = 0;
     for at in memmem::find_iter(line, separator) {

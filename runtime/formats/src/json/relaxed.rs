@@ -210,7 +210,8 @@ impl Relaxing<'_> {
 
 /// What a name without quotes is of.
 fn is_name(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'$' | b'@' | b'#' | b'*' | b'-' | b'+')
+    // Of other letters than ASCII's each byte is one of these.
+    byte.is_ascii_alphanumeric() || byte >= 0x80 || matches!(byte, b'_' | b'$' | b'@' | b'#' | b'*' | b'-' | b'+')
 }
 
 #[cfg(test)]

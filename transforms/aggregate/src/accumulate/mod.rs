@@ -17,7 +17,7 @@ mod quantiles;
 mod sum;
 mod value;
 
-pub(crate) use value::canonical;
+pub use value::canonical;
 
 use std::any::Any;
 

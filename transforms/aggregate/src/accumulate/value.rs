@@ -60,7 +60,7 @@ impl Coder {
 }
 
 /// One NaN, and zero without a sign: what Spark holds to be equal has equal bytes.
-pub(crate) fn canonical(values: &ArrayRef) -> ArrayRef {
+pub fn canonical(values: &ArrayRef) -> ArrayRef {
     match values.data_type() {
         DataType::Float32 => {
             let tidy = |v: f32| if v.is_nan() { f32::NAN } else { v + 0.0 };

@@ -294,7 +294,7 @@ impl Transform for DeduplicateTransform {
                 "the query has changed, and its state in the checkpoint does not fit: it was \"{}\" and is \"{}\"",
                 image.fingerprint, plan.fingerprint
             ))
-            .hint("bring the old columns back, or start anew with another checkpoint.location"));
+            .hint("bring the old columns back, or start anew with another checkpoint.location and name"));
         }
         if image.kind == StateKind::Snapshot {
             self.keys = Keys::default();

@@ -116,7 +116,7 @@ pub(super) fn restore(state: &State, image: &StateImage) -> Result<()> {
             "the query has changed, and its state in the checkpoint does not fit: it was \"{}\" and is \"{}\"",
             image.fingerprint, plan.fingerprint
         ))
-        .hint("bring the old query back, or start anew with another checkpoint.location"));
+        .hint("bring the old query back, or start anew with another checkpoint.location and name"));
     }
     if image.kind == StateKind::Snapshot {
         state.clear()?;

@@ -243,6 +243,21 @@ fn deep_nesting_is_refused() {
     let query = format!("{}SELECT n FROM input{}", "SELECT n FROM (".repeat(5000), ")".repeat(5000));
     let error = make(&query, &[], OutputMode::Append).err().unwrap();
     assert!(error.contains("nested"), "{}", &error[error.len() - 300..]);
+    let named: String = (1..2000).map(|at| format!(", t{at} AS (SELECT * FROM t{})", at - 1)).collect();
+    let query = format!("WITH t0 AS (SELECT n FROM input){named} SELECT n FROM t1999");
+    let error = make(&query, &[], OutputMode::Append).err().unwrap();
+    assert!(error.contains("nested"), "{}", &error[error.len() - 300..]);
+}
+
+#[test]
+fn what_is_sorted_by_may_be_made_of_what_is_selected() {
+    let counts = "SELECT word, count(*) AS c FROM input GROUP BY word";
+    for by in ["-c", "c % 2", "10 - c", "CASE word WHEN 'a' THEN sqrt(-1D) ELSE 1D END DESC", "upper(word)"] {
+        assert_eq!(run(&format!("{counts} ORDER BY {by} LIMIT 1"), ROWS), [r#"{"word":"a","c":2}"#], "{by}");
+    }
+    // The name is the selected one's, not what is read.
+    let other = format!("SELECT word, -c AS c FROM ({counts}) ORDER BY c + 0 LIMIT 1");
+    assert_eq!(run(&other, ROWS), [r#"{"word":"a","c":-2}"#]);
 }
 
 #[test]

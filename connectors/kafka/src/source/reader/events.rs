@@ -141,6 +141,7 @@ impl KafkaSource {
                 tracing::warn!(%error, "reading stalls");
                 Ok(())
             }
+            _ if error.kind() == ErrorKind::NotFound => Err(error.hint(places::WAS_THERE)),
             _ => Err(error),
         }
     }

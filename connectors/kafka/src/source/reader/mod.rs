@@ -179,7 +179,11 @@ impl KafkaSource {
         self.discovered = Instant::now();
         let (consumer, wanted) = (self.consumer()?, self.options.wanted.clone());
         let may_be_gone = !self.options.fail_on_loss;
-        let found = blocking(move || places::find(&consumer, &wanted, may_be_gone)).await?;
+        let found = blocking(move || places::find(&consumer, &wanted, may_be_gone)).await;
+        let found = found.map_err(|error| match error.kind() {
+            ErrorKind::NotFound => error.hint(places::WAS_THERE),
+            _ => error,
+        })?;
         let replaced = self.compare(&found).await?;
         let is_read = |place: &Place| self.parts.iter().any(|part| part.place == *place && !part.gone);
         let places: Vec<Place> = found.into_iter().filter(|place| self.share.has(place) && !is_read(place)).collect();
