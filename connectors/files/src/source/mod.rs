@@ -208,7 +208,9 @@ impl Source for FilesSource {
                 "{}: the columns found in the files are no longer those of the checkpoint: {found}",
                 self.listing.text
             ))
-            .hint(format!("set source.schema to '{recorded}', or start anew with another checkpoint.location and name"))),
+            .hint(format!(
+                "set source.schema to '{recorded}', or start anew with another checkpoint.location and name"
+            ))),
             _ => Ok(()),
         };
         self.notes = notes;
