@@ -35,7 +35,7 @@ pub(crate) fn source() -> ConfigDef {
             })),
         )
         .key(
-            key("max.files.per.trigger", Int, High, "How many files a micro-batch may finish.")
+            key("max.files.per.trigger", Int, High, "How many files a trigger may finish.")
                 .optional()
                 .validator(Validator::at_least(1)),
         )

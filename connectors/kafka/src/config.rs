@@ -69,7 +69,7 @@ pub(crate) fn source() -> ConfigDef {
                 .default(true),
         )
         .key(
-            key("max.offsets.per.trigger", Long, High, "How many messages a micro-batch may have, over all partitions. Several tasks \
+            key("max.offsets.per.trigger", Long, High, "How many messages a trigger may have, over all partitions. Several tasks \
                 have equal parts of it.")
                 .optional()
                 .validator(Validator::at_least(1)),

@@ -85,7 +85,7 @@ impl FilesSource {
                     format!("{label}: a part of the file was read as {old}, and 'encoding' is now another: {now}");
                 return Err(Error::config(message).hint(format!(
                     "let files that were begun be finished with encoding={old}, or start anew with another \
-                     checkpoint.location"
+                     checkpoint.location and name"
                 )));
             }
         }
@@ -144,6 +144,6 @@ pub(super) fn shrunk(label: &str, at: u64, before: u64, least: &str) -> Error {
     Error::data(format!("{label}: the file ends at byte {at}, but it had {least}{before} bytes when it was recorded"))
         .hint(
             "files must not change once they are there: bring the old content back, or start anew with another \
-         checkpoint.location",
+         checkpoint.location and name",
         )
 }

@@ -96,6 +96,8 @@ impl SourcePlugin for FilesSourcePlugin {
             until: None,
             batch: None,
             files_in_batch: 0,
+            files_before: 0,
+            goes_on: false,
             listed: None,
         };
         if let Some(schema) = LineDecoder::given_schema(config)? {
@@ -139,7 +141,11 @@ struct FilesSource {
     open: Option<Opened>,
     until: Option<Arc<Offsets>>,
     batch: Option<u64>,
+    /// Files that this micro-batch has finished, and those before it that could not hold all of the trigger.
     files_in_batch: usize,
+    files_before: usize,
+    /// Whether there was more of the trigger when it was asked last.
+    goes_on: bool,
     listed: Option<Instant>,
 }
 
@@ -219,6 +225,7 @@ impl Source for FilesSource {
 
     async fn poll(&mut self, limit: &PollLimit) -> Result<Polled> {
         if self.batch.replace(limit.batch_id) != Some(limit.batch_id) {
+            self.files_before = if self.goes_on { self.files_before + self.files_in_batch } else { 0 };
             self.files_in_batch = 0;
             if self.ahead.as_ref().is_some_and(Ahead::holds) {
                 // It was cut for the limits of another batch.
@@ -227,6 +234,29 @@ impl Source for FilesSource {
                 }
             }
         }
+        let polled = self.read(limit).await?;
+        self.goes_on = polled.status == PollStatus::More;
+        if !self.goes_on {
+            self.files_before = 0;
+        }
+        Ok(polled)
+    }
+
+    async fn latest(&mut self) -> Result<Offsets> {
+        let entries = self.listing.list().await?;
+        self.check_seen(&entries)?;
+        // How long a compressed file is, is not known before it is read: every file is read to its end.
+        let to_end = |entry: FileEntry| {
+            let offset = Offset::at(u64::MAX).note("mtime", entry.mtime).note("size", entry.size);
+            (partition(&entry.name), offset)
+        };
+        Ok(self.unread(entries).into_iter().map(to_end).collect())
+    }
+}
+
+impl FilesSource {
+    /// Reads as far as the limits let it.
+    async fn read(&mut self, limit: &PollLimit) -> Result<Polled> {
         self.set_until(limit.until.as_ref()).await?;
         let mut polled = Polled::nothing(PollStatus::More);
         let deadline = Instant::now() + limit.wait;
@@ -254,7 +284,7 @@ impl Source for FilesSource {
             if !self.read_piece(limit, &mut polled).await? {
                 return Ok(polled);
             }
-            if self.open.is_none() && self.max_files.is_some_and(|max| self.files_in_batch >= max) {
+            if self.open.is_none() && self.max_files.is_some_and(|max| self.files_before + self.files_in_batch >= max) {
                 self.files_in_batch = 0;
                 polled.status = PollStatus::Boundary;
                 return Ok(polled);
@@ -262,19 +292,6 @@ impl Source for FilesSource {
         }
     }
 
-    async fn latest(&mut self) -> Result<Offsets> {
-        let entries = self.listing.list().await?;
-        self.check_seen(&entries)?;
-        // How long a compressed file is, is not known before it is read: every file is read to its end.
-        let to_end = |entry: FileEntry| {
-            let offset = Offset::at(u64::MAX).note("mtime", entry.mtime).note("size", entry.size);
-            (partition(&entry.name), offset)
-        };
-        Ok(self.unread(entries).into_iter().map(to_end).collect())
-    }
-}
-
-impl FilesSource {
     /// Leaves the open file, and what was read ahead of it: it is read again from where the last piece ended.
     async fn close_file(&mut self) -> Result<Option<FileEntry>> {
         if let Some(ahead) = &mut self.ahead {

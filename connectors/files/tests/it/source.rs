@@ -133,6 +133,15 @@ async fn a_trigger_takes_so_many_files() {
         batches.push(values(&source.poll(&PollLimit::unlimited(batch)).await.unwrap()));
     }
     assert_eq!(batches, [vec!["0", "1"], vec!["2", "3"], vec!["4"]]);
+    // What a micro-batch cannot hold of a trigger comes in the next, and counts.
+    let mut source = opened(folder.path(), &[("max.files.per.trigger", "2")], &Offsets::new()).await;
+    let mut found = Vec::new();
+    for batch in 0..4 {
+        let polled = source.poll(&PollLimit { rows: 1, ..PollLimit::unlimited(batch) }).await.unwrap();
+        found.push((polled.num_rows(), polled.status));
+    }
+    let (more, boundary) = ((1, PollStatus::More), (1, PollStatus::Boundary));
+    assert_eq!(found, [more, boundary, more, boundary]);
 }
 
 #[tokio::test]

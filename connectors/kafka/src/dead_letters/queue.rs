@@ -52,8 +52,12 @@ struct Open {
 impl Queue {
     pub(super) fn new(config: &Config) -> Self {
         // The brokers say what is too large.
-        let defaults = [("partitioner", "murmur2_random"), ("linger.ms", "50"), ("message.max.bytes", "1000000000")];
-        let defaults = [&defaults[..], &[("allow.auto.create.topics", "false")]].concat();
+        let defaults = [
+            ("partitioner", "murmur2_random"),
+            ("linger.ms", "50"),
+            ("message.max.bytes", "1000000000"),
+            ("allow.auto.create.topics", "false"),
+        ];
         Self {
             client: client::client(config, &PREFIXES, &defaults, &SINK_FIXED),
             topic: config.string("topic.name").into(),

@@ -314,6 +314,22 @@ async fn a_trigger_takes_as_many_as_it_may_and_waits_for_as_many_as_it_should() 
         }
     }
     assert_eq!(sizes, [2, 2, 1], "what is available now comes in as many batches");
+    // What a micro-batch cannot hold of a trigger comes in the next, and counts.
+    let mut source = topic.open(&[PLAIN[0], PLAIN[1], ("max.offsets.per.trigger", "4")], &Offsets::new()).await;
+    for sizes in [[3, 1], [1, 0]] {
+        for (batch_id, size) in sizes.into_iter().enumerate() {
+            let (mut rows, batch_id) = (0, (sizes[0] * 10 + batch_id) as u64);
+            let status = loop {
+                let limit = PollLimit { rows: 3 - rows, wait: Duration::ZERO, ..PollLimit::unlimited(batch_id) };
+                let polled = source.poll(&limit).await.unwrap();
+                rows += polled.num_rows();
+                if polled.status != PollStatus::More || rows == 3 {
+                    break polled.status;
+                }
+            };
+            assert_eq!(rows, size, "{sizes:?}, {status:?}");
+        }
+    }
 
     let options = [PLAIN[0], PLAIN[1], ("min.offsets.per.trigger", "6"), ("max.trigger.delay", "1 hour")];
     let mut source = topic.open(&options, &Offsets::new()).await;

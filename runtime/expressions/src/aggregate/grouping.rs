@@ -182,8 +182,8 @@ impl Grouping {
         self.expansion.as_ref().map_or(&self.keys, Expansion::keys)
     }
 
-    /// The rows once for each of several groupings, made one grouping at a time, with the columns that [`keys`](Self::keys) read; `None` if there is
-    /// one grouping.
+    /// The rows once for each of several groupings, made one grouping at a time, with the columns that [`keys`](Self::keys)
+    /// read; `None` if there is one grouping.
     ///
     /// # Errors
     /// A grouping expression cannot be computed, under ANSI.

@@ -59,7 +59,7 @@ pub(super) fn plan(mut call: Invocation<'_>) -> Planned<Typed> {
             let pattern = if args.len() == 2 { args.pop() } else { None };
             let Some(value) = args.pop() else { return Err(call.error("arguments are missing")) };
             let typed = match pattern {
-                // The session's time zone is UTC: both say the same.
+                // The session's time zone is UTC: both say the same, but for a text with an offset, which Spark ignores.
                 Some(pattern) if value.ty == DataType::Utf8 => parsed(&call, value, pattern, Mode::of(ansi))?,
                 _ => value,
             };

@@ -19,8 +19,7 @@ impl KafkaSource {
             match event {
                 Event::Messages(messages) => {
                     let rows = polled.num_rows() + polled.rejected.len();
-                    let left = self.options.max_offsets.map_or(usize::MAX, |max| max.saturating_sub(self.taken));
-                    let left = left.min(limit.rows.saturating_sub(rows));
+                    let left = self.left().min(limit.rows.saturating_sub(rows));
                     let bytes = limit.bytes.saturating_sub(polled.bytes);
                     let mut fits = messages.fitting(left, bytes);
                     if fits == 0 && polled.ranges.is_empty() && left > 0 {

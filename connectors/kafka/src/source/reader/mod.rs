@@ -59,7 +59,11 @@ pub(crate) struct KafkaSource {
     /// When something came last.
     progressed: Instant,
     batch: Option<u64>,
+    /// Messages of this micro-batch, and of those before it that could not hold all of the trigger.
     taken: usize,
+    taken_before: usize,
+    /// Whether there was more of the trigger when it was asked last.
+    goes_on: bool,
     waiting_since: Instant,
     counted: Option<Instant>,
     discovered: Instant,
@@ -90,6 +94,8 @@ impl KafkaSource {
             progressed: Instant::now(),
             batch: None,
             taken: 0,
+            taken_before: 0,
+            goes_on: false,
             waiting_since: Instant::now(),
             counted: None,
             discovered: Instant::now(),
@@ -218,11 +224,19 @@ impl KafkaSource {
         self.goal.as_ref().is_none_or(|goal| goal.iter().all(|(index, end)| read(index, *end)))
     }
 
+    /// How many messages the trigger may still have.
+    fn left(&self) -> usize {
+        self.options.max_offsets.map_or(usize::MAX, |max| max.saturating_sub(self.taken_before + self.taken))
+    }
+
     /// Whether fewer messages have come than a micro-batch waits for.
     async fn too_few(&mut self) -> Result<bool> {
         let Some(min) = self.options.min_offsets else { return Ok(false) };
         // Rows before `until` are there: there is nothing to wait for.
-        if self.until.is_some() || self.taken > 0 || self.waiting_since.elapsed() >= self.options.max_delay {
+        if self.until.is_some()
+            || self.taken + self.taken_before > 0
+            || self.waiting_since.elapsed() >= self.options.max_delay
+        {
             return Ok(false);
         }
         if self.counted.is_some_and(|at| at.elapsed() < STEP * 2) {
@@ -271,8 +285,7 @@ impl KafkaSource {
                 self.restart().await?;
             }
             if !self.take(limit, polled).await? {
-                let trigger_is_full = self.options.max_offsets.is_some_and(|max| self.taken >= max);
-                return Ok(if trigger_is_full { PollStatus::Boundary } else { PollStatus::More });
+                return Ok(if self.left() == 0 { PollStatus::Boundary } else { PollStatus::More });
             }
             if self.all_reached() {
                 return Ok(PollStatus::End);
@@ -391,6 +404,7 @@ impl Source for KafkaSource {
 
     async fn poll(&mut self, limit: &PollLimit) -> Result<Polled> {
         if self.batch.replace(limit.batch_id) != Some(limit.batch_id) {
+            self.taken_before = if self.goes_on { self.taken_before + self.taken } else { 0 };
             self.taken = 0;
             self.waiting_since = Instant::now();
         }
@@ -418,15 +432,19 @@ impl Source for KafkaSource {
             // The trigger has fired: the batch has what there is now, which is known to the brokers alone.
             self.goal = Some(self.ends().await?);
         }
-        if self.options.max_offsets.is_some_and(|max| self.taken >= max) {
+        if self.left() == 0 {
             // After a boundary the count begins anew.
-            self.taken = 0;
+            (self.taken, self.taken_before) = (0, 0);
         }
         if until {
             self.introduce(limit.batch_id, &mut polled)?;
             self.pass_over(limit.batch_id, &mut polled)?;
         }
         polled.status = self.read(limit, &mut polled).await?;
+        self.goes_on = polled.status == PollStatus::More;
+        if !self.goes_on {
+            self.taken_before = 0;
+        }
         if !polled.ranges.is_empty() {
             self.introduce(limit.batch_id, &mut polled)?;
         }
